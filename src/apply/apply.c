@@ -1,0 +1,413 @@
+/* Applying changed keys: see apply.h. */
+#include "apply/apply.h"
+
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+
+enum {
+    ANALYZE_ROWS = 5000,          /* staged rows from which the planner needs to know their number */
+    STAGE_TRUNCATE_ROWS = 10000,  /* staging rows are deleted; after so many the file is truncated */
+    SEQUENCES_PER_QUERY = 400
+};
+
+/* c1, c2 … as the staging table calls the columns */
+static void add_staged_list(Sql *q, const TablePair *table)
+{
+    for (size_t i = 0; i < table->n_columns; i++) {
+        if (i > 0)
+            sql_add(q, ", ");
+        sql_add(q, "s.c");
+        sql_number(q, (int64_t)i + 1);
+    }
+}
+
+static void add_stage_name(Sql *q, const TablePair *table)
+{
+    sql_add(q, "pg_temp.pgtandem_stage_");
+    sql_number(q, table->dst->id);
+}
+
+static void add_ref(Sql *q, const Table *table)
+{
+    AUTO_CTX(tmp, NULL);
+
+    sql_trusted(q, table_ref(tmp, table));
+    sql_add(q, " t");
+}
+
+/* t.key = s.k1 AND …, with the key index's own operators; `other` is the alias that has k1, k2 … */
+static void add_match(Sql *q, const Table *table, const char *other)
+{
+    for (size_t k = 0; k < table->n_keys; k++) {
+        if (k > 0)
+            sql_add(q, " AND ");
+        sql_add(q, "t.");
+        sql_ident(q, table->keys[k].name);
+        sql_add(q, " ");
+        sql_trusted(q, table->keys[k].eq_op);
+        sql_add(q, " ");
+        sql_trusted(q, other);
+        sql_add(q, ".k");
+        sql_number(q, (int64_t)k + 1);
+    }
+}
+
+static bool create_stage(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "CREATE TEMP TABLE ");
+    add_stage_name(q, table);
+    sql_add(q, " AS SELECT true AS present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", t.");
+        sql_ident(q, table->dst->keys[k].name);
+        sql_add(q, " AS k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    for (size_t i = 0; i < table->n_columns; i++) {
+        sql_add(q, ", t.");
+        sql_ident(q, table->columns[i]->name);
+        sql_add(q, " AS c");
+        sql_number(q, (int64_t)i + 1);
+    }
+    sql_add(q, " FROM ");
+    add_ref(q, table->dst);
+    sql_add(q, " WITH NO DATA");
+    if (!conn_exec(dst, q, err))
+        return err_add(err, "while creating a staging table");
+    table->staged = true;
+    table->staged_rows = 0;
+    return true;
+}
+
+/* the statement that reads keys and rows on src; columns present, k…, c… */
+static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *keys)
+{
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "COPY (SELECT t.");
+    sql_ident(q, table->src->keys[0].name);
+    sql_add(q, " IS NOT NULL");
+    for (size_t k = 0; k < table->src->n_keys; k++) {
+        sql_add(q, ", d.k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, ", ");
+    sql_trusted(q, pair_columns_sql(q, table, "t."));
+    sql_add(q, " FROM (");
+    sql_splice(q, keys);
+    sql_add(q, ") d LEFT JOIN ");
+    add_ref(q, table->src);
+    sql_add(q, " ON (");
+    add_match(q, table->src, "d");
+    sql_add(q, ")) TO STDOUT");
+    return q;
+}
+
+static bool exec_counted(Conn *dst, const Sql *q, int64_t *ret_rows, Err *err)
+{
+    if (!conn_exec(dst, q, err))
+        return false;
+    *ret_rows = conn_affected(dst);
+    return true;
+}
+
+static bool delete_rows(const TablePair *table, Conn *dst, bool all, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DELETE FROM ");
+    add_ref(q, table->dst);
+    sql_add(q, " USING ");
+    add_stage_name(q, table);
+    sql_add(q, " s WHERE ");
+    if (!all)
+        sql_add(q, "NOT s.present AND ");
+    add_match(q, table->dst, "s");
+    return exec_counted(dst, q, ret_rows, err);
+}
+
+/* whether an UPDATE should set the column: identity columns cannot be, integer keys never differ */
+static bool is_settable(const TablePair *table, const Column *column)
+{
+    const Column *dst = table_column(table->dst, column->name);
+
+    if (dst->identity_always)
+        return false;
+    return !(table->dst->key_is_int && table_is_key(table->dst, column->name));
+}
+
+static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    bool any = false;
+
+    sql_add(q, "UPDATE ");
+    add_ref(q, table->dst);
+    sql_add(q, " SET ");
+    for (size_t i = 0; i < table->n_columns; i++) {
+        if (!is_settable(table, table->columns[i]))
+            continue;
+        if (any)
+            sql_add(q, ", ");
+        sql_ident(q, table->columns[i]->name);
+        sql_add(q, " = s.c");
+        sql_number(q, (int64_t)i + 1);
+        any = true;
+    }
+    if (!any) {
+        /* nothing but an integer key: rows that exist are as they should be, so only count them */
+        Sql *count = sql_new(tmp);
+        Rows *rows;
+
+        sql_add(count, "SELECT count(*) FROM ");
+        add_ref(count, table->dst);
+        sql_add(count, " JOIN ");
+        add_stage_name(count, table);
+        sql_add(count, " s ON ");
+        add_match(count, table->dst, "s");
+        sql_add(count, " WHERE s.present");
+        if (!conn_query(tmp, dst, count, &rows, err))
+            return false;
+        *ret_rows = rows_i64(rows, 0, 0);
+        return true;
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " s WHERE s.present AND ");
+    add_match(q, table->dst, "s");
+    return exec_counted(dst, q, ret_rows, err);
+}
+
+static bool insert_rows(const TablePair *table, Conn *dst, bool all, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    bool identity = false;
+
+    for (size_t i = 0; i < table->n_columns; i++)
+        identity = identity || table_column(table->dst, table->columns[i]->name)->identity_always;
+    sql_add(q, "INSERT INTO ");
+    sql_name(q, table->dst->schema, table->dst->name);
+    sql_add(q, " (");
+    sql_trusted(q, pair_columns_sql(q, table, ""));
+    sql_add(q, ")");
+    if (identity)
+        sql_add(q, " OVERRIDING SYSTEM VALUE");
+    sql_add(q, " SELECT ");
+    add_staged_list(q, table);
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " s WHERE s.present");
+    if (!all) {
+        sql_add(q, " AND NOT EXISTS (SELECT 1 FROM ");
+        add_ref(q, table->dst);
+        sql_add(q, " WHERE ");
+        add_match(q, table->dst, "s");
+        sql_add(q, ")");
+    }
+    return exec_counted(dst, q, ret_rows, err);
+}
+
+/* empties the staging table for the next round: rows are deleted, now and then the file is truncated */
+static bool empty_stage(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (table->staged_rows >= STAGE_TRUNCATE_ROWS) {
+        sql_add(q, "TRUNCATE ");
+        table->staged_rows = 0;
+    } else {
+        sql_add(q, "DELETE FROM ");
+    }
+    add_stage_name(q, table);
+    return conn_exec(dst, q, err);
+}
+
+/* the number of staged rows that exist on src */
+static bool count_present(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT count(*) FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " s WHERE s.present");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return false;
+    *ret_rows = rows_i64(rows, 0, 0);
+    return true;
+}
+
+static bool delete_everything(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DELETE FROM ");
+    add_ref(q, table->dst);
+    return conn_exec(dst, q, err);
+}
+
+/* UPDATE cannot reach every column of this table */
+static bool needs_replace(const TablePair *table)
+{
+    for (size_t i = 0; i < table->n_columns; i++)
+        if (table_column(table->dst, table->columns[i]->name)->identity_always &&
+            !table_is_key(table->dst, table->columns[i]->name))
+            return true;
+    return false;
+}
+
+static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats *stats, Err *err)
+{
+    int64_t present, deleted = 0, updated = 0, inserted = 0;
+    bool replace = mode == APPLY_REPLACE || needs_replace(table);
+
+    if (!count_present(table, dst, &present, err) || !delete_rows(table, dst, replace, &deleted, err))
+        return false;
+    if (!fault("apply.between", err))
+        return false;
+    if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
+        return false;
+    if (updated < present && !insert_rows(table, dst, replace, &inserted, err))
+        return false;
+    if (updated + inserted != present) {
+        err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
+                (long long)present, (long long)(updated + inserted));
+        return err_hint(err, "Something on the %s changes or refuses rows: a trigger, a rule or a policy "
+                             "that is not ours. Run \"pgtandem verify\".", conn_label(dst));
+    }
+    stats->deleted += deleted;
+    return true;
+}
+
+bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
+                ApplyStats *stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CopyStats copied;
+    Sql *in = sql_new(tmp);
+    bool ok = false;
+
+    if (!table->staged && !create_stage(table, dst, err))
+        goto done;
+    sql_add(in, "COPY ");
+    add_stage_name(in, table);
+    sql_add(in, " FROM STDIN");
+    if (!conn_copy_pipe(src, read_statement(tmp, table, keys), dst, in, NULL, NULL, &copied, err))
+        goto done;
+    table->staged_rows += copied.rows;
+    if (!fault("apply.staged", err))
+        goto done;
+    if (copied.rows >= ANALYZE_ROWS) {
+        Sql *q = sql_new(tmp);
+
+        sql_add(q, "ANALYZE ");
+        add_stage_name(q, table);
+        if (!conn_exec(dst, q, err))
+            goto done;
+    }
+    if (whole && !delete_everything(table, dst, err))
+        goto done;
+    if (copied.rows > 0 && (!write_staged(table, dst, mode, stats, err) || !empty_stage(table, dst, err)))
+        goto done;
+    stats->rows += copied.rows;
+    stats->bytes += copied.bytes;
+    ok = true;
+done:
+    return ok || err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+}
+
+bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *out = sql_new(tmp), *in = sql_new(tmp);
+    CopyStats copied;
+
+    sql_add(out, "COPY (SELECT ");
+    sql_trusted(out, pair_columns_sql(tmp, table, "t."));
+    sql_add(out, " FROM ");
+    add_ref(out, table->src);
+    sql_add(out, ") TO STDOUT");
+    sql_add(in, "COPY ");
+    sql_name(in, table->dst->schema, table->dst->name);
+    sql_add(in, " (");
+    sql_trusted(in, pair_columns_sql(tmp, table, ""));
+    sql_add(in, ") FROM STDIN");
+    if (!delete_everything(table, dst, err) ||
+        !conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
+        return err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));
+    stats->rows += copied.rows;
+    stats->bytes += copied.bytes;
+    return true;
+}
+
+/* reads the sequences [first, end) on src and sets those that moved on dst */
+static bool apply_sequence_range(SequenceState *states, size_t first, size_t end, Conn *src, Conn *dst,
+                                 size_t *moved, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *read = sql_new(tmp), *write = sql_new(tmp);
+    Rows *rows;
+    size_t n = 0;
+
+    for (size_t i = first; i < end; i++) {
+        if (i > first)
+            sql_add(read, " UNION ALL ");
+        sql_add(read, "SELECT ");
+        sql_number(read, (int64_t)i);
+        sql_add(read, ", last_value, is_called FROM ");
+        sql_name(read, states[i].sequence->schema, states[i].sequence->name);
+    }
+    if (!conn_query(tmp, src, read, &rows, err))
+        return err_add(err, "while reading sequences");
+    for (size_t r = 0; r < rows_count(rows); r++) {
+        SequenceState *state = &states[rows_i64(rows, r, 0)];
+        Str *name = str_new(tmp);
+
+        if (state->known && state->last_value == rows_i64(rows, r, 1) &&
+            state->is_called == rows_bool(rows, r, 2))
+            continue;
+        str_ident(name, state->sequence->schema);
+        str_char(name, '.');
+        str_ident(name, state->sequence->name);
+        sql_add(write, "SELECT pg_catalog.setval(");
+        sql_literal(write, name->text);
+        sql_add(write, ", ");
+        sql_number(write, rows_i64(rows, r, 1));
+        sql_trusted(write, rows_bool(rows, r, 2) ? ", true);" : ", false);");
+        n++;
+    }
+    if (n > 0 && !conn_exec(dst, write, err))
+        return err_add(err, "while setting sequences");
+    for (size_t r = 0; r < rows_count(rows); r++) {
+        SequenceState *state = &states[rows_i64(rows, r, 0)];
+
+        state->last_value = rows_i64(rows, r, 1);
+        state->is_called = rows_bool(rows, r, 2);
+        state->known = true;
+    }
+    *moved += n;
+    return true;
+}
+
+bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst, size_t *ret_moved, Err *err)
+{
+    *ret_moved = 0;
+    for (size_t first = 0; first < n; first += SEQUENCES_PER_QUERY) {
+        size_t end = first + SEQUENCES_PER_QUERY < n ? first + SEQUENCES_PER_QUERY : n;
+
+        if (!apply_sequence_range(states, first, end, src, dst, ret_moved, err))
+            return false;
+    }
+    return true;
+}

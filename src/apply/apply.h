@@ -1,0 +1,49 @@
+/*
+ * Apply: brings the rows of changed keys on dst to what they are on src at the round's snapshot.
+ *
+ * The keys are joined to the table on src, inside the round's REPEATABLE READ transaction, and streamed by COPY
+ * into a temporary staging table on dst; a key without a row is a deletion. Then three set-based statements
+ * delete, update and insert. Doing it again changes nothing.
+ */
+#ifndef APPLY_APPLY_H
+#define APPLY_APPLY_H
+
+#include "model/table.h"
+#include "pg/conn.h"
+
+typedef struct ApplyStats {
+    int64_t rows;    /* keys handled */
+    int64_t bytes;   /* streamed */
+    int64_t deleted; /* deletions that found a row */
+} ApplyStats;
+
+/*
+ * How rows get to their new state. UPDATE keeps rows in place and is the rule. REPLACE deletes every handled key first and
+ * inserts what exists: for unique values that swap between rows, for rows loaded twice by the copy, and for
+ * columns that cannot be updated.
+ */
+typedef enum ApplyMode { APPLY_UPDATE, APPLY_REPLACE } ApplyMode;
+
+/*
+ * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was truncated, so
+ * all rows on dst go first. Both connections are in the round's transactions. Adds to *stats. Compares the
+ * number of rows it wrote with the number it was sent; a difference is ERR_STATE.
+ */
+CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
+                        ApplyMode mode, ApplyStats *stats, Err *err);
+
+/* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
+CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err);
+
+/* sets sequences on dst to their state on src where they differ from what was last set; see SequenceState */
+typedef struct SequenceState {
+    const Sequence *sequence; /* of the source; the same name is used on the target */
+    int64_t last_value;
+    bool is_called;
+    bool known; /* last_value and is_called are what dst has */
+} SequenceState;
+
+CHECKED bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst, size_t *ret_moved,
+                             Err *err);
+
+#endif

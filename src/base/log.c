@@ -1,0 +1,102 @@
+/* Log lines and progress: see log.h. */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+enum { PROGRESS_LINE_MS = 5000, PROGRESS_TTY_MS = 150 };
+
+static LogLevel min_level = LOG_INFO;
+static char who[64];
+static bool progress_shown; /* the terminal's cursor is behind a progress text */
+static int64_t progress_last_ms;
+
+void log_init(LogLevel level, const char *name)
+{
+    min_level = level;
+    snprintf(who, sizeof who, "%s", name);
+}
+
+LogLevel log_level(void)
+{
+    return min_level;
+}
+
+static void end_progress(void)
+{
+    if (progress_shown)
+        fputs("\r\033[K", stderr);
+    progress_shown = false;
+}
+
+static void put_line(LogLevel level, const char *label, const char *text)
+{
+    static const char *const names[] = {"debug: ", "", "warning: ", "error: "};
+    struct timespec now;
+    struct tm tm;
+    char stamp[32];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &tm);
+    strftime(stamp, sizeof stamp, "%H:%M:%S", &tm);
+    end_progress();
+    fprintf(stderr, "%s.%03ld %s%s%s%s\n", stamp, now.tv_nsec / 1000000, who,
+            who[0] == '\0' ? "" : ": ", label == NULL ? names[level] : label, text);
+}
+
+void log_msg(LogLevel level, const char *fmt, ...)
+{
+    char text[8192];
+    va_list args;
+
+    if (level < min_level)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    put_line(level, NULL, text);
+}
+
+void log_err(LogLevel level, const Err *err)
+{
+    if (level < min_level)
+        return;
+    put_line(level, NULL, err->msg == NULL ? "unknown error" : err->msg);
+    if (err->detail != NULL)
+        put_line(level, "  detail: ", err->detail);
+    if (err->hint != NULL)
+        put_line(level, "  hint: ", err->hint);
+}
+
+void log_progress(const char *fmt, ...)
+{
+    bool tty = isatty(STDERR_FILENO) == 1;
+    char text[512];
+    va_list args;
+
+    if (LOG_INFO < min_level)
+        return;
+    if (fmt[0] == '\0') {
+        end_progress();
+        progress_last_ms = 0;
+        return;
+    }
+    if (clock_ms() - progress_last_ms < (tty ? PROGRESS_TTY_MS : PROGRESS_LINE_MS))
+        return;
+    progress_last_ms = clock_ms();
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (!tty) {
+        put_line(LOG_INFO, NULL, text);
+        return;
+    }
+    fprintf(stderr, "\r\033[K%s", text);
+    fflush(stderr);
+    progress_shown = true;
+}

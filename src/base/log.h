@@ -1,0 +1,31 @@
+/*
+ * What a person reads while the program works: one line per event on standard error, with the time.
+ * Results (status, verify's table) go to standard output instead.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/err.h"
+
+typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
+
+/* messages below level are dropped; who ("" or e.g. "worker 3") is put before each line */
+void log_init(LogLevel level, const char *who);
+LogLevel log_level(void);
+
+void log_msg(LogLevel level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define log_debug(...) log_msg(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...) log_msg(LOG_INFO, __VA_ARGS__)
+#define log_warn(...) log_msg(LOG_WARN, __VA_ARGS__)
+#define log_error(...) log_msg(LOG_ERROR, __VA_ARGS__)
+
+/* prints message, detail and hint of err at level */
+void log_err(LogLevel level, const Err *err);
+
+/*
+ * Progress of long work, e.g. "copy 45 %, 12.3 MB/s, 1m20s left": on a terminal one line that is written
+ * over, otherwise a line every few seconds. An empty text ends the line.
+ */
+void log_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,315 @@
+/* The initial copy: see copy.h. */
+#include "copy/copy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/str.h"
+#include "sql/queries.h"
+
+enum { MAX_CHUNKS_PER_RELATION = 10000, CHUNKS_BEYOND_MINIMUM = 2 };
+
+static bool add_chunk(Conn *dst, const Chunk *chunk, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "INSERT INTO pgtandem.chunk (tab, no, rel_schema, rel_name, kind, lo, hi, filenode, bytes) VALUES (");
+    sql_i64(q, chunk->tab);
+    sql_add(q, ", ");
+    sql_i64(q, chunk->no);
+    sql_add(q, ", ");
+    sql_text(q, chunk->rel_schema);
+    sql_add(q, ", ");
+    sql_text(q, chunk->rel_name);
+    sql_add(q, ", ");
+    sql_text(q, chunk->kind);
+    sql_add(q, ", ");
+    sql_text(q, chunk->lo);
+    sql_add(q, ", ");
+    sql_text(q, chunk->hi);
+    sql_add(q, ", ");
+    sql_i64(q, chunk->filenode);
+    sql_add(q, ", ");
+    sql_i64(q, chunk->bytes);
+    sql_add(q, ")");
+    return conn_exec(dst, q, err);
+}
+
+/* smallest and largest value of the integer key; false in *ret_any for an empty table */
+static bool key_range(const void *ctx, Conn *src, const Table *table, const Chunk *rel, bool *ret_any,
+                      int64_t *ret_min, int64_t *ret_max, Err *err)
+{
+    Sql *q = sql_new(ctx);
+    Rows *rows;
+
+    sql_add(q, "SELECT min(t.");
+    sql_ident(q, table->keys[0].name);
+    sql_add(q, "), max(t.");
+    sql_ident(q, table->keys[0].name);
+    sql_add(q, ") FROM ONLY ");
+    sql_name(q, rel->rel_schema, rel->rel_name);
+    sql_add(q, " t");
+    if (!conn_query(ctx, src, q, &rows, err))
+        return false;
+    *ret_any = rows_text(rows, 0, 0) != NULL;
+    *ret_min = *ret_any ? rows_i64(rows, 0, 0) : 0;
+    *ret_max = *ret_any ? rows_i64(rows, 0, 1) : 0;
+    return true;
+}
+
+/* splits one physical relation; *no counts on over the relations of a table */
+static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk *rel, int64_t blocks,
+                          int64_t chunk_bytes, int *no, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t bytes = rel->bytes;
+    int64_t n = bytes / chunk_bytes + 1, lo = 0, hi = 0;
+    Chunk chunk = *rel;
+
+    chunk.kind = "whole";
+    if (n > MAX_CHUNKS_PER_RELATION)
+        n = MAX_CHUNKS_PER_RELATION;
+    if (n >= CHUNKS_BEYOND_MINIMUM && conn_caps(src)->has_tid_range_scan) {
+        chunk.kind = "ctid";
+        hi = blocks;
+    } else if (n >= CHUNKS_BEYOND_MINIMUM && table->key_is_int) {
+        bool any;
+
+        if (!key_range(tmp, src, table, rel, &any, &lo, &hi, err))
+            return false;
+        if (any && hi / n > lo / n)
+            chunk.kind = "key";
+    }
+    if (strcmp(chunk.kind, "whole") == 0)
+        n = 1;
+    for (int64_t i = 0; i < n; i++) {
+        /* the first and the last range are open, since rows may come before and behind */
+        int64_t step = hi / n - lo / n;
+
+        chunk.no = (*no)++;
+        chunk.bytes = bytes / n;
+        chunk.lo = i == 0 ? NULL : mem_printf(tmp, "%lld", (long long)(lo + step * i));
+        chunk.hi = i == n - 1 ? NULL : mem_printf(tmp, "%lld", (long long)(lo + step * (i + 1)));
+        if (!add_chunk(dst, &chunk, err))
+            return false;
+    }
+    return true;
+}
+
+bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TriggerRelationsRow *rels;
+    size_t n_rels;
+    int no = 1;
+
+    if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err))
+        return false;
+    if (!conn_do(dst, "BEGIN", err))
+        return false;
+    for (size_t i = 0; i < n_rels; i++) {
+        RelationFilenodeRow *file;
+        size_t n_file;
+
+        if (strcmp(rels[i].kind, "r") != 0)
+            continue;
+        if (!q_relation_filenode(tmp, src, rels[i].schema_name, rels[i].table_name, &file, &n_file, err))
+            goto failed;
+        if (n_file == 0)
+            continue;
+        Chunk rel = {.tab = table->id,
+                     .rel_schema = rels[i].schema_name,
+                     .rel_name = rels[i].table_name,
+                     .filenode = file[0].filenode,
+                     .bytes = file[0].bytes};
+        if (!plan_relation(src, dst, table, &rel, file[0].blocks, chunk_bytes, &no, err))
+            goto failed;
+    }
+    if (conn_do(dst, "COMMIT", err))
+        return true;
+failed:
+    conn_rollback(dst);
+    return err_add(err, "while planning the copy of table %s", table_label(tmp, table));
+}
+
+bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err)
+{
+    ChunksRow *rows;
+    size_t n;
+
+    if (!q_chunks(ctx, dst, &rows, &n, err))
+        return false;
+    Chunk *chunks = mem_array(ctx, Chunk, n + 1);
+    for (size_t i = 0; i < n; i++)
+        chunks[i] = (Chunk){.tab = rows[i].tab,
+                            .no = rows[i].no,
+                            .rel_schema = rows[i].rel_schema,
+                            .rel_name = rows[i].rel_name,
+                            .kind = rows[i].kind,
+                            .lo = rows[i].lo,
+                            .hi = rows[i].hi,
+                            .filenode = rows[i].filenode,
+                            .bytes = rows[i].bytes,
+                            .done = rows[i].done};
+    *ret_chunks = chunks;
+    *ret_n = n;
+    return true;
+}
+
+static void add_bound(Sql *q, const Table *table, const Chunk *chunk, const char *op, const char *value)
+{
+    if (strcmp(chunk->kind, "ctid") == 0) {
+        sql_add(q, "t.ctid ");
+        sql_trusted(q, op);
+        sql_add(q, " '(");
+        sql_trusted(q, value);
+        sql_add(q, ",0)'::tid");
+    } else {
+        sql_add(q, "t.");
+        sql_ident(q, table->keys[0].name);
+        sql_add(q, " ");
+        sql_trusted(q, op);
+        sql_add(q, " ");
+        sql_literal(q, value);
+        sql_add(q, "::bigint");
+    }
+}
+
+static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chunk)
+{
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "COPY (SELECT ");
+    sql_trusted(q, pair_columns_sql(q, table, "t."));
+    sql_add(q, " FROM ONLY ");
+    sql_name(q, chunk->rel_schema, chunk->rel_name);
+    sql_add(q, " t");
+    if (chunk->lo != NULL || chunk->hi != NULL)
+        sql_add(q, " WHERE ");
+    if (chunk->lo != NULL)
+        add_bound(q, table->src, chunk, ">=", chunk->lo);
+    if (chunk->lo != NULL && chunk->hi != NULL)
+        sql_add(q, " AND ");
+    if (chunk->hi != NULL)
+        add_bound(q, table->src, chunk, "<", chunk->hi);
+    sql_add(q, ") TO STDOUT");
+    return q;
+}
+
+static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen)
+{
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "COPY ");
+    sql_name(q, table->dst->schema, table->dst->name);
+    sql_add(q, " (");
+    sql_trusted(q, pair_columns_sql(q, table, ""));
+    sql_add(q, ") FROM STDIN");
+    if (frozen)
+        sql_add(q, " (FREEZE)");
+    return q;
+}
+
+static bool record_done(Conn *dst, const Chunk *chunk, const CopyStats *stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.chunk SET rows = ");
+    sql_i64(q, stats->rows);
+    sql_add(q, ", bytes = ");
+    sql_i64(q, stats->bytes);
+    sql_add(q, " WHERE tab = ");
+    sql_i64(q, chunk->tab);
+    sql_add(q, " AND no = ");
+    sql_i64(q, chunk->no);
+    return conn_exec(dst, q, err);
+}
+
+bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk, bool lone,
+                void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
+                CopyStats *ret_stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *claim = sql_new(tmp);
+    bool frozen = lone && !table->dst->partitioned && !table->dst->inherits;
+
+    *ret_stats = (CopyStats){0};
+    if (!conn_do(dst, "BEGIN", err))
+        return false;
+    /* the row lock makes a second loader of the same chunk wait, and then find it done */
+    sql_add(claim, "UPDATE pgtandem.chunk SET done = true WHERE NOT done AND tab = ");
+    sql_i64(claim, chunk->tab);
+    sql_add(claim, " AND no = ");
+    sql_i64(claim, chunk->no);
+    if (!conn_exec(dst, claim, err))
+        goto failed;
+    if (conn_affected(dst) == 0) {
+        conn_rollback(dst);
+        return true;
+    }
+    if (frozen) {
+        Sql *truncate = sql_new(tmp);
+
+        sql_add(truncate, "TRUNCATE ");
+        sql_name(truncate, table->dst->schema, table->dst->name);
+        if (!conn_exec(dst, truncate, err))
+            goto failed;
+    }
+    if (!fault("copy.chunk.begin", err) ||
+        !conn_copy_pipe(src, read_chunk(tmp, table, chunk), dst, write_chunk(tmp, table, frozen),
+                        on_progress, arg, ret_stats, err))
+        goto failed;
+    if (!record_done(dst, chunk, ret_stats, err) || !fault("copy.chunk.loaded", err) ||
+        !conn_do(dst, "COMMIT", err) || !fault("copy.chunk.done", err))
+        goto failed;
+    return true;
+failed:
+    conn_rollback(dst);
+    return err_add(err, "while copying table %s.%s (part %d)", chunk->rel_schema, chunk->rel_name, chunk->no);
+}
+
+bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Chunk *chunks;
+    size_t n;
+    RelationFilenodeRow *file;
+    size_t n_file;
+
+    *ret_same = true;
+    if (!copy_chunks(tmp, dst, &chunks, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (chunks[i].tab != tab || strcmp(chunks[i].kind, "ctid") != 0)
+            continue;
+        if (i > 0 && chunks[i - 1].tab == tab && strcmp(chunks[i - 1].rel_name, chunks[i].rel_name) == 0 &&
+            strcmp(chunks[i - 1].rel_schema, chunks[i].rel_schema) == 0)
+            continue;
+        if (!q_relation_filenode(tmp, src, chunks[i].rel_schema, chunks[i].rel_name, &file, &n_file, err))
+            return false;
+        if (n_file == 0 || file[0].filenode != chunks[i].filenode)
+            *ret_same = false;
+    }
+    return true;
+}
+
+bool copy_reset(Conn *dst, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "BEGIN; TRUNCATE ");
+    if (table->inherits)
+        sql_add(q, "ONLY ");
+    sql_name(q, table->schema, table->name);
+    sql_add(q, "; DELETE FROM pgtandem.chunk WHERE tab = ");
+    sql_number(q, table->id);
+    sql_add(q, "; COMMIT");
+    if (conn_exec(dst, q, err))
+        return true;
+    conn_rollback(dst);
+    return err_add(err, "while emptying table %s to copy it anew", table_label(tmp, table));
+}

@@ -1,0 +1,55 @@
+/*
+ * The initial copy: tables in chunks, each loaded and recorded in one transaction of the target, read with a
+ * short snapshot of its own on the source. Capture is on before the first chunk is read, so consistency does
+ * not depend on any of these snapshots: what changes meanwhile is in the queue.
+ *
+ * Chunks are block ranges where the server can scan those (14), else ranges of an integer key, else the
+ * whole table. A block range is only sound while rows do not move without firing triggers, so the relation's
+ * file is compared when the last chunk is loaded, and the table copied anew if VACUUM FULL or the like came
+ * between. A row that an UPDATE moved may be loaded twice: indexes are built only after the table is
+ * settled, i.e. all keys captured so far were replaced once.
+ */
+#ifndef COPY_COPY_H
+#define COPY_COPY_H
+
+#include "apply/apply.h"
+#include "model/table.h"
+#include "pg/conn.h"
+
+typedef struct Chunk {
+    int tab;
+    int no;
+    const char *rel_schema;
+    const char *rel_name;
+    const char *kind; /* whole, ctid, key */
+    const char *lo;   /* number as text, or NULL */
+    const char *hi;
+    int64_t filenode;
+    int64_t bytes;
+    bool done;
+} Chunk;
+
+/*
+ * Plans the chunks of every table that has none yet and writes them to the target. chunk_bytes: wanted size
+ * of a chunk. One transaction of the target per table.
+ */
+CHECKED bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err);
+
+/* all chunks, in the order of tables and numbers */
+CHECKED bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err);
+
+/*
+ * Loads one chunk unless it is done already (by a process that was thought dead, say). lone: the table has
+ * no other chunk, so it can be emptied and loaded frozen.
+ */
+CHECKED bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk, bool lone,
+                        void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
+                        CopyStats *ret_stats, Err *err);
+
+/* whether the files that block ranges were read from are still the same */
+CHECKED bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err);
+
+/* forgets the chunks of a table and empties it on the target, so that it is planned and copied anew */
+CHECKED bool copy_reset(Conn *dst, const Table *table, Err *err);
+
+#endif

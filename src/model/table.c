@@ -1,0 +1,66 @@
+/* Tables, keys and sequences: see table.h. */
+#include "model/table.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+Table *catalog_find(const Catalog *catalog, const char *schema, const char *name)
+{
+    for (size_t i = 0; i < catalog->n_tables; i++)
+        if (strcmp(catalog->tables[i].name, name) == 0 && strcmp(catalog->tables[i].schema, schema) == 0)
+            return &catalog->tables[i];
+    return NULL;
+}
+
+const Column *table_column(const Table *table, const char *name)
+{
+    for (size_t i = 0; i < table->n_columns; i++)
+        if (strcmp(table->columns[i].name, name) == 0)
+            return &table->columns[i];
+    return NULL;
+}
+
+bool table_is_key(const Table *table, const char *column)
+{
+    for (size_t i = 0; i < table->n_keys; i++)
+        if (strcmp(table->keys[i].name, column) == 0)
+            return true;
+    return false;
+}
+
+char *table_label(const void *ctx, const Table *table)
+{
+    return mem_printf(ctx, "%s.%s", table->schema, table->name);
+}
+
+char *table_name_sql(const void *ctx, const Table *table)
+{
+    Str *s = str_new(ctx);
+
+    str_ident(s, table->schema);
+    str_char(s, '.');
+    str_ident(s, table->name);
+    return s->text;
+}
+
+char *table_ref(const void *ctx, const Table *table)
+{
+    char *name = table_name_sql(ctx, table);
+
+    return table->inherits ? mem_printf(ctx, "ONLY %s", name) : name;
+}
+
+char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix)
+{
+    Str *s = str_new(ctx);
+
+    for (size_t i = 0; i < pair->n_columns; i++) {
+        if (i > 0)
+            str_add(s, ", ");
+        str_add(s, prefix);
+        str_ident(s, pair->columns[i]->name);
+    }
+    return s->text;
+}

@@ -1,0 +1,97 @@
+/*
+ * What is kept in step: tables with their columns and keys, and sequences. Plain data, read by schema/ from
+ * the catalogs and used by every feature to build its SQL.
+ */
+#ifndef MODEL_TABLE_H
+#define MODEL_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Column {
+    const char *name;
+    const char *type;     /* qualified, without modifiers, ready for a cast */
+    bool generated;       /* computed by the server: never carried */
+    bool identity_always; /* GENERATED ALWAYS AS IDENTITY */
+    bool is_float;        /* float4 or float8: its text differs between server versions */
+} Column;
+
+typedef struct KeyColumn {
+    const char *name;
+    const char *type;      /* as Column.type */
+    const char *eq_op;     /* "OPERATOR(pg_catalog.=)": the key index's own equality */
+    const char *collation; /* "schema"."name", or NULL for the default */
+    bool plain;            /* its text does not depend on settings such as DateStyle */
+} KeyColumn;
+
+typedef struct Table {
+    int id;             /* its number in pgtandem.tab; 0 before the plan is made */
+    int64_t oid;        /* on the node it was read from */
+    const char *schema;
+    const char *name;
+    bool partitioned;   /* a partitioned root: its partitions are replicated under its name */
+    bool inherits;      /* part of a legacy inheritance tree: read and written with ONLY */
+    bool row_level;     /* statements may name another table (a parent), so rows are captured one by one */
+    bool unlogged;
+    bool owned;         /* our role may alter it */
+    bool in_extension;
+    bool forced_rls;    /* row-level security would hide rows from us */
+    const char *owner;
+    Column *columns;    /* in table order */
+    size_t n_columns;
+    KeyColumn *keys;    /* in index order; n_keys 0: no key */
+    size_t n_keys;
+    bool key_is_int;    /* one key column of an integer type */
+    int64_t blocks;     /* all partitions together */
+    int64_t bytes;      /* with indexes and TOAST */
+    double tuples;      /* the planner's estimate; negative or 0 when unknown */
+    bool dirty;         /* no key, and changed since its last copy */
+} Table;
+
+typedef struct Sequence {
+    int64_t oid;
+    const char *schema;
+    const char *name;
+    bool readable;
+} Sequence;
+
+/* one database's tables and sequences as its catalogs show them */
+typedef struct Catalog {
+    Table *tables;
+    size_t n_tables;
+    Table *roots;       /* partitioned tables whose partitions stand in tables: they only carry the gate */
+    size_t n_roots;
+    Sequence *sequences;
+    size_t n_sequences;
+} Catalog;
+
+/* the table of that name, or NULL */
+Table *catalog_find(const Catalog *catalog, const char *schema, const char *name);
+
+/* the column of that name, or NULL */
+const Column *table_column(const Table *table, const char *name);
+bool table_is_key(const Table *table, const char *column);
+
+/* one table on both nodes, in one direction, for the life of a pair of connections */
+typedef struct TablePair {
+    const Table *src;
+    const Table *dst;
+    const Column **columns; /* what travels: pointers into src, matched by name */
+    size_t n_columns;
+    bool staged;            /* apply's staging table exists in dst's session */
+    int64_t staged_rows;    /* put through it since it was last truncated */
+} TablePair;
+
+/* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
+char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix);
+
+/* what stands behind FROM, UPDATE or DELETE FROM: "schema"."name", with ONLY where children are own tables */
+char *table_ref(const void *ctx, const Table *table);
+/* the same without ONLY, for INSERT, COPY and DDL */
+char *table_name_sql(const void *ctx, const Table *table);
+
+/* schema.name for messages; belongs to ctx */
+char *table_label(const void *ctx, const Table *table);
+
+#endif

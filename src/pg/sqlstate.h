@@ -1,0 +1,26 @@
+/*
+ * What to do about a server's error: the only table that decides it.
+ */
+#ifndef PG_SQLSTATE_H
+#define PG_SQLSTATE_H
+
+#include "base/err.h"
+
+typedef enum Remedy {
+    REMEDY_RETRY,     /* the same again on the same connection after a pause: deadlock, lock timeout */
+    REMEDY_RECONNECT, /* a new connection after a pause: server restarts, terminated backends */
+    REMEDY_CONFLICT,  /* rows collide: another way of applying them */
+    REMEDY_GIVE_UP    /* a person has to look */
+} Remedy;
+
+Remedy err_remedy(const Err *err);
+
+#define SQLSTATE_LOCK_NOT_AVAILABLE "55P03"
+#define SQLSTATE_QUERY_CANCELED "57014"
+#define SQLSTATE_INSUFFICIENT_PRIVILEGE "42501"
+/* what the fence raises: read_only_sql_transaction, which drivers and poolers know */
+#define SQLSTATE_FENCE "25006"
+
+bool err_is(const Err *err, const char *sqlstate);
+
+#endif

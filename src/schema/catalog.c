@@ -1,0 +1,317 @@
+/* Reading catalogs into the model: see catalog.h. */
+#include "schema/catalog.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "sql/queries.h"
+
+/* the tables of one node by oid, as the queries deliver them (sorted by oid for bsearch) */
+typedef struct Relation {
+    RelationsRow row;
+    Table table;
+    size_t root;  /* index of the topmost partitioned parent, or of itself */
+    bool inherits;
+    bool leaves_have_keys;
+} Relation;
+
+static int compare_oid(const void *a, const void *b)
+{
+    int64_t x = ((const Relation *)a)->row.oid, y = ((const Relation *)b)->row.oid;
+
+    return (x > y) - (x < y);
+}
+
+static Relation *find_oid(Relation *relations, size_t n, int64_t oid)
+{
+    Relation key = {.row.oid = oid};
+
+    return n == 0 ? NULL : bsearch(&key, relations, n, sizeof *relations, compare_oid);
+}
+
+static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_t n, Err *err)
+{
+    ColumnsRow *rows;
+    size_t n_rows;
+
+    if (!q_columns(ctx, conn, &rows, &n_rows, err))
+        return false;
+    for (size_t i = 0; i < n_rows; i++) {
+        Relation *r = find_oid(relations, n, rows[i].relid);
+        Column column = {.name = rows[i].name,
+                         .type = rows[i].type,
+                         .generated = rows[i].generated,
+                         .identity_always = rows[i].identity_always,
+                         .is_float = rows[i].is_float};
+
+        if (r != NULL)
+            mem_push(ctx, r->table.columns, r->table.n_columns, column);
+    }
+    return true;
+}
+
+static bool load_keys(const void *ctx, Conn *conn, Relation *relations, size_t n, Err *err)
+{
+    KeysRow *rows;
+    size_t n_rows;
+
+    if (!q_keys(ctx, conn, &rows, &n_rows, err))
+        return false;
+    for (size_t i = 0; i < n_rows;) {
+        Relation *r = find_oid(relations, n, rows[i].relid);
+        size_t first = i;
+
+        /* the first index of a table is the best; the others are passed over */
+        for (; i < n_rows && rows[i].relid == rows[first].relid; i++) {
+            if (r == NULL || strcmp(rows[i].index_name, rows[first].index_name) != 0)
+                continue;
+            Str *op = str_new(ctx), *coll = str_new(ctx);
+            str_add(op, "OPERATOR(");
+            str_ident(op, rows[i].op_schema);
+            str_fmt(op, ".%s)", rows[i].op_name);
+            if (rows[i].coll_name != NULL) {
+                str_ident(coll, rows[i].coll_schema);
+                str_char(coll, '.');
+                str_ident(coll, rows[i].coll_name);
+            }
+            KeyColumn key = {.name = rows[i].name,
+                             .type = rows[i].type,
+                             .eq_op = op->text,
+                             .collation = coll->len > 0 ? coll->text : NULL,
+                             .plain = rows[i].plain};
+            mem_push(ctx, r->table.keys, r->table.n_keys, key);
+            r->table.key_is_int = rows[i].is_int;
+        }
+        if (r != NULL && r->table.n_keys > 1)
+            r->table.key_is_int = false;
+    }
+    return true;
+}
+
+/* finds partition roots and inheritance trees; adds the sizes of partitions to their root */
+static void link_relations(Relation *relations, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        relations[i].root = i;
+        relations[i].leaves_have_keys = true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        Relation *r = &relations[i], *top = r, *parent;
+
+        while (top->row.is_partition && (parent = find_oid(relations, n, top->row.parent)) != NULL)
+            top = parent;
+        r->root = (size_t)(top - relations);
+        if (r != top && strcmp(r->row.kind, "r") == 0) {
+            top->table.blocks += r->table.blocks;
+            top->table.bytes += r->table.bytes;
+            top->table.tuples += r->table.tuples > 0 ? r->table.tuples : 0;
+            top->leaves_have_keys = top->leaves_have_keys && r->table.n_keys > 0;
+        }
+        if (!r->row.is_partition && r->row.parent != 0)
+            r->inherits = true;
+        if (strcmp(r->row.kind, "r") == 0 && r->row.has_children)
+            r->inherits = true;
+    }
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const Table *x = a, *y = b;
+    int c = strcmp(x->schema, y->schema);
+
+    return c != 0 ? c : strcmp(x->name, y->name);
+}
+
+static void choose_tables(const void *ctx, Relation *relations, size_t n, Catalog *catalog)
+{
+    for (size_t i = 0; i < n; i++) {
+        Relation *r = &relations[i], *root = &relations[r->root];
+        bool is_root_kind = strcmp(root->row.kind, "p") == 0;
+        /* a partitioned table stands for its partitions unless only they have keys */
+        bool by_leaf = is_root_kind && root->table.n_keys == 0 && root->leaves_have_keys;
+
+        r->table.inherits = r->inherits;
+        r->table.row_level = r->inherits;
+        if (strcmp(r->row.kind, "p") == 0) {
+            r->table.partitioned = true;
+            if (by_leaf)
+                mem_push(ctx, catalog->roots, catalog->n_roots, r->table);
+            else if (r == root)
+                mem_push(ctx, catalog->tables, catalog->n_tables, r->table);
+            continue;
+        }
+        if (r != root && !by_leaf)
+            continue;
+        r->table.row_level = r->inherits || by_leaf;
+        mem_push(ctx, catalog->tables, catalog->n_tables, r->table);
+    }
+    if (catalog->n_tables > 0)
+        qsort(catalog->tables, catalog->n_tables, sizeof(Table), compare_names);
+}
+
+static bool load_sequences(const void *ctx, Conn *conn, Catalog *catalog, Err *err)
+{
+    SequencesRow *rows;
+    size_t n_rows;
+
+    if (!q_sequences(ctx, conn, &rows, &n_rows, err))
+        return false;
+    for (size_t i = 0; i < n_rows; i++) {
+        Sequence sequence = {.oid = rows[i].oid,
+                             .schema = rows[i].schema_name,
+                             .name = rows[i].sequence_name,
+                             .readable = rows[i].readable};
+        mem_push(ctx, catalog->sequences, catalog->n_sequences, sequence);
+    }
+    return true;
+}
+
+bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
+{
+    Catalog *catalog = mem_new(ctx, Catalog);
+    RelationsRow *rows;
+    size_t n;
+
+    if (!q_relations(catalog, conn, &rows, &n, err))
+        return err_add(err, "while reading the catalog");
+    Relation *relations = mem_array(catalog, Relation, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        const RelationsRow *row = &rows[i];
+
+        relations[i].row = *row;
+        relations[i].table = (Table){.oid = row->oid,
+                                     .schema = row->schema_name,
+                                     .name = row->table_name,
+                                     .unlogged = strcmp(row->persistence, "u") == 0,
+                                     .owned = row->owned,
+                                     .in_extension = row->in_extension,
+                                     .forced_rls = row->forced_rls,
+                                     .owner = row->owner,
+                                     .blocks = row->blocks,
+                                     .bytes = row->bytes,
+                                     .tuples = row->tuples};
+    }
+    qsort(relations, n, sizeof *relations, compare_oid);
+    if (!load_columns(catalog, conn, relations, n, err) || !load_keys(catalog, conn, relations, n, err))
+        return err_add(err, "while reading the catalog");
+    link_relations(relations, n);
+    choose_tables(catalog, relations, n, catalog);
+    if (!load_sequences(catalog, conn, catalog, err))
+        return err_add(err, "while reading the catalog");
+    talloc_free(relations);
+    *ret_catalog = catalog;
+    return true;
+}
+
+bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        AUTO_CTX(tmp, NULL);
+        const Table *t = &tables[i];
+        Sql *q = sql_new(tmp);
+        Str *keys = str_new(tmp);
+
+        str_char(keys, '{');
+        for (size_t k = 0; k < t->n_keys; k++) {
+            if (k > 0)
+                str_char(keys, ',');
+            str_array_element(keys, t->keys[k].name);
+        }
+        str_char(keys, '}');
+        sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, key_is_int) VALUES (");
+        sql_i64(q, t->id);
+        sql_add(q, ", ");
+        sql_text(q, t->schema);
+        sql_add(q, ", ");
+        sql_text(q, t->name);
+        sql_add(q, ", ");
+        sql_text(q, t->n_keys == 0 ? NULL : keys->text);
+        sql_add(q, ", ");
+        sql_text(q, t->key_is_int ? "true" : "false");
+        sql_add(q, ")");
+        if (!conn_exec(conn, q, err))
+            return err_add(err, "while registering table %s", table_label(tmp, t));
+    }
+    return true;
+}
+
+/* whether the table's best key is the one that was registered (names separated by the character 31) */
+static bool same_key(const Table *table, const char *registered)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *ours = str_new(tmp);
+
+    for (size_t k = 0; k < table->n_keys; k++) {
+        if (k > 0)
+            str_char(ours, '\x1f');
+        str_add(ours, table->keys[k].name);
+    }
+    return strcmp(ours->text, registered) == 0;
+}
+
+bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Table *peer,
+                  Table **ret_tables, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TabsRow *rows;
+    size_t n;
+
+    if (!q_tabs(tmp, conn, &rows, &n, err))
+        return false;
+    Table *tables = mem_array(ctx, Table, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        const Table *found = catalog_find(catalog, rows[i].schema_name, rows[i].table_name);
+
+        if (found == NULL) {
+            err_set(err, ERR_STATE, "table %s.%s is gone from the %s", rows[i].schema_name,
+                    rows[i].table_name, conn_label(conn));
+            return err_hint(err, "It was dropped or renamed while the run was going on. Put it back, or "
+                                 "start over with \"pgtandem abort\" and \"pgtandem upgrade\".");
+        }
+        tables[i] = *found;
+        tables[i].id = rows[i].id;
+        tables[i].dirty = rows[i].dirty;
+        tables[i].key_is_int = rows[i].key_is_int;
+        if (rows[i].key_columns == NULL) {
+            tables[i].n_keys = 0;
+        } else if (!same_key(found, rows[i].key_columns)) {
+            if (peer == NULL) {
+                err_set(err, ERR_STATE, "the key of table %s.%s has changed on the %s", rows[i].schema_name,
+                        rows[i].table_name, conn_label(conn));
+                return err_hint(err, "Put the key back as it was, or start over with \"pgtandem abort\" "
+                                     "and \"pgtandem upgrade\".");
+            }
+            tables[i].keys = peer[i].keys;
+            tables[i].n_keys = peer[i].n_keys;
+        }
+    }
+    *ret_tables = tables;
+    *ret_n = n;
+    return true;
+}
+
+bool catalog_carried_columns(const void *ctx, const Table *src, const Table *dst,
+                             const Column ***ret_columns, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Column **columns = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < src->n_columns; i++) {
+        const Column *column = &src->columns[i], *other = table_column(dst, column->name);
+
+        if (column->generated)
+            continue;
+        if (other == NULL) {
+            err_set(err, ERR_STATE, "table %s has the column \"%s\" on one node only",
+                    table_label(tmp, src), column->name);
+            return err_hint(err, "Add the column to the other node, too.");
+        }
+        if (!other->generated)
+            mem_push(ctx, columns, n, column);
+    }
+    *ret_columns = columns;
+    *ret_n = n;
+    return true;
+}

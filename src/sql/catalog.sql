@@ -1,0 +1,253 @@
+-- What a database contains: read on either node, the same result shape on every version.
+
+-- name: relations
+-- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs
+-- returns: oid int8, schema_name text, table_name text, kind text, persistence text, parent int8, is_partition bool, has_children bool, in_extension bool, owned bool, forced_rls bool, blocks int8, tuples float8, bytes int8, owner text
+select c.oid::int8,
+       n.nspname::text,
+       c.relname::text,
+       c.relkind::text,
+       c.relpersistence::text,
+       coalesce((select i.inhparent::int8 from pg_inherits i where i.inhrelid = c.oid limit 1), 0),
+--@ >= 10       c.relispartition,
+--@ < 10       false,
+       exists (select 1 from pg_inherits i where i.inhparent = c.oid),
+       exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                  and d.deptype = 'e'),
+       pg_has_role(c.relowner, 'USAGE'),
+--@ >= 9.5       c.relforcerowsecurity and not (select r.rolbypassrls or r.rolsuper from pg_roles r where r.rolname = current_user),
+--@ < 9.5       false,
+       case when c.relkind = 'r'
+            then pg_relation_size(c.oid) / current_setting('block_size')::int8 else 0 end,
+       c.reltuples::float8,
+       case when c.relkind = 'r' then pg_total_relation_size(c.oid) else 0 end,
+       pg_get_userbyid(c.relowner)::text
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+ order by n.nspname, c.relname
+
+-- name: columns
+-- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value
+-- returns: relid int8, name text, type text, generated bool, identity_always bool, is_float bool
+select a.attrelid::int8,
+       a.attname::text,
+       format_type(a.atttypid, -1),
+--@ >= 12       a.attgenerated <> '',
+--@ < 12       false,
+--@ >= 10       a.attidentity = 'a',
+--@ < 10       false,
+       a.atttypid in ('float4'::regtype, 'float8'::regtype)
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   and a.attnum > 0
+   and not a.attisdropped
+ order by a.attrelid, a.attnum
+
+-- name: keys
+-- doc: the columns of every index that can identify rows: unique, valid, btree, complete, no nulls, no
+-- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
+-- doc: `plain` tells that the type's text does not depend on any setting.
+-- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
+select i.indrelid::int8,
+       ic.relname::text,
+       i.indisprimary,
+       k.n::int,
+       a.attname::text,
+       format_type(a.atttypid, -1),
+       a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
+       a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype,
+                      'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype,
+                      'bool'::regtype, 'oid'::regtype, 'name'::regtype, 'inet'::regtype),
+       opn.nspname::text,
+       op.oprname::text,
+       coln.nspname::text,
+       col.collname::text
+  from pg_index i
+  join pg_class ic on ic.oid = i.indexrelid
+  join pg_am am on am.oid = ic.relam and am.amname = 'btree'
+  join pg_class c on c.oid = i.indrelid
+  join pg_namespace n on n.oid = c.relnamespace
+--@ >= 11  cross join lateral generate_series(0, i.indnkeyatts - 1) as k (n)
+--@ < 11  cross join lateral generate_series(0, i.indnatts - 1) as k (n)
+  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k.n]
+  join pg_opclass oc on oc.oid = i.indclass[k.n]
+  join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
+                 and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
+  join pg_operator op on op.oid = ao.amopopr
+  join pg_namespace opn on opn.oid = op.oprnamespace
+  left join pg_collation col on col.oid = a.attcollation and col.collname <> 'default'
+  left join pg_namespace coln on coln.oid = col.collnamespace
+ where i.indisunique
+   and i.indisvalid
+   and i.indpred is null
+   and i.indexprs is null
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   and not exists (select 1
+--@ >= 11                     from generate_series(0, i.indnkeyatts - 1) as m (n)
+--@ < 11                     from generate_series(0, i.indnatts - 1) as m (n)
+                     join pg_attribute ma on ma.attrelid = i.indrelid and ma.attnum = i.indkey[m.n]
+                    where not ma.attnotnull)
+ order by i.indrelid, i.indisprimary desc,
+--@ >= 11          i.indnkeyatts,
+--@ < 11          i.indnatts,
+          ic.relname, k.n
+
+-- name: sequences
+-- doc: every user sequence, owned by a column or free
+-- returns: oid int8, schema_name text, sequence_name text, readable bool
+select c.oid::int8,
+       n.nspname::text,
+       c.relname::text,
+       has_sequence_privilege(c.oid, 'SELECT')
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'S'
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                      and d.deptype = 'e')
+ order by n.nspname, c.relname
+
+-- name: user_triggers
+-- doc: the users' triggers that are not switched off; enabled is O, A or R
+-- returns: schema_name text, table_name text, name text, enabled text
+select n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text
+  from pg_trigger t
+  join pg_class c on c.oid = t.tgrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where not t.tgisinternal
+   and t.tgenabled <> 'D'
+   and c.relkind in ('r', 'p')
+   and t.tgname !~ '^pgtandem_'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+ order by 1, 2, 3
+
+-- name: user_rules
+-- doc: rules on tables that are not switched off
+-- returns: schema_name text, table_name text, name text, enabled text
+select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
+  from pg_rewrite r
+  join pg_class c on c.oid = r.ev_class
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and r.ev_enabled <> 'D'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+ order by 1, 2, 3
+
+-- name: foreign_keys
+-- doc: foreign keys as they were declared (not the copies that partitions inherit)
+-- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool
+select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o.oid), o.convalidated,
+       c.relkind = 'p'
+  from pg_constraint o
+  join pg_class c on c.oid = o.conrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where o.contype = 'f'
+--@ >= 11   and o.conparentid = 0
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+ order by 1, 2, 3
+
+-- name: materialized_views
+-- doc: populated materialized views, in an order in which each comes after those it reads
+-- returns: schema_name text, view_name text
+with recursive v as (
+    select c.oid, n.nspname, c.relname
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind = 'm' and c.relispopulated and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'),
+reads as (
+    select distinct r.ev_class as reader, d.refobjid as read
+      from pg_rewrite r
+      join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+                      and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+      join pg_class rc on rc.oid = d.refobjid and rc.relkind in ('v', 'm')),
+depth as (
+    select v.oid, 0 as level from v
+    union
+    select r.reader, d.level + 1 from depth d join reads r on r.read = d.oid where d.level < 100)
+select v.nspname::text, v.relname::text
+  from v join depth d on d.oid = v.oid
+ group by v.nspname, v.relname
+ order by max(d.level), v.nspname, v.relname
+
+-- name: user_objects
+-- doc: how many objects of the users' own are in the database, by kind: an empty target has none
+-- returns: kind text, n int8
+select kind, count(*)
+  from (select case c.relkind when 'S' then 'sequence' when 'v' then 'view' when 'm' then 'materialized view'
+                              when 'f' then 'foreign table' else 'table' end as kind,
+               'pg_class'::regclass::oid as classid, c.oid as objid, c.relnamespace as nsp
+          from pg_class c where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f') and c.relpersistence <> 't'
+        union all
+        select 'function', 'pg_proc'::regclass, p.oid, p.pronamespace from pg_proc p
+        union all
+        select 'type', 'pg_type'::regclass, t.oid, t.typnamespace from pg_type t
+         where t.typtype in ('d', 'e', 'r') or (t.typtype = 'c' and exists
+               (select 1 from pg_class k where k.oid = t.typrelid and k.relkind = 'c'))) o
+  join pg_namespace n on n.oid = o.nsp
+ where n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   and not exists (select 1 from pg_depend d where d.classid = o.classid and d.objid = o.objid
+                      and d.deptype = 'e')
+ group by kind
+ order by kind
+
+-- name: trigger_relations
+-- doc: the relation of a table and all its partitions (children of an ordinary parent are tables of their own)
+-- params: relid int8
+-- returns: oid int8, schema_name text, table_name text, kind text
+with recursive tree as (
+    select c.oid, c.relnamespace, c.relname, c.relkind from pg_class c where c.oid = $1::int8::oid
+    union all
+    select c.oid, c.relnamespace, c.relname, c.relkind
+      from tree t
+      join pg_inherits i on i.inhparent = t.oid
+      join pg_class c on c.oid = i.inhrelid
+--@ >= 10     where c.relispartition
+--@ < 10     where false
+    )
+select t.oid::int8, n.nspname::text, t.relname::text, t.relkind::text
+  from tree t join pg_namespace n on n.oid = t.relnamespace
+ where t.relkind in ('r', 'p')
+ order by t.oid
+
+-- name: relation_filenode
+-- doc: the file of a table: changes when the table is rewritten (VACUUM FULL, CLUSTER, some ALTERs)
+-- params: schema_name text, table_name text
+-- returns: filenode int8, blocks int8, bytes int8
+select pg_relation_filenode(c.oid)::int8, pg_relation_size(c.oid) / current_setting('block_size')::int8,
+       pg_table_size(c.oid)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = $1 and c.relname = $2 and c.relkind = 'r'
+
+-- name: identity_of_node
+-- doc: what tells that this is the same server as before: system identifier (0 where unknown) and database
+-- returns: system_id text, database text, database_oid int8, in_recovery bool, address text
+select
+--@ >= 9.6       (select system_identifier::text from pg_control_system()),
+--@ < 9.6       '0'::text,
+       current_database()::text,
+       (select d.oid::int8 from pg_database d where d.datname = current_database()),
+       pg_is_in_recovery(),
+       coalesce(host(inet_server_addr()), '') || ':' || coalesce(inet_server_port()::text, current_setting('port'))
+         || ':' || current_setting('unix_socket_directories') || ':' || pg_postmaster_start_time()::text
+
+-- name: timeline
+-- doc: the timeline this server writes on
+-- returns: timeline text
+select
+--@ >= 10       substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
+--@ < 10       substr(pg_xlogfile_name(pg_current_xlog_location()), 1, 8)

@@ -1,0 +1,127 @@
+-- script: control
+-- The schema that is in each of the two databases while a run lasts. Nothing in it is granted to anybody;
+-- `finish` and `abort` drop it. The same on both nodes, since either may become the other's source.
+CREATE SCHEMA pgtandem;
+
+-- one row: which run this database belongs to, and whether applications may write here
+CREATE TABLE pgtandem.node (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    format       integer NOT NULL,              -- of this schema; another format is another tool version
+    tool_version text NOT NULL,
+    run_id       text NOT NULL,
+    side         text NOT NULL CHECK (side IN ('source', 'target')),
+    gate         text NOT NULL CHECK (gate IN ('open', 'closed')),
+    epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
+    created      timestamptz NOT NULL DEFAULT now()
+);
+
+-- the tables that are kept in step; the number is the same on both nodes
+CREATE TABLE pgtandem.tab (
+    id           integer PRIMARY KEY,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    key_columns  text[],                        -- NULL: no key, copied whole under the fence
+    key_is_int   boolean NOT NULL,
+    captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
+    dirty        boolean NOT NULL DEFAULT false,-- no key, and changed on the peer since the last copy
+    UNIQUE (schema_name, table_name)
+);
+
+-- the changes captured on this node: the key, and who wrote it. Two segments, chosen by the writer's
+-- transaction id; only ever inserted into and truncated (so no key is needed, also not by publications).
+-- k: a single integer key; ka: any other key as texts; both NULL: the whole table (TRUNCATE, or no key)
+CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
+CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
+
+-- one row: how much of the peer's changes this node has; written in the transaction that applies them
+CREATE TABLE pgtandem.progress (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    snapshot     text,                          -- txid_snapshot of the peer; NULL: nothing yet
+    applying     bigint,                        -- marks the applying transaction for triggers and the gate
+    applied_at   timestamptz,
+    rounds       bigint NOT NULL DEFAULT 0,
+    rows         bigint NOT NULL DEFAULT 0,
+    peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
+    timeline     text NOT NULL DEFAULT ''       -- of the peer
+);
+INSERT INTO pgtandem.progress DEFAULT VALUES;
+
+-- one row: how far this node's queue has been purged, as a txid_snapshot
+CREATE TABLE pgtandem.purged (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    snapshot     text
+);
+INSERT INTO pgtandem.purged DEFAULT VALUES;
+
+-- triggers, rules and foreign keys that sleep while this node is the copy, to be put back as they were
+CREATE TABLE pgtandem.asleep (
+    kind         text NOT NULL CHECK (kind IN ('trigger', 'rule', 'foreign key')),
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    name         text NOT NULL,
+    was          text NOT NULL,                 -- tgenabled / ev_enabled; for foreign keys valid or not valid
+    definition   text,
+    awake        boolean NOT NULL DEFAULT false,-- put back, but a foreign key still has to be validated
+    PRIMARY KEY (kind, schema_name, table_name, name)
+);
+
+-- what happened, for `status` and reports
+CREATE TABLE pgtandem.journal (
+    no           serial PRIMARY KEY,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    event        text NOT NULL,
+    detail       text NOT NULL DEFAULT '',
+    ms           double precision
+);
+
+-- script: control_target
+-- What only the target has: how far the making of the copy is.
+CREATE TABLE pgtandem.run (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    phase        text NOT NULL,
+    phase_at     timestamptz NOT NULL DEFAULT now(),
+    source_name  text NOT NULL,                 -- without secrets
+    target_name  text NOT NULL,
+    source_version integer NOT NULL,
+    source_bytes bigint NOT NULL DEFAULT 0,
+    schema_print text NOT NULL DEFAULT ''       -- fingerprint of the source's schema when it was copied
+);
+
+-- pieces of the initial copy; done in the transaction that loads the rows
+CREATE TABLE pgtandem.chunk (
+    tab          integer NOT NULL,
+    no           integer NOT NULL,
+    rel_schema   text NOT NULL,                 -- the table on the source, or one of its partitions
+    rel_name     text NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('whole', 'ctid', 'key')),
+    lo           bigint,                        -- block or key, inclusive; NULL: open
+    hi           bigint,                        -- exclusive; NULL: open
+    filenode     bigint NOT NULL,               -- of the relation when the chunks were planned
+    bytes        bigint NOT NULL,               -- estimated before, measured after
+    rows         bigint,
+    done         boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (tab, no)
+);
+
+-- tables in the initial copy whose chunks are all loaded and free of double rows: indexes may be built
+CREATE TABLE pgtandem.settled (
+    tab          integer PRIMARY KEY
+);
+
+-- what pg_dump puts after the data, one entry each
+CREATE TABLE pgtandem.post_item (
+    no           integer PRIMARY KEY,
+    type         text NOT NULL,
+    schema_name  text NOT NULL,
+    name         text NOT NULL,
+    tab          integer,                       -- built as soon as this table is settled
+    statement    text NOT NULL,
+    done         boolean NOT NULL DEFAULT false
+);
+
+-- objects that were in the target before us: `abort` removes everything else
+CREATE TABLE pgtandem.before (
+    class        text NOT NULL,
+    oid          bigint NOT NULL,
+    PRIMARY KEY (class, oid)
+);

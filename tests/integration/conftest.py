@@ -1,0 +1,271 @@
+"""Fixtures of the integration tests.
+
+    pair         two databases, old and new, of one of the wanted version pairs: a test that uses
+                 it runs once per pair and is named e.g. test_x[13-18]
+    one_pair     the same with one version pair only, for what does not depend on versions
+    own_pair     as one_pair, but on servers of their own, for tests that stop or configure them
+    server       one database on every available server
+    new_cluster  makes servers that live as long as the test
+    tool         pgtandem, aimed at the test's pair
+
+Servers are started when first needed and shared by all tests; every test gets new databases.
+Options: --all-pairs, --keep (leave the files of a run with failures). The version pairs come from
+PGTANDEM_TEST_PAIRS, "13-18,15-15"; see also lib/servers.py.
+"""
+
+import os
+import signal
+
+import pytest
+
+from lib import place, servers
+from lib import cluster as cluster_module
+from lib import pgbouncer as pgbouncer_module
+from lib import tool as tool_module
+from lib.cluster import Cluster
+from lib.tool import Tool
+
+TIMEOUT = 180  # seconds for a test that sets none with @pytest.mark.timeout(…)
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("pgtandem")
+    group.addoption("--all-pairs", action="store_true", help="every pair of available servers")
+    group.addoption("--keep", action="store_true", help="keep the files when a test fails")
+
+
+def pytest_configure(config):
+    servers.clean_environment()
+
+
+def pytest_report_header(config):
+    found = ", ".join(servers.discover()) or "none"
+    return [f"pgtandem: {tool_module.default_binary()}", f"servers: {found}"]
+
+
+def _pairs(config):
+    if config.getoption("--all-pairs"):
+        return servers.all_pairs()
+    return servers.wanted_pairs()
+
+
+def pytest_generate_tests(metafunc):
+    if "pair" in metafunc.fixturenames:
+        pairs = _pairs(metafunc.config)
+        metafunc.parametrize("pair", pairs, ids=["-".join(p) for p in pairs], indirect=True)
+    if "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", list(servers.discover()), indirect=True)
+
+
+# Servers and databases
+
+
+class Clusters:
+    """The shared servers, by version and role ("15-15" needs two of one version)."""
+
+    def __init__(self):
+        self._made = {}
+
+    def get(self, version, role):
+        try:
+            found = servers.get(version)
+        except LookupError as error:
+            # script/test brings the servers it needs, so there their absence is an error.
+            if os.environ.get("PGTANDEM_TEST_STRICT"):
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(str(error))
+        key = (version, role)
+        if key not in self._made:
+            self._made[key] = Cluster(found, name=f"{role}{version.replace('.', '')}_")
+        return self._made[key].ensure_running()
+
+
+class Node:
+    """One database of a pair: what a test usually wants to do with it."""
+
+    def __init__(self, cluster, dbname):
+        self.cluster = cluster
+        self.dbname = dbname
+
+    @property
+    def conninfo(self):
+        return self.cluster.conninfo(self.dbname)
+
+    @property
+    def version(self):
+        return self.cluster.version
+
+    @property
+    def number(self):
+        return self.cluster.number
+
+    def connect(self, **options):
+        return self.cluster.connect(self.dbname, **options)
+
+    def sql(self, query, parameters=None, **options):
+        return self.cluster.sql(self.dbname, query, parameters, **options)
+
+    def value(self, query, parameters=None, **options):
+        return self.cluster.value(self.dbname, query, parameters, **options)
+
+    def psql(self, script, **options):
+        return self.cluster.psql(self.dbname, script, **options)
+
+
+class Pair:
+    """An old and a new database, and the tool that knows them as source and target."""
+
+    def __init__(self, old, new):
+        self.old = old
+        self.new = new
+
+    def tool(self, **options):
+        options.setdefault("source", self.old.conninfo)
+        options.setdefault("target", self.new.conninfo)
+        options.setdefault("client_version", self.old.version)
+        return Tool(**options)
+
+
+@pytest.fixture(scope="session")
+def _clusters():
+    return Clusters()
+
+
+def _make_pair(request, old_cluster, new_cluster):
+    clusters = (old_cluster, new_cluster)
+    request.node.clusters = clusters
+    for one in clusters:
+        one.log_mark()
+    # One name on both sides, as in life.
+    name = cluster_module.random_name("db")
+    for one in clusters:
+        one.create_db(name)
+    yield Pair(Node(old_cluster, name), Node(new_cluster, name))
+    tool_module.kill_leftovers()
+    if not (_failed(request.node) and request.config.getoption("--keep")):
+        for one in clusters:
+            one.ensure_running().drop_db(name)
+
+
+@pytest.fixture
+def pair(request, _clusters):
+    old, new = request.param
+    yield from _make_pair(request, _clusters.get(old, "old"), _clusters.get(new, "new"))
+
+
+@pytest.fixture
+def one_pair(request, _clusters):
+    old, new = servers.wanted_one_pair()
+    yield from _make_pair(request, _clusters.get(old, "old"), _clusters.get(new, "new"))
+
+
+@pytest.fixture
+def own_pair(request, new_cluster):
+    old, new = servers.wanted_one_pair()
+    yield from _make_pair(request, new_cluster(old), new_cluster(new))
+
+
+@pytest.fixture
+def server(request, _clusters):
+    """A Node on a server of each version."""
+    one = _clusters.get(request.param, "old")
+    request.node.clusters = (one,)
+    one.log_mark()
+    name = one.create_db()
+    yield Node(one, name)
+    one.ensure_running().drop_db(name)
+
+
+@pytest.fixture
+def new_cluster(request):
+    """new_cluster("15", auth="scram", settings={…}): a server for this test alone."""
+    made = []
+
+    def make(version, **options):
+        try:
+            found = servers.get(version)
+        except LookupError as error:
+            pytest.skip(str(error))
+        made.append(Cluster(found, **options).start())
+        return made[-1]
+
+    yield make
+    for one in made:
+        if _failed(request.node) and request.config.getoption("--keep"):
+            one.stop()
+        else:
+            one.remove()
+
+
+@pytest.fixture
+def tool(request):
+    for name in ("pair", "one_pair", "own_pair"):
+        if name in request.fixturenames:
+            return request.getfixturevalue(name).tool()
+    return Tool()
+
+
+# What a failed test shows and leaves behind
+
+
+def _failed(item):
+    return any(report.failed for report in getattr(item, "reports", ()))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    item.reports = (*getattr(item, "reports", ()), report)
+    if report.failed and call.when in ("setup", "call"):
+        for one in getattr(item, "clusters", ()):
+            report.sections.append((f"log of {one!r}", one.log_tail()))
+
+
+def pytest_sessionfinish(session):
+    tool_module.kill_leftovers()
+    pgbouncer_module.stop_all()
+    if session.testsfailed and session.config.getoption("--keep"):
+        session.config.kept = place.keep()
+    cluster_module.stop_all()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if getattr(config, "kept", None):
+        terminalreporter.write_line(f"the files of this run are kept in {config.kept}")
+
+
+# A plain last line, for people and programs that read only that.
+
+
+def pytest_unconfigure(config):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.collectonly:
+        return
+
+    def count(*names):
+        return sum(len(reporter.stats.get(name, ())) for name in names)
+
+    passed, failed = count("passed", "xpassed"), count("failed", "error")
+    skipped = count("skipped", "xfailed")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+
+
+# No test may hang for ever.
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker else TIMEOUT
+
+    def too_long(*_):
+        pytest.fail(f"the test took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
