@@ -13,7 +13,7 @@ import re
 import sys
 
 BELOW_FEATURES = ["base", "pg", "sql", "model"]
-FEATURES = ["schema", "capture", "copy", "apply", "verify"]
+FEATURES = ["schema", "capture", "copy", "apply", "verify", "check"]
 MAY_INCLUDE = {
     "base": [],
     "pg": ["base"],

@@ -15,15 +15,18 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # Servers refuse to run as root and are then started as another user, who must be able to read
 # the cache: a directory below root's home would not do.
-system_cache=/var/cache/pgtandem
+# An ordinary user may also use what root has brought; caches lists all places to look at.
+# (tests/lib/servers.py knows the same places.)
 if [ -n "${PGTANDEM_CACHE:-}" ]; then
     cache=$PGTANDEM_CACHE
+    caches=("$cache")
 elif [ "$(id -u)" = 0 ]; then
-    cache=$system_cache
+    cache=/var/cache/pgtandem
+    caches=("$cache")
 else
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/pgtandem
+    caches=("$cache" /var/cache/pgtandem)
 fi
-export PGTANDEM_CACHE=$cache
 
 # Debian's own Python, the one that Debian's pytest and psycopg2 belong to; a python3 found
 # first in PATH (pyenv, conda) would not see them.
@@ -75,9 +78,9 @@ apt_need() {
     fi
     say "installing ${missing[*]}"
     if [ -z "$apt_updated" ]; then
-        as_root apt-get update -qq >&2
+        as_root apt-get update -qq >/dev/null
         apt_updated=yes
     fi
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }

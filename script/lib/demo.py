@@ -259,6 +259,7 @@ def main():
         print(options.old, options.new)
         return 0
     servers.clean_environment()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return Story(options).run()

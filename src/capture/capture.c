@@ -3,19 +3,9 @@
 
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/fault.h"
-#include "base/log.h"
-#include "base/wait.h"
-#include "pg/sqlstate.h"
+#include "pg/lock.h"
 #include "sql/queries.h"
-
-/*
- * Locks for triggers are asked for with a limit that grows from MIN to MAX: writers that queue up behind us
- * wait that long at most. MAX is above the usual deadlock_timeout of one second, because only a wait that
- * long makes an autovacuum give way.
- */
-enum { LOCK_MIN_MS = 100, LOCK_MAX_MS = 2000, LOCK_PAUSE_MS = 300, LOCK_REPORT_TRIES = 5 };
 
 /* a transaction id chooses its queue segment by this bit: 4096 transactions, then the other segment */
 #define SEGMENT_SQL "(me >> 12) & 1 = 0"
@@ -262,47 +252,21 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
                 table->id);
 }
 
-/*
- * Runs `work` in a transaction that first locks the relations, again and again until the locks are had.
- * mode is a fixed lock mode of ours.
- */
+/* lock_and_run() with LOCK TABLE for each of the relations; mode is a fixed lock mode of ours */
 static bool with_locks(Conn *conn, const TriggerRelationsRow *rels, size_t n, const char *mode,
                        const Sql *work, const char *label, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    int64_t limit = LOCK_MIN_MS;
+    Sql *locks = sql_new(tmp);
 
-    for (int tries = 1;; tries++) {
-        Sql *lock = sql_new(tmp);
-
-        sql_add(lock, "BEGIN; SET LOCAL lock_timeout = ");
-        sql_number(lock, limit);
-        sql_add(lock, ";");
-        for (size_t i = 0; i < n; i++) {
-            sql_add(lock, " LOCK TABLE ONLY ");
-            sql_name(lock, rels[i].schema_name, rels[i].table_name);
-            sql_add(lock, " IN ");
-            sql_trusted(lock, mode);
-            sql_add(lock, " MODE;");
-        }
-        if (conn_exec(conn, lock, err)) {
-            if (conn_exec(conn, work, err) && conn_do(conn, "COMMIT", err))
-                return true;
-            conn_rollback(conn);
-            return false;
-        }
-        bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, "40P01");
-        conn_rollback(conn);
-        if (!busy)
-            return false;
-        if (tries % LOCK_REPORT_TRIES == 0)
-            log_warn("%s: still waiting for a moment without long transactions on table %s (try %d)",
-                     conn_label(conn), label, tries);
-        err_clear(err);
-        limit = limit * 2 > LOCK_MAX_MS ? LOCK_MAX_MS : limit * 2;
-        if (!wait_ms(LOCK_PAUSE_MS, err))
-            return false;
+    for (size_t i = 0; i < n; i++) {
+        sql_add(locks, "LOCK TABLE ONLY ");
+        sql_name(locks, rels[i].schema_name, rels[i].table_name);
+        sql_add(locks, " IN ");
+        sql_trusted(locks, mode);
+        sql_add(locks, " MODE; ");
     }
+    return lock_and_run(conn, locks, work, label, err);
 }
 
 bool capture_table(Conn *conn, const Table *table, Err *err)

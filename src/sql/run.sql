@@ -55,3 +55,113 @@ select tab, no, rel_schema, rel_name, kind, lo::text, hi::text, filenode, bytes,
 -- name: settled
 -- returns: tab int
 select tab from pgtandem.settled
+
+-- name: lock_holder
+-- doc: who holds the run's advisory lock
+-- returns: pid int, application text, client text
+select a.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), '')
+  from pg_locks l join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = 1 and l.granted
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+
+-- name: asleep
+-- doc: what sleeps on this node, foreign keys last
+-- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, awake bool, partitioned bool
+select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.awake,
+       exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = a.schema_name and c.relname = a.table_name and c.relkind = 'p')
+  from pgtandem.asleep a
+ order by a.kind desc, a.schema_name, a.table_name, a.name
+
+-- name: post_items
+-- returns: no int, type text, schema_name text, name text, tab int, done bool
+select no, type, schema_name, name, coalesce(tab, 0), done from pgtandem.post_item order by no
+
+-- name: claim_item
+-- doc: marks an item done in the caller's transaction; no row when it is done already
+-- params: no int
+-- returns: type text, name text, statement text
+update pgtandem.post_item set done = true where no = $1::int and not done returning type, name, statement
+
+-- name: remember_objects
+-- doc: lists every object that is in the target before us
+insert into pgtandem.before (class, oid)
+select 'pg_namespace', oid::int8 from pg_namespace where oid >= 16384 or nspname = 'public'
+union all select 'pg_extension', oid::int8 from pg_extension
+union all select 'pg_class', oid::int8 from pg_class where oid >= 16384
+union all select 'pg_proc', oid::int8 from pg_proc where oid >= 16384
+union all select 'pg_type', oid::int8 from pg_type where oid >= 16384
+union all select 'pg_operator', oid::int8 from pg_operator where oid >= 16384
+union all select 'pg_opclass', oid::int8 from pg_opclass where oid >= 16384
+union all select 'pg_opfamily', oid::int8 from pg_opfamily where oid >= 16384
+union all select 'pg_collation', oid::int8 from pg_collation where oid >= 16384
+union all select 'pg_conversion', oid::int8 from pg_conversion where oid >= 16384
+union all select 'pg_cast', oid::int8 from pg_cast where oid >= 16384
+union all select 'pg_ts_config', oid::int8 from pg_ts_config where oid >= 16384
+union all select 'pg_ts_dict', oid::int8 from pg_ts_dict where oid >= 16384
+union all select 'pg_ts_parser', oid::int8 from pg_ts_parser where oid >= 16384
+union all select 'pg_ts_template', oid::int8 from pg_ts_template where oid >= 16384
+union all select 'pg_foreign_data_wrapper', oid::int8 from pg_foreign_data_wrapper where oid >= 16384
+union all select 'pg_foreign_server', oid::int8 from pg_foreign_server where oid >= 16384
+
+-- name: next_new_object
+-- doc: one object of the target that was not there before us, in an order in which dropping works; our own
+-- doc: schema is left out
+-- returns: type text, identity text
+select case o.type when 'composite type' then 'type' when 'foreign-data wrapper' then 'foreign data wrapper'
+                   else o.type end,
+       o.identity
+  from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
+        union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
+                   where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')
+        union all select 3, 'pg_foreign_server'::regclass, oid from pg_foreign_server where oid >= 16384
+        union all select 3, 'pg_foreign_data_wrapper'::regclass, oid from pg_foreign_data_wrapper where oid >= 16384
+        union all select 4, 'pg_class'::regclass, oid from pg_class
+                   where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'f', 'c', 'S') and relpersistence <> 't'
+        union all select 5, 'pg_opclass'::regclass, oid from pg_opclass where oid >= 16384
+        union all select 5, 'pg_opfamily'::regclass, oid from pg_opfamily where oid >= 16384
+        union all select 6, 'pg_operator'::regclass, oid from pg_operator where oid >= 16384
+        union all select 6, 'pg_cast'::regclass, oid from pg_cast where oid >= 16384
+        union all select 7, 'pg_proc'::regclass, oid from pg_proc where oid >= 16384
+        union all select 8, 'pg_type'::regclass, oid from pg_type where oid >= 16384 and typtype in ('d', 'e', 'r')
+        union all select 9, 'pg_collation'::regclass, oid from pg_collation where oid >= 16384
+        union all select 9, 'pg_conversion'::regclass, oid from pg_conversion where oid >= 16384
+        union all select 9, 'pg_ts_config'::regclass, oid from pg_ts_config where oid >= 16384
+        union all select 9, 'pg_ts_dict'::regclass, oid from pg_ts_dict where oid >= 16384
+        union all select 9, 'pg_ts_parser'::regclass, oid from pg_ts_parser where oid >= 16384
+        union all select 9, 'pg_ts_template'::regclass, oid from pg_ts_template where oid >= 16384) x,
+       lateral pg_identify_object(x.class, x.oid, 0) as o
+ where not exists (select 1 from pgtandem.before b
+                    where b.class = (select relname::text from pg_class where oid = x.class)
+                      and b.oid = x.oid::int8)
+   and coalesce(o.schema, '') <> 'pgtandem'
+   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid and d.deptype = 'e')
+ order by x.step, o.identity
+ limit 1
+
+-- name: blockers
+-- doc: sessions of others that hold locks of writers on user tables
+-- returns: pid int, usename text, relation text
+select distinct on (l.pid) l.pid, coalesce(a.usename, '?')::text, c.relname::text
+  from pg_locks l
+  join pg_class c on c.oid = l.relation
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                  'ExclusiveLock', 'AccessExclusiveLock')
+   and c.relkind in ('r', 'p')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ order by l.pid, c.relname
+
+-- name: prepared_transactions
+-- doc: prepared transactions of this database
+-- returns: gid text
+select gid from pg_prepared_xacts where database = current_database() order by prepared
+
+-- name: fence_sessions
+-- doc: whether a session of ours is still there
+-- params: pid int
+-- returns: pid int
+select a.pid from pg_stat_activity a where a.pid = $1::int and a.application_name like 'pgtandem%'

@@ -25,10 +25,14 @@ typedef struct VerifyResult {
     int64_t n_diffs;   /* all that were found */
     Diff *diffs;       /* at most max_diffs of them */
     size_t n_listed;
-    bool keyless_different; /* a table without key differs: rows cannot be named */
+    bool truncated;    /* enough were found, the rest of the table was not looked at: n_diffs is not all */
+    bool keyless_different; /* a table without key differs: rows cannot be named, n_diffs is 1 */
 } VerifyResult;
 
-/* compares the whole table; result belongs to ctx */
+/*
+ * Compares the whole table; result belongs to ctx. Each side is read first in one statement (src first), then
+ * again for what differs, so in transactions of the caller's isolation level. Memory does not grow with the table.
+ */
 CHECKED bool verify_table(const void *ctx, Conn *src, Conn *dst, const TablePair *pair, size_t max_diffs,
                           VerifyResult *ret_result, Err *err);
 

@@ -1,6 +1,7 @@
 """Does the harness itself work, on every server there is? A test tool that never fails proves
 nothing, so above all: does the ledger notice a lost, a doubled and a half-applied transaction?"""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import psycopg2
 import pytest
 
+from lib import place
 from lib.compare import (
     assert_same_catalog,
     assert_same_content,
@@ -293,11 +295,10 @@ def test_nothing_is_left_behind(tmp_path):
         text=True,
         timeout=60,
     )
-    place = done.stdout.strip()
-    assert done.returncode == -9 and place.startswith("/tmp/pgt"), done.stderr
+    base = done.stdout.strip()
+    assert done.returncode == -9 and base.startswith("/tmp/pgt"), done.stderr
 
     def gone():
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-        return f"-D {place}/" not in listed and not subprocess.os.path.exists(place)
+        return not place.processes_of(base) and not os.path.exists(base)
 
-    poll_until(gone, 20, f"removal of {place}")
+    poll_until(gone, 20, f"removal of {base}")

@@ -99,7 +99,7 @@ def server_environment():
 # What follows runs in the helper process.
 
 
-def _processes_of(path):
+def processes_of(path):
     """Process ids of servers started with that directory in their command line."""
     found = []
     wanted = (path + "/").encode()
@@ -120,7 +120,7 @@ def _processes_of(path):
 
 
 def _signal_all(path, number):
-    for pid in _processes_of(path):
+    for pid in processes_of(path):
         try:
             os.kill(pid, number)
         except OSError:
@@ -133,7 +133,7 @@ def _watch(path):
     sys.stdin.buffer.read()  # returns when the process that we watch has ended
     _signal_all(path, signal.SIGQUIT)
     deadline = time.monotonic() + 10
-    while _processes_of(path) and time.monotonic() < deadline:
+    while processes_of(path) and time.monotonic() < deadline:
         time.sleep(0.05)
     _signal_all(path, signal.SIGKILL)
     if not os.path.exists(os.path.join(path, "keep")):

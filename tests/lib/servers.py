@@ -4,7 +4,7 @@ Looked at, in this order, the first one of a version wins:
 
     PGTANDEM_TEST_BINDIRS     bin directories of your own builds, separated by colons (9.3 …)
     /usr/lib/postgresql/*/bin Debian's
-    $PGTANDEM_CACHE/servers/* put there by script/servers, also in root's /var/cache/pgtandem
+    $PGTANDEM_CACHE/servers/* put there by script/servers (see cache_dirs)
 
 A version is the text that people use for it: "9.6", "10", "18".
 
@@ -40,7 +40,7 @@ SYSTEM_CACHE = "/var/cache/pgtandem"
 def cache_dirs():
     """Where script/servers puts things: the same places as in script/lib/common.sh."""
     if os.environ.get("PGTANDEM_CACHE"):
-        return [os.environ["PGTANDEM_CACHE"], SYSTEM_CACHE]
+        return [os.environ["PGTANDEM_CACHE"]]
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     own = os.path.join(base, "pgtandem")
     return [SYSTEM_CACHE] if os.getuid() == 0 else [own, SYSTEM_CACHE]

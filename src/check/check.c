@@ -1,0 +1,990 @@
+/*
+ * Preflight: see check.h.
+ *
+ * A check is a row of the table at the end of this file. Most are a query whose rows are the objects in
+ * the way; the others are a function that compares the two nodes. Either adds objects to the finding (no
+ * object: nothing found) and may replace the row's texts where those depend on what was found.
+ */
+#include "check/check.h"
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/str.h"
+#include "sql/queries.h"
+
+enum {
+    MAX_OBJECTS = 20,      /* named; the rest is counted */
+    TEXT_WIDTH = 96,
+    TEXT_INDENT = 4,
+    FENCED_COPY_MB_PER_S = 50 /* what a single connection copies, for estimates */
+};
+
+#define LARGE_KEYLESS_BYTES ((int64_t)1024 * 1024 * 1024)
+
+/* what several checks need, read once */
+typedef struct Facts {
+    CheckNodeRow *node;
+    CheckSettingsRow *settings;
+    size_t n_settings;
+    CheckSchemasRow *schemas;
+    size_t n_schemas;
+} Facts;
+
+typedef struct Preflight {
+    const CheckInput *in;
+    Facts src;
+    Facts dst;
+    CheckExtensionsRow *extensions; /* on the source */
+    size_t n_extensions;
+} Preflight;
+
+typedef struct Check {
+    const char *id;
+    Severity severity;
+    bool acceptable;
+    bool on_target; /* where query runs */
+    const Query *query;
+    bool (*run)(const Preflight *p, Finding *f, Err *err);
+    const char *title;
+    const char *hint;
+} Check;
+
+static void add_object(Finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* findings and their texts are owned by the array of findings, which is the talloc parent of objects */
+static void add_object(Finding *f, const char *fmt, ...)
+{
+    va_list args;
+
+    if (f->n_objects == MAX_OBJECTS) {
+        f->n_more++;
+        return;
+    }
+    va_start(args, fmt);
+    f->objects[f->n_objects++] = mem_or_die(talloc_vasprintf(f->objects, fmt, args));
+    va_end(args);
+}
+
+#define set_title(f, ...) ((f)->title = mem_printf((f)->objects, __VA_ARGS__))
+#define set_hint(f, ...) ((f)->hint = mem_printf((f)->objects, __VA_ARGS__))
+
+/* --- the two nodes as such --- */
+
+static bool check_same(const Preflight *p, Finding *f, Err *err)
+{
+    const CheckNodeRow *a = p->src.node, *b = p->dst.node;
+    /* the system identifier tells copies of one server apart from others, the start time sessions of one server */
+    bool same_system = strcmp(a->system_id, "0") != 0 && strcmp(a->system_id, b->system_id) == 0;
+    bool same_start = strcmp(a->started, b->started) == 0 && strcmp(a->system_id, b->system_id) == 0;
+
+    (void)err;
+    if (strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid &&
+        (same_system || same_start))
+        add_object(f, "database %s", a->database);
+    return true;
+}
+
+static bool check_older(const Preflight *p, Finding *f, Err *err)
+{
+    int source = conn_caps(p->in->source)->version, target = conn_caps(p->in->target)->version;
+    char source_text[32], target_text[32];
+
+    (void)err;
+    if (p->in->allow_downgrade || caps_major(target) >= caps_major(source))
+        return true;
+    caps_version_text(source, source_text, sizeof source_text);
+    caps_version_text(target, target_text, sizeof target_text);
+    add_object(f, "source %s, target %s", source_text, target_text);
+    return true;
+}
+
+static bool check_source_recovery(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    if (p->src.node->in_recovery)
+        add_object(f, "the source is in recovery");
+    return true;
+}
+
+static bool check_target_recovery(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    if (p->dst.node->in_recovery)
+        add_object(f, "the target is in recovery");
+    return true;
+}
+
+static bool check_dump_missing(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    if (p->in->pg_dump == NULL)
+        add_object(f, "pg_dump");
+    return true;
+}
+
+static bool check_dump_old(const Preflight *p, Finding *f, Err *err)
+{
+    int source = conn_caps(p->in->source)->version;
+    char source_text[32], dump_text[32];
+
+    (void)err;
+    if (p->in->pg_dump == NULL || caps_major(p->in->pg_dump_version) >= caps_major(source))
+        return true;
+    caps_version_text(source, source_text, sizeof source_text);
+    caps_version_text(p->in->pg_dump_version, dump_text, sizeof dump_text);
+    add_object(f, "%s is of version %s, the source of %s", p->in->pg_dump, dump_text, source_text);
+    return true;
+}
+
+static bool check_not_empty(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    UserObjectsRow *rows;
+    size_t n;
+
+    if (p->in->allow_nonempty)
+        return true;
+    if (!q_user_objects(tmp, p->in->target, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s %s%s", str_count(tmp, rows[i].n), rows[i].kind, rows[i].n == 1 ? "" : "s");
+    return true;
+}
+
+static void missing_privileges(const Facts *facts, const char *side, Finding *f)
+{
+    if (!facts->node->may_create)
+        add_object(f, "%s: CREATE on database %s", side, facts->node->database);
+    if (!facts->node->may_temp)
+        add_object(f, "%s: TEMP on database %s", side, facts->node->database);
+}
+
+static bool check_privileges(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    missing_privileges(&p->src, "source", f);
+    missing_privileges(&p->dst, "target", f);
+    for (size_t s = 0; s < p->src.n_schemas; s++) {
+        const CheckSchemasRow *schema = &p->src.schemas[s];
+
+        if (!schema->used)
+            continue;
+        if (!schema->may_use)
+            add_object(f, "source: USAGE on schema %s", schema->schema_name);
+        for (size_t d = 0; d < p->dst.n_schemas; d++)
+            if (strcmp(schema->schema_name, p->dst.schemas[d].schema_name) == 0 &&
+                !(p->dst.schemas[d].may_create && p->dst.schemas[d].may_use))
+                add_object(f, "target: CREATE and USAGE on schema %s", schema->schema_name);
+    }
+    if (f->n_objects > 0)
+        set_hint(f, "Grant them to \"%s\" on the source and to \"%s\" on the target, e.g. GRANT CREATE, TEMPORARY ON "
+                    "DATABASE ...", p->src.node->role_name, p->dst.node->role_name);
+    return true;
+}
+
+static bool name_taken(Conn *conn, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    HasControlRow *rows;
+    size_t n;
+
+    if (!q_has_control(tmp, conn, &rows, &n, err))
+        return false;
+    if (rows[0].present && !rows[0].readable)
+        add_object(f, "%s: schema pgtandem", conn_label(conn));
+    return true;
+}
+
+static bool check_name_taken(const Preflight *p, Finding *f, Err *err)
+{
+    return name_taken(p->in->source, f, err) && name_taken(p->in->target, f, err);
+}
+
+static bool check_encoding(const Preflight *p, Finding *f, Err *err)
+{
+    const CheckNodeRow *source = p->src.node, *target = p->dst.node;
+
+    (void)err;
+    if (strcmp(source->encoding, target->encoding) == 0)
+        return true;
+    add_object(f, "source %s, target %s", source->encoding, target->encoding);
+    if (strcmp(target->encoding, "UTF8") != 0)
+        return true;
+    f->severity = SEVERITY_WARNING;
+    if (strcmp(source->encoding, "SQL_ASCII") == 0)
+        set_hint(f, "The source checks no encoding: rows that are not valid UTF-8 will be refused by the target. Find "
+                    "them before the upgrade.");
+    else
+        set_hint(f, "Values are converted; a text may need more bytes on the target, which matters where indexes "
+                    "are near their size limit. Order by code point changes in collation \"C\".");
+    return true;
+}
+
+static char *plain_locale(const void *ctx, const char *locale)
+{
+    Str *s = str_new(ctx);
+
+    /* en_US.UTF-8 and en_US.utf8 are one locale, and so are C and POSIX */
+    if (strcmp(locale, "POSIX") == 0)
+        locale = "C";
+    for (; *locale != '\0'; locale++)
+        if (*locale != '-')
+            str_char(s, *locale >= 'A' && *locale <= 'Z' ? (char)(*locale + ('a' - 'A')) : *locale);
+    return s->text;
+}
+
+static bool same_locale(const char *a, const char *b)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return strcmp(plain_locale(tmp, a), plain_locale(tmp, b)) == 0;
+}
+
+static bool check_collation(const Preflight *p, Finding *f, Err *err)
+{
+    const CheckNodeRow *a = p->src.node, *b = p->dst.node;
+
+    (void)err;
+    if (strcmp(a->provider, b->provider) != 0)
+        add_object(f, "locale provider: source %s, target %s", a->provider, b->provider);
+    if (!same_locale(a->collation_name, b->collation_name))
+        add_object(f, "LC_COLLATE: source %s, target %s", a->collation_name, b->collation_name);
+    if (!same_locale(a->ctype_name, b->ctype_name))
+        add_object(f, "LC_CTYPE: source %s, target %s", a->ctype_name, b->ctype_name);
+    if (strcmp(a->provider, b->provider) == 0 && strcmp(a->locale_name, b->locale_name) != 0)
+        add_object(f, "locale: source %s, target %s", a->locale_name, b->locale_name);
+    return true;
+}
+
+static bool is_number(const char *name)
+{
+    return str_starts(name, "max_");
+}
+
+static bool check_settings(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    for (size_t s = 0; s < p->src.n_settings; s++) {
+        const CheckSettingsRow *a = &p->src.settings[s];
+
+        for (size_t d = 0; d < p->dst.n_settings; d++) {
+            const CheckSettingsRow *b = &p->dst.settings[d];
+
+            if (strcmp(a->name, b->name) != 0)
+                continue;
+            if (is_number(a->name) ? strtol(b->value, NULL, 10) < strtol(a->value, NULL, 10)
+                                   : strcasecmp(a->value, b->value) != 0)
+                add_object(f, "%s: source %s, target %s", a->name, a->value, b->value);
+        }
+    }
+    return true;
+}
+
+static bool check_locks(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t needed = p->src.node->relations;
+
+    (void)err;
+    if (p->src.node->lock_slots < needed)
+        add_object(f, "source: room for %s locks", str_count(tmp, p->src.node->lock_slots));
+    if (p->dst.node->lock_slots < needed)
+        add_object(f, "target: room for %s locks", str_count(tmp, p->dst.node->lock_slots));
+    if (f->n_objects > 0)
+        set_title(f, "the lock table may be too small for %s tables, indexes and sequences",
+                  str_count(tmp, needed));
+    return true;
+}
+
+static bool may_be_replica(Conn *conn, const Facts *facts, bool *ret_may, Err *err)
+{
+    /* managed services have ways of their own to allow it, so try; but an error would end a transaction */
+    if (facts->node->may_be_replica || conn_in_transaction(conn)) {
+        *ret_may = facts->node->may_be_replica;
+        return true;
+    }
+    if (!conn_try_replica_role(conn, ret_may, err))
+        return false;
+    return !*ret_may || conn_do(conn, "RESET session_replication_role", err);
+}
+
+static bool check_replica_role(const Preflight *p, Finding *f, Err *err)
+{
+    bool source, target;
+
+    if (!may_be_replica(p->in->source, &p->src, &source, err) ||
+        !may_be_replica(p->in->target, &p->dst, &target, err))
+        return false;
+    if (!source)
+        add_object(f, "source: role %s", p->src.node->role_name);
+    if (!target)
+        add_object(f, "target: role %s", p->dst.node->role_name);
+    return true;
+}
+
+/* --- extensions --- */
+
+/* compares 3.4.10 with 3.4.9 by their numbers; 0 when they are not plain version numbers */
+static int compare_versions(const char *a, const char *b)
+{
+    if (a[strspn(a, "0123456789.")] != '\0' || b[strspn(b, "0123456789.")] != '\0')
+        return 0;
+    while (*a != '\0' || *b != '\0') {
+        char *a_end, *b_end;
+        long x = strtol(a, &a_end, 10), y = strtol(b, &b_end, 10);
+
+        if (x != y)
+            return x < y ? -1 : 1;
+        a = *a_end == '.' ? a_end + 1 : a_end;
+        b = *b_end == '.' ? b_end + 1 : b_end;
+    }
+    return 0;
+}
+
+/* have is what the target has of the source's extension, or NULL */
+typedef void ExtensionTest(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
+                           Finding *f);
+
+static bool for_extensions(const Preflight *p, ExtensionTest *test, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckAvailableRow *available;
+    size_t n;
+
+    if (p->n_extensions == 0)
+        return true;
+    if (!q_check_available(tmp, p->in->target, &available, &n, err))
+        return false;
+    for (size_t i = 0; i < p->n_extensions; i++) {
+        const CheckAvailableRow *have = NULL;
+
+        for (size_t a = 0; a < n && have == NULL; a++)
+            if (strcmp(available[a].name, p->extensions[i].name) == 0)
+                have = &available[a];
+        test(p, &p->extensions[i], have, f);
+    }
+    return true;
+}
+
+static void test_missing(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
+                         Finding *f)
+{
+    (void)p;
+    if (have == NULL)
+        add_object(f, "%s %s", extension->name, extension->version);
+}
+
+static bool check_extension_missing(const Preflight *p, Finding *f, Err *err)
+{
+    return for_extensions(p, test_missing, f, err);
+}
+
+static void test_older(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
+                       Finding *f)
+{
+    (void)p;
+    if (have != NULL && compare_versions(have->version, extension->version) < 0)
+        add_object(f, "%s: source %s, target %s", extension->name, extension->version, have->version);
+}
+
+static bool check_extension_older(const Preflight *p, Finding *f, Err *err)
+{
+    return for_extensions(p, test_older, f, err);
+}
+
+static void test_privilege(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
+                           Finding *f)
+{
+    if (have != NULL && !have->installed && !have->anybody_creates && !p->dst.node->is_superuser)
+        add_object(f, "%s", extension->name);
+}
+
+static bool check_extension_privilege(const Preflight *p, Finding *f, Err *err)
+{
+    return for_extensions(p, test_privilege, f, err);
+}
+
+static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Catalog *catalog = p->in->source_catalog;
+
+    (void)err;
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        const Table *table = &catalog->tables[i];
+
+        if (table->in_extension && table->tuples > 0)
+            add_object(f, "%s (about %s rows)", table_label(tmp, table), str_count(tmp, (long long)table->tuples));
+    }
+    return true;
+}
+
+/* --- tables --- */
+
+static bool is_keyless(const Table *table)
+{
+    return table->n_keys == 0 && !table->in_extension;
+}
+
+static bool check_keyless(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Catalog *catalog = p->in->source_catalog;
+
+    (void)err;
+    for (size_t i = 0; i < catalog->n_tables; i++)
+        if (is_keyless(&catalog->tables[i]))
+            add_object(f, "%s (%s)", table_label(tmp, &catalog->tables[i]),
+                       str_bytes_human(tmp, catalog->tables[i].bytes));
+    return true;
+}
+
+static bool check_keyless_large(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Catalog *catalog = p->in->source_catalog;
+    int64_t bytes = 0;
+
+    (void)err;
+    for (size_t i = 0; i < catalog->n_tables; i++)
+        if (is_keyless(&catalog->tables[i]))
+            bytes += catalog->tables[i].bytes;
+    if (bytes <= LARGE_KEYLESS_BYTES)
+        return true;
+    int64_t ms = bytes / (FENCED_COPY_MB_PER_S * 1024 * 1024) * 1000;
+    add_object(f, "%s in all, about %s at %d MB/s", str_bytes_human(tmp, bytes), str_duration(tmp, ms),
+               FENCED_COPY_MB_PER_S);
+    return true;
+}
+
+static bool check_matviews(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    MaterializedViewsRow *rows;
+    size_t n;
+
+    if (!q_materialized_views(tmp, p->in->source, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s.%s", rows[i].schema_name, rows[i].view_name);
+    return true;
+}
+
+/* --- roles and sessions --- */
+
+static const CheckRolesRow *find_role(const CheckRolesRow *roles, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(roles[i].name, name) == 0)
+            return &roles[i];
+    return NULL;
+}
+
+static bool check_owners(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckRolesUsedRow *used;
+    CheckRolesRow *roles;
+    size_t n_used, n_roles;
+
+    if (!q_check_roles_used(tmp, p->in->source, &used, &n_used, err) ||
+        !q_check_roles(tmp, p->in->target, &roles, &n_roles, err))
+        return false;
+    for (size_t i = 0; i < n_used; i++) {
+        const CheckRolesRow *role = find_role(roles, n_roles, used[i].name);
+
+        if (role == NULL)
+            add_object(f, "%s (%s here, does not exist on the target)", used[i].name,
+                       used[i].owns ? "owns objects" : "has rights");
+        else if (used[i].owns && !role->may_own)
+            add_object(f, "%s (owns objects here, \"%s\" is not its member on the target)", used[i].name,
+                       p->dst.node->role_name);
+    }
+    return true;
+}
+
+static bool check_long_transactions(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLongTransactionsRow *rows;
+    size_t n;
+
+    if (!q_check_long_transactions(tmp, p->in->source, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "pid %d (%s%s%s, %s, open for %s)", rows[i].pid, rows[i].user_name,
+                   rows[i].application[0] == '\0' ? "" : ", ", rows[i].application, rows[i].state,
+                   str_duration(tmp, (long long)(rows[i].seconds * 1000)));
+    return true;
+}
+
+/* --- the table --- */
+
+static const Check checks[] = {
+    {.id = "source-target-same",
+     .severity = SEVERITY_ERROR,
+     .run = check_same,
+     .title = "source and target are the same database, or the target is a physical copy of the source",
+     .hint = "Create a new database on a server made by initdb (or by your provider) and name that as the target."},
+    {.id = "target-older",
+     .severity = SEVERITY_ERROR,
+     .run = check_older,
+     .title = "the target is of an older major version than the source",
+     .hint = "Are source and target the right way round? --allow-downgrade is for those who mean it."},
+    {.id = "source-in-recovery",
+     .severity = SEVERITY_ERROR,
+     .run = check_source_recovery,
+     .title = "the source is a standby: changes cannot be captured there",
+     .hint = "Name the primary server as the source."},
+    {.id = "target-in-recovery",
+     .severity = SEVERITY_ERROR,
+     .run = check_target_recovery,
+     .title = "the target is a standby: nothing can be written there",
+     .hint = "Name the primary server as the target."},
+    {.id = "pg-dump-missing",
+     .severity = SEVERITY_ERROR,
+     .run = check_dump_missing,
+     .title = "no pg_dump was found",
+     .hint = "Install PostgreSQL's client programs (on Debian: postgresql-client), or name their directory with "
+             "--pg-bindir."},
+    {.id = "pg-dump-too-old",
+     .severity = SEVERITY_ERROR,
+     .run = check_dump_old,
+     .title = "pg_dump is too old for the source",
+     .hint = "Install client programs of the target's version, or name their directory with --pg-bindir."},
+    {.id = "target-not-empty",
+     .severity = SEVERITY_ERROR,
+     .run = check_not_empty,
+     .title = "the target database is not empty",
+     .hint = "Name a new database as the target: CREATE DATABASE ... TEMPLATE template0."},
+    {.id = "name-taken",
+     .severity = SEVERITY_ERROR,
+     .run = check_name_taken,
+     .title = "there is a schema \"pgtandem\" that is not ours to use",
+     .hint = "If another role began an upgrade, go on as that role. Otherwise drop or rename the schema."},
+    {.id = "not-owner",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_not_owned,
+     .title = "tables or sequences of the source belong to others: their changes cannot be captured",
+     .hint = "Connect to the source as their owner or as a superuser, or make the role a member of the owning roles "
+             "(GRANT owner TO role)."},
+    {.id = "schema-privilege",
+     .severity = SEVERITY_ERROR,
+     .run = check_privileges,
+     .title = "rights are missing",
+     .hint = "Grant them."},
+    {.id = "forced-rls",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_forced_rls,
+     .title = "forced row-level security hides rows of the source from us",
+     .hint = "Connect to the source as a role with BYPASSRLS, or ALTER TABLE ... NO FORCE ROW LEVEL SECURITY for the "
+             "time of the upgrade."},
+    {.id = "encoding-differs",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .run = check_encoding,
+     .title = "the databases have different encodings",
+     .hint = "Create the target database with the source's encoding: CREATE DATABASE ... ENCODING ... TEMPLATE "
+             "template0."},
+    {.id = "extension-missing",
+     .severity = SEVERITY_ERROR,
+     .run = check_extension_missing,
+     .title = "extensions of the source are not available on the target",
+     .hint = "Install their packages on the target's machine, or drop the extensions from the source."},
+    {.id = "removed-types",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_removed_types,
+     .title = "columns have types that the target no longer knows",
+     .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE timestamptz (text for "
+             "unknown)."},
+    {.id = "removed-operators",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_postfix_operators,
+     .title = "there are postfix operators, which the target no longer knows",
+     .hint = "Use functions or prefix operators instead and drop them from the source."},
+    {.id = "tables-with-oids",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .query = &query_check_with_oids,
+     .title = "tables have system OIDs, which the target does not have: these values are not carried",
+     .hint = "Nobody uses them? ALTER TABLE ... SET WITHOUT OIDS, or accept it. Otherwise copy them into a column of "
+             "their own first."},
+    {.id = "foreign-partitions",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_foreign_partitions,
+     .title = "partitions are foreign tables: their rows are elsewhere and changes there cannot be captured",
+     .hint = "Detach them for the time of the upgrade."},
+    {.id = "large-objects",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .query = &query_check_large_objects,
+     .title = "the source has large objects, which are not carried",
+     .hint = "Move them into bytea columns, remove orphans with vacuumlo, or accept it and copy them by yourself while "
+             "nobody writes them."},
+    {.id = "subscription-on-source",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .query = &query_check_subscriptions,
+     .title = "the source subscribes to another server: what logical replication writes is not captured",
+     .hint = "Disable the subscription for the time of the upgrade and set it up on the target afterwards. Accept this "
+             "only if the subscribed tables do not change."},
+
+    {.id = "table-without-key-large",
+     .severity = SEVERITY_WARNING,
+     .run = check_keyless_large,
+     .title = "tables without a key are large: the write pause will be long if they change",
+     .hint = "Add primary keys on the source, or see that these tables are not written before the switch."},
+    {.id = "table-without-key",
+     .severity = SEVERITY_WARNING,
+     .run = check_keyless,
+     .title = "tables have no key: after changes they are copied whole during the write pause",
+     .hint = "A primary key, or a unique index over NOT NULL columns, makes them like all others."},
+    {.id = "extension-older",
+     .severity = SEVERITY_WARNING,
+     .run = check_extension_older,
+     .title = "extensions are newer on the source than on the target",
+     .hint = "Install newer packages on the target's machine."},
+    {.id = "extension-privilege",
+     .severity = SEVERITY_WARNING,
+     .run = check_extension_privilege,
+     .title = "extensions that only a superuser can create are not in the target database yet",
+     .hint = "Let an administrator run CREATE EXTENSION there, unless your provider lets you."},
+    {.id = "extension-tables",
+     .severity = SEVERITY_WARNING,
+     .run = check_extension_tables,
+     .title = "tables belong to extensions: their contents are not carried",
+     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Carry your own rows over "
+             "by hand."},
+    {.id = "c-functions",
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_c_functions,
+     .title = "functions in C belong to no extension: the target needs their libraries",
+     .hint = "Install the libraries, built for the target's version, on the target's machine."},
+    {.id = "owners-missing",
+     .severity = SEVERITY_WARNING,
+     .run = check_owners,
+     .title = "roles of the source cannot be used on the target: objects will belong to our role, rights are not "
+              "carried",
+     .hint = "Create the roles there (pg_dumpall --roles-only) and make our role a member of those that own objects."},
+    {.id = "collation-differs",
+     .severity = SEVERITY_WARNING,
+     .run = check_collation,
+     .title = "the databases sort text differently",
+     .hint = "Create the target database with the source's locale unless you want the change: CREATE DATABASE ... "
+             "LOCALE ... TEMPLATE template0."},
+    {.id = "setting-differs",
+     .severity = SEVERITY_WARNING,
+     .run = check_settings,
+     .title = "settings that applications notice differ",
+     .hint = "Set them on the target, e.g. with ALTER DATABASE ... SET or in postgresql.conf."},
+    {.id = "locks-capacity",
+     .severity = SEVERITY_WARNING,
+     .run = check_locks,
+     .title = "the lock table may be too small",
+     .hint = "Raise max_locks_per_transaction (needs a restart)."},
+    {.id = "prepared-transactions",
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_prepared_transactions,
+     .title = "transactions are prepared: the copy begins only after they have ended",
+     .hint = "COMMIT PREPARED or ROLLBACK PREPARED them."},
+    {.id = "long-transaction",
+     .severity = SEVERITY_WARNING,
+     .run = check_long_transactions,
+     .title = "transactions on the source have been open for long: capture waits for them",
+     .hint = "Let them end. Other roles' transactions can be seen only by members of pg_read_all_stats."},
+    {.id = "event-triggers",
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_event_triggers,
+     .title = "event triggers of the source also fire for what pgtandem creates",
+     .hint = "Make sure that they let it pass. On the target only a superuser can create them."},
+    {.id = "target-event-triggers",
+     .severity = SEVERITY_WARNING,
+     .on_target = true,
+     .query = &query_check_event_triggers,
+     .title = "event triggers of the target fire when the schema is created there",
+     .hint = "Make sure that they let it pass."},
+
+    {.id = "replica-role",
+     .severity = SEVERITY_INFO,
+     .run = check_replica_role,
+     .title = "session_replication_role may not be set: foreign keys, triggers and rules of a copy sleep instead",
+     .hint = "Nothing has to be done. With GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) or as a "
+             "superuser they stay as they are."},
+    {.id = "unlogged-tables",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_unlogged_tables,
+     .title = "unlogged tables are carried like all others",
+     .hint = "A crash of either server empties them there, which nobody notices: verify them afterwards."},
+    {.id = "foreign-tables",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_foreign_tables,
+     .title = "of foreign tables only the definition is carried",
+     .hint = "See that the target reaches their servers. User mappings may need their passwords again."},
+    {.id = "materialized-views",
+     .severity = SEVERITY_INFO,
+     .run = check_matviews,
+     .title = "materialized views are refreshed on the target"},
+    {.id = "publications",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_publications,
+     .title = "of publications only the definition is carried",
+     .hint = "Replication slots stay on the source: subscribers have to be pointed to the target."},
+    {.id = "security-labels",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_security_labels,
+     .title = "there are security labels: the target needs their providers"},
+    {.id = "tablespaces",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_tablespaces,
+     .title = "tablespaces are not carried: everything goes into the target database's default one",
+     .hint = "Move what needs it with ALTER TABLE ... SET TABLESPACE, before the switch."},
+};
+
+static const size_t n_checks = sizeof checks / sizeof *checks;
+
+static bool run_query(const Preflight *p, const Check *check, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+    const char *target_version = mem_printf(tmp, "%d", conn_caps(p->in->target)->version);
+    Conn *conn = check->on_target ? p->in->target : p->in->source;
+
+    if (!query_run(tmp, conn, check->query, &target_version, check->query->n_params, &rows, err))
+        return false;
+    for (size_t r = 0; r < rows_count(rows); r++)
+        add_object(f, "%s", rows_text(rows, r, 0));
+    return true;
+}
+
+static bool is_accepted(const CheckInput *in, const char *id)
+{
+    for (size_t i = 0; i < in->n_accepted; i++)
+        if (strcmp(in->accepted[i], id) == 0)
+            return true;
+    return false;
+}
+
+/* the finding that a check was not possible: a service took rights away that all roles have, a file is broken */
+static void note_skipped(const Check *check, Finding *f, const Err *err)
+{
+    f->severity = SEVERITY_WARNING;
+    f->acceptable = false;
+    f->n_objects = 0;
+    f->n_more = 0;
+    set_title(f, "this could not be checked: %s", check->title);
+    set_hint(f, "Look into it by hand, or make the query work and check again.");
+    add_object(f, "%s", err->msg);
+}
+
+static bool run_check(const Preflight *p, const Check *check, Finding *f, Err *err)
+{
+    bool ok = check->query != NULL ? run_query(p, check, f, err) : check->run(p, f, err);
+
+    if (!ok) {
+        if (err->kind != ERR_SQL || conn_in_transaction(p->in->source) ||
+            conn_in_transaction(p->in->target))
+            return err_add(err, "while checking %s", check->id);
+        note_skipped(check, f, err);
+        err_clear(err);
+    }
+    if (f->severity == SEVERITY_ERROR && f->acceptable && is_accepted(p->in, check->id))
+        f->severity = SEVERITY_WARNING;
+    return true;
+}
+
+static bool read_facts(const void *ctx, Conn *conn, Facts *facts, Err *err)
+{
+    size_t n_node;
+
+    if (!q_check_node(ctx, conn, &facts->node, &n_node, err) ||
+        !q_check_settings(ctx, conn, &facts->settings, &facts->n_settings, err) ||
+        !q_check_schemas(ctx, conn, &facts->schemas, &facts->n_schemas, err))
+        return false;
+    if (n_node != 1)
+        return err_set(err, ERR_BUG, "the %s does not know its own database or role", conn_label(conn));
+    return true;
+}
+
+bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Preflight p = {.in = input};
+    Finding *found = mem_array(ctx, Finding, n_checks);
+    size_t n = 0;
+
+    if (!read_facts(tmp, input->source, &p.src, err) || !read_facts(tmp, input->target, &p.dst, err) ||
+        !q_check_extensions(tmp, input->source, &p.extensions, &p.n_extensions, err)) {
+        talloc_free(found);
+        return err_add(err, "while checking the nodes");
+    }
+    for (size_t i = 0; i < n_checks; i++) {
+        const Check *check = &checks[i];
+        Finding f = {.id = check->id,
+                     .severity = check->severity,
+                     .acceptable = check->acceptable,
+                     .title = check->title,
+                     .hint = check->hint,
+                     .objects = mem_array(found, const char *, MAX_OBJECTS)};
+
+        if (!run_check(&p, check, &f, err)) {
+            talloc_free(found);
+            return false;
+        }
+        if (f.n_objects > 0)
+            found[n++] = f;
+        else
+            talloc_free(f.objects);
+    }
+    /* errors first, and otherwise in the order of the table */
+    Finding *sorted = mem_array(ctx, Finding, n + 1);
+    size_t k = 0;
+    for (int severity = SEVERITY_ERROR; severity >= SEVERITY_INFO; severity--)
+        for (size_t i = 0; i < n; i++)
+            if (found[i].severity == (Severity)severity)
+                sorted[k++] = found[i];
+    talloc_steal(sorted, found);
+    *ret_findings = sorted;
+    *ret_n = n;
+    return true;
+}
+
+static size_t count_severity(const Finding *findings, size_t n, Severity severity)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        count += findings[i].severity == severity;
+    return count;
+}
+
+size_t check_count_errors(const Finding *findings, size_t n)
+{
+    return count_severity(findings, n, SEVERITY_ERROR);
+}
+
+/* --- printing --- */
+
+/* width on the screen: the characters of a UTF-8 text */
+static int screen_width(const char *text, size_t len)
+{
+    int width = 0;
+
+    for (size_t i = 0; i < len; i++)
+        width += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return width;
+}
+
+/* prints words behind `first`, which begins at column `start`; lines end before TEXT_WIDTH and align behind `first` */
+static void print_wrapped(int start, const char *first, const char *text)
+{
+    int indent = start + (int)strlen(first), column = indent;
+
+    printf("%*s%s", start, "", first);
+    while (*text != '\0') {
+        size_t len = strcspn(text, " ");
+        int width = screen_width(text, len);
+
+        if (column > indent && column + 1 + width > TEXT_WIDTH) {
+            printf("\n%*s", indent, "");
+            column = indent;
+        } else if (column > indent) {
+            printf(" ");
+            column++;
+        }
+        printf("%.*s", (int)len, text);
+        column += width;
+        text += len;
+        text += strspn(text, " ");
+    }
+    printf("\n");
+}
+
+static void print_finding(const Finding *f)
+{
+    AUTO_CTX(tmp, NULL);
+
+    print_wrapped(TEXT_INDENT / 2, "", mem_printf(tmp, "%s: %s", f->id, f->title));
+    for (size_t i = 0; i < f->n_objects; i++)
+        print_wrapped(TEXT_INDENT, "- ", f->objects[i]);
+    if (f->n_more > 0)
+        printf("%*s- and %s more\n", TEXT_INDENT, "", str_count(tmp, (long long)f->n_more));
+    if (f->hint != NULL)
+        print_wrapped(TEXT_INDENT, "hint: ", f->hint);
+    if (f->severity == SEVERITY_ERROR && f->acceptable)
+        printf("%*sto go on nevertheless: --accept %s\n", TEXT_INDENT, "", f->id);
+    printf("\n");
+}
+
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+static void print_text(const Finding *findings, size_t n)
+{
+    static const char *const headings[] = {
+        [SEVERITY_INFO] = "Notes",
+        [SEVERITY_WARNING] = "Warnings",
+        [SEVERITY_ERROR] = "Errors",
+    };
+    size_t errors = count_severity(findings, n, SEVERITY_ERROR);
+    size_t warnings = count_severity(findings, n, SEVERITY_WARNING);
+    size_t notes = n - errors - warnings;
+
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || findings[i].severity != findings[i - 1].severity)
+            printf("%s\n\n", headings[findings[i].severity]);
+        print_finding(&findings[i]);
+    }
+    if (n == 0)
+        printf("No findings: the upgrade can begin.\n");
+    else
+        printf("%zu error%s, %zu warning%s, %zu note%s: the upgrade %s.\n", errors, plural(errors), warnings,
+               plural(warnings), notes, plural(notes), errors == 0 ? "can begin" : "is refused");
+}
+
+static json_t *json_text(const char *text)
+{
+    return text == NULL ? json_null() : json_string(text);
+}
+
+static void print_json(const Finding *findings, size_t n)
+{
+    static const char *const names[] = {
+        [SEVERITY_INFO] = "info",
+        [SEVERITY_WARNING] = "warning",
+        [SEVERITY_ERROR] = "error",
+    };
+    json_t *list = mem_or_die(json_array());
+
+    for (size_t i = 0; i < n; i++) {
+        const Finding *f = &findings[i];
+        json_t *objects = mem_or_die(json_array());
+
+        for (size_t o = 0; o < f->n_objects; o++)
+            json_array_append_new(objects, json_string(f->objects[o]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "id", f->id, "severity",
+                                              names[f->severity], "acceptable", f->acceptable ? 1 : 0, "title",
+                                              json_text(f->title), "objects", objects, "more",
+                                              (json_int_t)f->n_more, "hint", json_text(f->hint)));
+    }
+    json_t *all = mem_or_die(json_pack(
+        "{s:o, s:I, s:I}", "findings", list, "errors", (json_int_t)count_severity(findings, n, SEVERITY_ERROR),
+        "warnings", (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
+    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    printf("\n");
+    json_decref(all);
+}
+
+void check_print(const Finding *findings, size_t n, bool json)
+{
+    if (json)
+        print_json(findings, n);
+    else
+        print_text(findings, n);
+}

@@ -1,0 +1,316 @@
+/*
+ * The table of commands and their dispatch: see command.h.
+ *
+ * Texts are plain: they end up in a terminal, in roff, in Markdown and in shell scripts.
+ */
+#include "cli/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/spec.h"
+#include "migrate/commands.h"
+
+#define NODES "--source CONNINFO --target CONNINFO"
+#define ENDED_SAFELY "Always safe: the same command goes on where it stopped, from any machine."
+
+static bool run_states(const Cli *cli, Err *err)
+{
+    (void)err;
+    migrate_print_states(cli->mermaid);
+    return true;
+}
+
+static bool run_worker(const Cli *cli, Err *err)
+{
+    (void)cli;
+    return migrate_worker(err);
+}
+
+static bool run_spec(const Cli *cli, Err *err)
+{
+    AUTO_CTX(tmp, cli);
+    char *text = spec_text(tmp, cli->argument, err);
+
+    if (text == NULL)
+        return false;
+    fputs(text, stdout);
+    return true;
+}
+
+/* clang-format off */
+const Command cli_commands[] = {
+    { .name = "check", .id = CMD_CHECK, .migrate = migrate_check,
+      .summary = "tell what would stand in the way of an upgrade, and how to fix it",
+      .usage = NODES " [options]",
+      .doc = "Connects to both nodes and goes through a list of checks: versions and roles, "
+             "tables without a key, extensions that the new server lacks, settings that differ, "
+             "objects that need attention. Each finding has an identifier, its severity and a "
+             "fix.\n\n"
+             "A finding of severity error refuses an upgrade (exit code 3). Where you know "
+             "better, --accept turns it into a warning. upgrade makes the same checks before it "
+             "begins.",
+      .on_source = "Only read.",
+      .on_target = "Only read.",
+      .interrupt = "At any time; nothing was changed.",
+      .next = "Fix or accept what was found, then run upgrade.",
+      .examples = {
+          { "two services of ~/.pg_service.conf",
+            "pgtandem check --source service=old --target service=new" },
+          { "a finding that is known and harmless", "pgtandem check --accept large-objects" },
+      } },
+
+    { .name = "upgrade", .id = CMD_UPGRADE, .migrate = migrate_upgrade,
+      .summary = "copy the old node to the new one and follow its changes",
+      .usage = NODES " [--switchover] [options]",
+      .doc = "Makes the target a live copy of the source while the application goes on writing "
+             "to the source: creates the schema, records changes from then on, copies the data, "
+             "builds the indexes, gathers statistics for the planner, and carries over what has "
+             "changed in the meantime. Then it says that both are in sync and keeps following "
+             "until it is interrupted.\n\n"
+             "With --switchover it goes on by itself and moves the application to the target as "
+             "soon as both are in sync; the options of switchover apply then.",
+      .on_source = "Adds the schema pgtandem and triggers that record which rows change. The "
+                   "application works as before. Each table is locked for a moment when its "
+                   "triggers are added; when it is busy, pgtandem steps back and tries again.",
+      .on_target = "Fills it. The application should not write there yet.",
+      .interrupt = ENDED_SAFELY " Changes of the source are recorded meanwhile.",
+      .next = "Let it run. From another terminal use verify to compare, status to look, "
+              "switchover to move the application. abort gives up.",
+      .examples = {
+          { "a copy that follows the source, with 8 workers",
+            "pgtandem upgrade --source service=old --target service=new --jobs 8" },
+          { "all the way, without anybody watching",
+            "pgtandem upgrade --switchover --on-switch ./point-app-to-new-db" },
+      } },
+
+    { .name = "switchover", .id = CMD_SWITCHOVER, .migrate = migrate_switchover,
+      .summary = "move the application from the old node to the new one",
+      .usage = NODES " [options]",
+      .doc = "Stops writes on the source for a moment, carries over the last changes and "
+             "sequences, and opens the target. It begins only when the copy is no older than "
+             "--max-lag and nothing else is in the way; --dry-run tells whether that is so "
+             "now.\n\n"
+             "Until the point of no return any error, a signal or the end of --max-pause undoes "
+             "everything: the source takes writes as before, and the exit code is 4. After it "
+             "the switch is always completed, if need be by running the same command again.\n\n"
+             "From then on changes on the target are recorded, so that rollback loses nothing.",
+      .on_source = "Refuses writes from now on, for every role, with a message that says why. "
+                   "Reading is allowed.",
+      .on_target = "Takes the application's writes.",
+      .interrupt = "Safe. Before the point of no return the source takes writes again at once; "
+                   "after it, run the same command to complete the switch.",
+      .next = "Watch the application. rollback goes back without loss, days later too; finish "
+              "ends the run.",
+      .examples = {
+          { "is everything ready?", "pgtandem switchover --dry-run" },
+          { "through PgBouncer: clients wait instead of failing",
+            "pgtandem switchover --pgbouncer \"host=pool1 port=6432 user=admin dbname=pgbouncer\" "
+            "--pgbouncer-ini /etc/pgbouncer/pgbouncer.ini" },
+          { "with a command that repoints the application",
+            "pgtandem switchover --on-switch ./point-app" },
+      } },
+
+    { .name = "rollback", .id = CMD_ROLLBACK, .migrate = migrate_rollback,
+      .summary = "move the application back to the old node, with all it wrote since",
+      .usage = NODES " [options]",
+      .doc = "A switchover in the other direction: carries what was written on the target since "
+             "the switch back to the source, stops writes on the target for a moment, and opens "
+             "the source. It takes the same options and gives the same guarantees.\n\n"
+             "Source and target are given as before: the source is still the old node.",
+      .on_source = "Receives the changes and takes the application's writes again.",
+      .on_target = "Refuses writes from now on and keeps following the source.",
+      .interrupt = "Safe. Before the point of no return the target takes writes again at once; "
+                   "after it, run the same command to complete the switch.",
+      .next = "Find out what was wrong; switchover moves there again, abort gives up the upgrade.",
+      .examples = {
+          { "is the way back free?", "pgtandem rollback --dry-run" },
+          { "back to the old node", "pgtandem rollback --on-switch ./point-app" },
+      } },
+
+    { .name = "finish", .id = CMD_FINISH, .migrate = migrate_finish,
+      .summary = "end the run after a switchover and remove every trace",
+      .usage = NODES " [options]",
+      .doc = "Ends the upgrade for good: the new node no longer records changes for a way back. "
+             "Refused while the application is still on the source; abort is for that.",
+      .on_source = "Removes triggers, recorded changes and the schema pgtandem: its catalogs "
+                   "are as they were before. It stays a database of its own that no longer "
+                   "follows, so keep the application away.",
+      .on_target = "Removes the same. The application goes on.",
+      .interrupt = "Safe; the same command removes the rest. But rollback is no longer possible "
+                   "once it has begun.",
+      .next = "Nothing. The old node can be shut down and archived.",
+      .examples = {
+          { "the new node has proved itself",
+            "pgtandem finish --source service=old --target service=new" },
+      } },
+
+    { .name = "abort", .id = CMD_ABORT, .migrate = migrate_abort,
+      .summary = "give up the upgrade while the application is on the old node",
+      .usage = NODES " [options]",
+      .doc = "Ends an upgrade that is not wanted any more, before a switchover or after a "
+             "rollback. Refused while the application is on the target; rollback or finish are "
+             "for that.",
+      .on_source = "Removes triggers, recorded changes and the schema pgtandem: its catalogs "
+                   "are as they were before. The application goes on.",
+      .on_target = "Drops what the upgrade created there, the copied tables included.",
+      .interrupt = "Safe; the same command removes the rest.",
+      .next = "Nothing; run upgrade to begin anew.",
+      .examples = {
+          { "leave the old node as it was",
+            "pgtandem abort --source service=old --target service=new" },
+      } },
+
+    { .name = "verify", .id = CMD_VERIFY, .migrate = migrate_verify,
+      .summary = "compare the rows of both nodes while they are in use",
+      .usage = NODES " [options]",
+      .doc = "Computes checksums of all rows of all tables on both nodes and looks again at "
+             "what differs: a change that is just on its way is no difference. Prints the "
+             "tables with their numbers of rows, and the keys of rows that differ (exit code 5).",
+      .on_source = "Only reads, but reads everything once; fewer --jobs burden it less.",
+      .on_target = "Only reads, as on the source.",
+      .interrupt = "At any time; it begins anew the next time.",
+      .next = "When nothing differs, switchover, or finish after it.",
+      .examples = {
+          { "gently, for a busy old node", "pgtandem verify --jobs 1" },
+      } },
+
+    { .name = "status", .id = CMD_STATUS, .migrate = migrate_status,
+      .summary = "show how far the upgrade is and how old the copy is",
+      .usage = NODES " [--watch] [--json]",
+      .doc = "Reads the state of the run from the databases, so it works from any machine, "
+             "while another pgtandem is running and while none is.",
+      .on_source = "Only read.",
+      .on_target = "Only read.",
+      .interrupt = "At any time.",
+      .next = "The status names the command that comes next.",
+      .examples = {
+          { "on a screen beside the upgrade", "pgtandem status --watch" },
+          { "for a monitoring system", "pgtandem status --json" },
+      } },
+
+    { .name = "states", .id = CMD_STATES, .run = run_states,
+      .summary = "explain the steps of an upgrade",
+      .usage = "[--mermaid]",
+      .doc = "Prints the table of steps: what is done, what undoes it, and what is true "
+             "afterwards. These are the words that status and the messages of upgrade use. "
+             "Connects to no database.",
+      .on_source = "Not used.",
+      .on_target = "Not used.",
+      .interrupt = "At any time.",
+      .next = "See status for the step of a run.",
+      .examples = {
+          { "as a diagram for a document", "pgtandem states --mermaid" },
+      } },
+
+    { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,
+      .summary = "do the jobs that come on standard input",
+      .usage = "",
+      .doc = "Started by the other commands." },
+
+    { .name = "__spec", .id = CMD_SPEC, .hidden = true, .argument = "FORMAT", .run = run_spec,
+      .summary = "print the manual page, a completion script or the option reference",
+      .usage = "man|bash|zsh|md|json",
+      .doc = "Used by the build. All of it is made from the tables of commands and options." },
+};
+/* clang-format on */
+const size_t cli_n_commands = sizeof cli_commands / sizeof *cli_commands;
+
+/* err_exit_code() decides; this explains */
+const ExitCode cli_exit_codes[] = {
+    {0, "done"},
+    {1, "failed"},
+    {2, "wrong usage or configuration"},
+    {3, "refused by the checks before an upgrade; nothing was changed"},
+    {4, "switchover aborted, and writes restored on the old node (rollback: on the new one)"},
+    {5, "verify found differences"},
+    {130, "interrupted; the same command goes on"},
+};
+const size_t cli_n_exit_codes = sizeof cli_exit_codes / sizeof *cli_exit_codes;
+
+const Command *command_find(const char *name)
+{
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (strcmp(cli_commands[i].name, name) == 0)
+            return &cli_commands[i];
+    return NULL;
+}
+
+bool command_run(const Cli *cli, Err *err)
+{
+    const Command *c = cli->command;
+
+    return c->migrate != NULL ? c->migrate(&cli->config, err) : c->run(cli, err);
+}
+
+char *command_names(const void *ctx, unsigned commands)
+{
+    AUTO_CTX(tmp, ctx);
+    Str *s = str_new(tmp);
+    size_t left = 0;
+
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!cli_commands[i].hidden && (cli_commands[i].id & commands) != 0)
+            left++;
+    for (size_t i = 0; i < cli_n_commands; i++)
+        if (!cli_commands[i].hidden && (cli_commands[i].id & commands) != 0) {
+            str_add(s, cli_commands[i].name);
+            left--;
+            str_add(s, left == 0 ? "" : left == 1 ? " and " : ", ");
+        }
+    return mem_strdup(ctx, s->text);
+}
+
+static bool is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
+
+static bool check_command(const Command *c, Err *err)
+{
+    if (is_empty(c->name))
+        return err_set(err, ERR_BUG, "a command has no name");
+    if (c->id == 0 || (c->id & (c->id - 1)) != 0 || (c->id & ~(unsigned)CMD_ALL) != 0)
+        return err_set(err, ERR_BUG, "command %s has not exactly one bit", c->name);
+    if ((c->migrate == NULL) == (c->run == NULL))
+        return err_set(err, ERR_BUG, "command %s has nothing to run, or two things", c->name);
+    if (is_empty(c->summary) || c->summary[strlen(c->summary) - 1] == '.' || c->usage == NULL ||
+        is_empty(c->doc))
+        return err_set(err, ERR_BUG, "command %s lacks its summary, usage or doc", c->name);
+    if (c->hidden)
+        return true;
+    if (is_empty(c->on_source) || is_empty(c->on_target) || is_empty(c->interrupt) ||
+        is_empty(c->next))
+        return err_set(err, ERR_BUG, "command %s does not tell what it does to whom", c->name);
+    if (c->examples[0].what == NULL)
+        return err_set(err, ERR_BUG, "command %s has no example", c->name);
+    for (size_t i = 0; i < COMMAND_MAX_EXAMPLES && c->examples[i].what != NULL; i++) {
+        const char *line = c->examples[i].line;
+        const char *name =
+            line != NULL && str_starts(line, "pgtandem ") ? line + strlen("pgtandem ") : "";
+
+        if (!str_starts(name, c->name))
+            return err_set(err, ERR_BUG, "an example of command %s is of another one", c->name);
+    }
+    return true;
+}
+
+bool command_self_check(const Command *commands, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!check_command(&commands[i], err))
+            return false;
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(commands[j].name, commands[i].name) == 0 || commands[j].id == commands[i].id)
+                return err_set(err, ERR_BUG, "commands %s and %s have the same name or bit",
+                               commands[j].name, commands[i].name);
+    }
+    return true;
+}
+
+bool cli_self_check(Err *err)
+{
+    return command_self_check(cli_commands, cli_n_commands, err) &&
+           options_self_check(cli_options, cli_n_options, err);
+}

@@ -1,0 +1,355 @@
+/*
+ * The table of options, and what can be said about one of them: see options.h.
+ *
+ * Texts are plain: they end up in a terminal, in roff, in Markdown and in shell scripts.
+ */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+/* the offset of a member of Cli, which must be of that type */
+#define FIELD(Type, member)                                                                        \
+    (offsetof(Cli, member) +                                                                       \
+     0 * sizeof(                                                                                   \
+             char[__builtin_types_compatible_p(Type, __typeof__(((Cli *)0)->member)) ? 1 : -1]))
+#define TEXT(member) FIELD(const char *, member)
+#define LIST(items, n) .field = FIELD(const char **, items), .count = FIELD(size_t, n)
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define KB INT64_C(1024)
+#define MB (1024 * KB)
+#define GB (1024 * MB)
+#define TB (1024 * GB)
+
+/* clang-format off */
+const Option cli_options[] = {
+    { .name = "source", .type = OPT_CONNINFO, .flags = OPT_REQUIRED, .arg = "CONNINFO",
+      .field = TEXT(config.source.conninfo), .commands = CMD_NODES,
+      .help = "the old node: the database to come from",
+      .doc  = "A libpq connection string (\"host=db1 dbname=shop user=owner\"), a URI "
+              "(postgresql://owner@db1/shop) or a service (service=old). The role must own the "
+              "tables. Everything else libpq knows works too: ~/.pgpass, ~/.pg_service.conf, "
+              "the PG* variables, sslmode.\n\n"
+              "Keep the password out of it, since other users of the machine can read a command "
+              "line: ~/.pgpass is the place for it." },
+    { .name = "target", .type = OPT_CONNINFO, .flags = OPT_REQUIRED, .arg = "CONNINFO",
+      .field = TEXT(config.target.conninfo), .commands = CMD_NODES,
+      .help = "the new node: the database to go to",
+      .doc  = "Written like --source. The database must exist; the upgrade fills it. Source and "
+              "target keep their meaning for the whole run: they are not exchanged for a "
+              "rollback." },
+
+    { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
+      .min = 1, .max = 64,
+      .field = FIELD(int64_t, config.jobs), .commands = CMD_UPGRADE | CMD_VERIFY,
+      .help = "number of tables or parts of tables worked on at once",
+      .doc  = "Each job is a process with one connection to each node; copying, building "
+              "indexes and comparing are shared out among them. More jobs are faster until the "
+              "disks or the network are busy, and burden the old node more." },
+    { .name = "chunk-size", .type = OPT_SIZE, .arg = "SIZE", .def = "128MB",
+      .min = 64 * KB, .max = TB,
+      .field = FIELD(int64_t, config.chunk_bytes), .commands = CMD_UPGRADE,
+      .help = "size of the pieces in which big tables are copied",
+      .doc  = "A table larger than this is copied in several pieces at once. After an "
+              "interruption only pieces that were not complete are copied again. No piece holds "
+              "a snapshot of the old node longer than its own copying takes." },
+
+    { .name = "switchover", .type = OPT_FLAG,
+      .field = FIELD(bool, config.switchover), .commands = CMD_UPGRADE,
+      .help = "switch over as soon as the copy is in step",
+      .doc  = "Without it, upgrade goes on following the old node until it is interrupted or "
+              "somebody runs the command switchover." },
+    { .name = "max-pause", .type = OPT_DURATION, .arg = "DURATION", .def = "5s",
+      .min = 100, .max = HOUR,
+      .field = FIELD(int64_t, config.max_pause_ms), .commands = CMD_SWITCH,
+      .help = "longest time for which the application may not write",
+      .doc  = "The time budget of a switch. When it is used up before the point of no return, "
+              "everything is undone, the node that had the application takes its writes again, "
+              "and the exit code is 4. The pause is usually far shorter." },
+    { .name = "max-lag", .type = OPT_DURATION, .arg = "DURATION", .def = "10s",
+      .min = 100, .max = HOUR,
+      .field = FIELD(int64_t, config.max_lag_ms), .commands = CMD_SWITCH,
+      .help = "a switch starts only when the copy is no older than this",
+      .doc  = "What is not yet carried over when the writes stop must be carried over within "
+              "--max-pause." },
+    { .name = "dry-run", .type = OPT_FLAG,
+      .field = FIELD(bool, config.dry_run), .commands = CMD_SWITCHOVER | CMD_ROLLBACK,
+      .help = "do all checks of a switch, then stop",
+      .doc  = "Shows whether the switch could start now: the lag, long transactions, PgBouncer, "
+              "the way back. Changes nothing." },
+    { .name = "pgbouncer", .type = OPT_CONNINFO, .flags = OPT_REPEAT, .arg = "CONNINFO",
+      LIST(config.pgbouncers, config.n_pgbouncers), .commands = CMD_SWITCH,
+      .help = "admin console of a PgBouncer to pause and resume",
+      .doc  = "A connection string of PgBouncer's database \"pgbouncer\", for a user in "
+              "admin_users. It is paused before the writes stop and resumed afterwards, so that "
+              "clients wait instead of failing. May be given several times." },
+    { .name = "pgbouncer-ini", .type = OPT_FILE, .arg = "FILE",
+      .field = TEXT(config.pgbouncer_ini), .commands = CMD_SWITCH,
+      .help = "PgBouncer's configuration file, to lead it to the new node",
+      .doc  = "The entries of its section [databases] that lead to the node which closes are "
+              "rewritten to lead to the node which opens, and PgBouncer reloads the file." },
+    { .name = "on-switch", .type = OPT_TEXT, .arg = "CMD",
+      .field = TEXT(config.on_switch), .commands = CMD_SWITCH,
+      .help = "shell command that leads the application to the new node",
+      .doc  = "Run by /bin/sh as soon as the node that opens takes writes: change a DNS entry, "
+              "a proxy, a service file. It finds PGTANDEM_EVENT (switchover or rollback), "
+              "PGTANDEM_NEW_HOST, PGTANDEM_NEW_PORT and PGTANDEM_NEW_DBNAME in its environment, "
+              "and PGTANDEM_OLD_HOST and so on for the node that closed." },
+
+    { .name = "pg-bindir", .type = OPT_DIR, .arg = "DIR",
+      .field = TEXT(config.pg_bindir), .commands = CMD_CHECK | CMD_UPGRADE,
+      .help = "directory of pg_dump and pg_restore",
+      .doc  = "They carry the schema, and must be at least as new as the newer node. Without "
+              "this option the newest ones found in PATH and in the usual places are used." },
+    { .name = "accept", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "ID",
+      LIST(config.accepted, config.n_accepted), .commands = CMD_NODES,
+      .help = "go on in spite of a finding",
+      .doc  = "Takes the identifiers that check and refusals print, with commas between; may be "
+              "given several times. Each is a risk that you have looked at and take yourself. "
+              "Not every finding can be accepted." },
+    { .name = "allow-downgrade", .type = OPT_FLAG,
+      .field = FIELD(bool, config.allow_downgrade), .commands = CMD_CHECK | CMD_UPGRADE,
+      .help = "the target may be of an older version than the source",
+      .doc  = "Data travels well to an older version, a schema does so only when it uses "
+              "nothing newer." },
+    { .name = "allow-nonempty", .type = OPT_FLAG,
+      .field = FIELD(bool, config.allow_nonempty), .commands = CMD_CHECK | CMD_UPGRADE,
+      .help = "the target may already hold objects",
+      .doc  = "Normally the target must be an empty database. With this option objects of other "
+              "names may be there; they are left alone." },
+
+    { .name = "json", .type = OPT_FLAG,
+      .field = FIELD(bool, config.json), .commands = CMD_CHECK | CMD_VERIFY | CMD_STATUS,
+      .help = "print the result as JSON",
+      .doc  = "On standard output, for programs. Messages for people stay on standard error." },
+    { .name = "watch", .type = OPT_FLAG,
+      .field = FIELD(bool, config.watch), .commands = CMD_STATUS,
+      .help = "print the status again and again",
+      .doc  = "Until it is interrupted. Together with --json one object per line is printed." },
+    { .name = "mermaid", .type = OPT_FLAG, .flags = OPT_NO_ENV,
+      .field = FIELD(bool, mermaid), .commands = CMD_STATES,
+      .help = "print a Mermaid diagram instead of text",
+      .doc  = "For documents whose renderer understands Mermaid." },
+
+    { .name = "verbose", .short_name = 'v', .type = OPT_FLAG,
+      .field = FIELD(bool, verbose), .commands = CMD_ALL,
+      .help = "tell more, for finding out what goes wrong",
+      .doc  = "Adds lines that begin with \"debug:\" to the messages on standard error." },
+    { .name = "quiet", .short_name = 'q', .type = OPT_FLAG,
+      .field = FIELD(bool, quiet), .commands = CMD_ALL,
+      .help = "tell only warnings and errors",
+      .doc  = "Results on standard output are printed all the same." },
+    { .name = "help", .short_name = 'h', .type = OPT_FLAG, .flags = OPT_NO_ENV,
+      .field = FIELD(bool, help), .commands = CMD_ALL,
+      .help = "explain the command and its options",
+      .doc  = "Without a command: list the commands." },
+    { .name = "version", .short_name = 'V', .type = OPT_FLAG, .flags = OPT_NO_ENV,
+      .field = FIELD(bool, version), .commands = CMD_ALL,
+      .help = "print the version",
+      .doc  = "Prints one line, for example: pgtandem 1.0.0." },
+};
+/* clang-format on */
+const size_t cli_n_options = sizeof cli_options / sizeof *cli_options;
+
+typedef struct Unit {
+    const char *name;
+    int64_t factor;
+} Unit;
+
+/* each list ends with an entry without name */
+static const Unit duration_units[] = {
+    {"ms", 1}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {NULL, 0}};
+static const Unit size_units[] = {{"B", 1},   {"kB", KB}, {"MB", MB},
+                                  {"GB", GB}, {"TB", TB}, {NULL, 0}};
+static const Unit no_unit[] = {{"", 1}, {NULL, 0}};
+
+/* names that the environment uses for something else */
+static const char *const reserved_names[] = {"fault", "event", "bin", "cache"};
+
+static bool is_number(OptionType type)
+{
+    return type == OPT_INT || type == OPT_DURATION || type == OPT_SIZE;
+}
+
+static const Unit *units_of(OptionType type)
+{
+    return type == OPT_DURATION ? duration_units : type == OPT_SIZE ? size_units : no_unit;
+}
+
+const Option *option_find(const char *name, size_t len)
+{
+    for (size_t i = 0; i < cli_n_options; i++)
+        if (strlen(cli_options[i].name) == len && memcmp(cli_options[i].name, name, len) == 0)
+            return &cli_options[i];
+    return NULL;
+}
+
+const Option *option_find_short(char short_name)
+{
+    for (size_t i = 0; i < cli_n_options; i++)
+        if (cli_options[i].short_name == short_name && short_name != '\0')
+            return &cli_options[i];
+    return NULL;
+}
+
+char *option_env(const void *ctx, const Option *option)
+{
+    if ((option->flags & OPT_NO_ENV) != 0)
+        return NULL;
+    char *name = mem_printf(ctx, "PGTANDEM_%s", option->name);
+    for (char *p = name; *p != '\0'; p++)
+        *p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+    return name;
+}
+
+/*
+ * The unit is not optional: a bare number would be seconds to some and milliseconds to others. Letter case
+ * does not matter, as there is no unit that differs from another by case only.
+ */
+bool option_number(OptionType type, const char *text, int64_t *ret_value)
+{
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (errno != 0)
+        return false;
+    if (*end == ' ' && type != OPT_INT)
+        end++;
+    for (const Unit *u = units_of(type); u->name != NULL; u++)
+        if (strcasecmp(end, u->name) == 0)
+            return !__builtin_mul_overflow(number, u->factor, ret_value);
+    return false;
+}
+
+char *option_number_text(const void *ctx, OptionType type, int64_t value)
+{
+    const Unit *best = units_of(type);
+
+    for (const Unit *u = best; u->name != NULL; u++)
+        if (value != 0 && value % u->factor == 0)
+            best = u;
+    return mem_printf(ctx, "%lld%s", (long long)(value / best->factor), best->name);
+}
+
+bool option_flag(const char *text, bool *ret_value)
+{
+    static const char *const yes[] = {"yes", "true", "on", "1"};
+    static const char *const no[] = {"no", "false", "off", "0"};
+
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
+        bool is_yes = strcasecmp(text, yes[i]) == 0;
+
+        if (is_yes || strcasecmp(text, no[i]) == 0) {
+            *ret_value = is_yes;
+            return true;
+        }
+    }
+    return false;
+}
+
+char *option_range(const void *ctx, const Option *option)
+{
+    if (!is_number(option->type))
+        return NULL;
+    AUTO_CTX(tmp, ctx);
+    return mem_printf(ctx, "%s to %s", option_number_text(tmp, option->type, option->min),
+                      option_number_text(tmp, option->type, option->max));
+}
+
+char *option_allowed(const void *ctx, const Option *option)
+{
+    AUTO_CTX(tmp, ctx);
+    const char *range = option_range(tmp, option);
+
+    switch (option->type) {
+    case OPT_FLAG:
+        return mem_strdup(ctx, "yes or no");
+    case OPT_INT:
+        return mem_printf(ctx, "a whole number from %s", range);
+    case OPT_DURATION:
+        return mem_printf(ctx, "a time from %s, with its unit: ms, s, min or h", range);
+    case OPT_SIZE:
+        return mem_printf(ctx, "a size from %s, with its unit: B, kB, MB, GB or TB", range);
+    case OPT_CONNINFO:
+        return mem_strdup(ctx, "a connection string such as \"host=db1 dbname=shop\", a URI "
+                               "(postgresql://user@host/dbname) or service=NAME");
+    case OPT_TEXT:
+    case OPT_FILE:
+    case OPT_DIR:
+        break;
+    }
+    return mem_strdup(ctx, "a text that is not empty");
+}
+
+static bool check_texts(const Option *o, Err *err)
+{
+    if (o->name == NULL || o->name[0] == '\0' ||
+        strspn(o->name, "abcdefghijklmnopqrstuvwxyz-") != strlen(o->name) || o->name[0] == '-')
+        return err_set(err, ERR_BUG, "an option has no proper name");
+    for (size_t i = 0; i < sizeof reserved_names / sizeof *reserved_names; i++)
+        if (strcmp(o->name, reserved_names[i]) == 0)
+            return err_set(err, ERR_BUG, "the environment name of option %s is taken", o->name);
+    if (o->help == NULL || o->help[0] == '\0' || o->help[strlen(o->help) - 1] == '.')
+        return err_set(err, ERR_BUG, "option %s has no help, or one with a full stop", o->name);
+    if (o->doc == NULL || o->doc[0] == '\0' || o->doc[strlen(o->doc) - 1] != '.')
+        return err_set(err, ERR_BUG, "option %s has no doc, or one without a full stop", o->name);
+    if ((o->arg == NULL) != (o->type == OPT_FLAG))
+        return err_set(err, ERR_BUG, "option %s needs a name for its value, or must not have one",
+                       o->name);
+    return true;
+}
+
+static bool check_values(const Option *o, Err *err)
+{
+    int64_t value = 0;
+
+    if (o->commands == 0 || (o->commands & ~(unsigned)CMD_ALL) != 0)
+        return err_set(err, ERR_BUG, "option %s belongs to no command, or to an unknown one",
+                       o->name);
+    if (o->field >= sizeof(Cli) || ((o->flags & OPT_REPEAT) != 0) != (o->count != 0))
+        return err_set(err, ERR_BUG, "option %s has no place for its value", o->name);
+    if ((o->flags & OPT_COMMAS) != 0 && (o->flags & OPT_REPEAT) == 0)
+        return err_set(err, ERR_BUG, "option %s takes one value, so it cannot take several",
+                       o->name);
+    if ((o->flags & OPT_REPEAT) != 0 && (o->type == OPT_FLAG || is_number(o->type)))
+        return err_set(err, ERR_BUG, "option %s is a list, so its values must be texts", o->name);
+    if (!is_number(o->type)) {
+        if (o->def != NULL || o->min != 0 || o->max != 0)
+            return err_set(err, ERR_BUG, "option %s cannot have a default or limits", o->name);
+        return true;
+    }
+    if (o->min < 0 || o->min > o->max)
+        return err_set(err, ERR_BUG, "option %s has bad limits", o->name);
+    if (o->def == NULL || !option_number(o->type, o->def, &value) || value < o->min ||
+        value > o->max)
+        return err_set(err, ERR_BUG, "option %s has a bad default", o->name);
+    return true;
+}
+
+bool options_self_check(const Option *options, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const Option *o = &options[i];
+
+        if (!check_texts(o, err) || !check_values(o, err))
+            return false;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(options[j].name, o->name) == 0)
+                return err_set(err, ERR_BUG, "there are two options %s", o->name);
+            if (options[j].short_name == o->short_name && o->short_name != '\0')
+                return err_set(err, ERR_BUG, "there are two options -%c", o->short_name);
+            if (options[j].field == o->field)
+                return err_set(err, ERR_BUG, "options %s and %s share a field", options[j].name,
+                               o->name);
+        }
+    }
+    return true;
+}

@@ -1,0 +1,309 @@
+/* Rounds of replication in one direction: see edge.h. */
+#include "migrate/edge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "capture/capture.h"
+#include "capture/queue.h"
+#include "pg/sqlstate.h"
+#include "sql/queries.h"
+
+enum {
+    PURGE_EVERY_MS = 1000,       /* how often the queue's size is looked at */
+    PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
+};
+
+/* records who the peer is; a progress row without it is new */
+static bool set_peer(Edge *edge, const char *peer_id, const char *timeline, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
+    sql_text(q, peer_id);
+    sql_add(q, ", timeline = ");
+    sql_text(q, timeline);
+    return conn_exec(edge->to, q, err);
+}
+
+static bool refuse_edge(Edge *edge, Err *err)
+{
+    err_hint(err, "Nothing was changed. Rows may be missing on one side: compare them with \"pgtandem "
+                  "verify\". If they are equal, go on with \"--accept timeline\"; otherwise end this run "
+                  "with \"pgtandem abort\" and start over.");
+    return err_add(err, "replication from the %s to the %s is stopped", conn_label(edge->from),
+                   conn_label(edge->to));
+}
+
+bool edge_check(Edge *edge, bool accept_timeline, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ProgressRow *progress;
+    IdentityOfNodeRow *identity;
+    TimelineRow *timeline;
+    PurgedRow *purged;
+    const char *now;
+    size_t n;
+
+    if (!q_progress(tmp, edge->to, &progress, &n, err) ||
+        !q_identity_of_node(tmp, edge->from, &identity, &n, err) ||
+        !q_timeline(tmp, edge->from, &timeline, &n, err) || !q_purged(tmp, edge->from, &purged, &n, err) ||
+        !queue_snapshot(tmp, edge->from, &now, err))
+        return false;
+    char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
+    edge->applied = progress->snapshot == NULL ? NULL : mem_strdup(edge, progress->snapshot);
+
+    if (progress->peer_id[0] == '\0')
+        return set_peer(edge, peer_id, timeline->timeline, err);
+    if (strcmp(progress->peer_id, peer_id) != 0) {
+        err_set(err, ERR_STATE, "this is not the %s that the run began with", conn_label(edge->from));
+        err_detail(err, "Its system identifier and database were %s and are now %s.", progress->peer_id,
+                   peer_id);
+        if (!accept_timeline)
+            return refuse_edge(edge, err);
+    } else if (strcmp(progress->timeline, timeline->timeline) != 0) {
+        err_set(err, ERR_STATE, "the %s was promoted or restored since the last round",
+                conn_label(edge->from));
+        err_detail(err, "Its timeline was %s and is now %s, so transactions that were already carried may "
+                        "be gone there.", progress->timeline, timeline->timeline);
+        if (!accept_timeline)
+            return refuse_edge(edge, err);
+    } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
+        err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
+        err_detail(err, "Its next transaction is %lld, but transactions up to %lld were carried already.",
+                   (long long)snapshot_xmax(now), (long long)snapshot_xmax(edge->applied));
+        return refuse_edge(edge, err);
+    } else if (snapshot_xmax(purged->snapshot) > snapshot_xmax(edge->applied)) {
+        err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->to));
+        err_detail(err, "It needs changes from transaction %lld on, which it had confirmed and which were "
+                        "then purged up to %lld: it was restored from an older state.",
+                   (long long)snapshot_xmax(edge->applied), (long long)snapshot_xmax(purged->snapshot));
+        return refuse_edge(edge, err);
+    } else {
+        return true;
+    }
+    log_warn("%s (accepted)", err->msg);
+    err_clear(err);
+    return set_peer(edge, peer_id, timeline->timeline, err);
+}
+
+static bool mark_dirty(Conn *to, int tab, bool dirty, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.tab SET dirty = ");
+    sql_trusted(q, dirty ? "true" : "false");
+    sql_add(q, " WHERE id = ");
+    sql_i64(q, tab);
+    return conn_exec(to, q, err);
+}
+
+/* writes S2 in the transaction that applied it; refuses if somebody else moved the progress meanwhile */
+static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *applied, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.progress SET snapshot = ");
+    sql_text(q, snapshot);
+    sql_add(q, ", applied_at = clock_timestamp(), rounds = rounds + 1, rows = rows + ");
+    sql_i64(q, applied->rows);
+    sql_add(q, " WHERE snapshot IS NOT DISTINCT FROM ");
+    sql_text(q, edge->applied);
+    if (!conn_exec(edge->to, q, err))
+        return false;
+    if (conn_affected(edge->to) != 1)
+        return err_set(err, ERR_STATE, "the progress on the %s was moved by another process",
+                       conn_label(edge->to));
+    return true;
+}
+
+static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
+                          RoundStats *stats, Err *err)
+{
+    ApplyStats applied = {0};
+    ApplyMode mode = edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE;
+
+    if (!conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (pending[i].tab < 1 || (size_t)pending[i].tab > edge->n_pairs)
+            return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
+        TablePair *pair = &edge->pairs[pending[i].tab - 1];
+
+        stats->changes += pending[i].changes;
+        if (pair->src->n_keys == 0) {
+            if (!mark_dirty(edge->to, pending[i].tab, true, err))
+                return false;
+            continue;
+        }
+        AUTO_CTX(tmp, NULL);
+        if (!apply_keys(pair, edge->from, edge->to, queue_keys(tmp, pair->src, edge->applied),
+                        pending[i].whole, mode, &applied, err))
+            return false;
+    }
+    stats->rows = applied.rows;
+    stats->bytes = applied.bytes;
+    stats->tables = n;
+    return fault("round.applied", err) && record_progress(edge, snapshot, &applied, err) &&
+           fault("round.recorded", err) && conn_do(edge->to, "COMMIT", err) &&
+           fault("round.committed", err);
+}
+
+/* staging tables that were created in a transaction that failed are gone */
+static void forget_stages(Edge *edge)
+{
+    for (size_t i = 0; i < edge->n_pairs; i++)
+        edge->pairs[i].staged = false;
+}
+
+static bool drop_stages(Edge *edge, Err *err)
+{
+    forget_stages(edge);
+    return conn_is_broken(edge->to) || conn_do(edge->to, "DISCARD TEMP", err);
+}
+
+static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t begun = clock_ms();
+    Pending *pending;
+    const char *snapshot = NULL;
+    size_t n;
+
+    *ret_stats = (RoundStats){0};
+    if (!queue_begin(tmp, edge->from, edge->applied, &pending, &n, &snapshot, err))
+        return false;
+    if (snapshot_xmax(snapshot) < snapshot_xmax(edge->applied)) {
+        err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
+        conn_rollback(edge->from);
+        return refuse_edge(edge, err);
+    }
+    bool ok = n == 0 || apply_pending(edge, pending, n, snapshot, ret_stats, err);
+    if (!ok)
+        conn_rollback(edge->to);
+    conn_rollback(edge->from); /* only read there */
+    if (!ok)
+        return false;
+    if (n > 0) {
+        edge->applied = mem_strdup(edge, snapshot);
+        edge->unpurged_changes += ret_stats->changes;
+    }
+    ret_stats->ms = clock_ms() - begun;
+    edge->replace_next = false;
+    return true;
+}
+
+bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
+{
+    if (try_round(edge, ret_stats, err))
+        return true;
+    AUTO_CTX(tmp, NULL);
+    if (!drop_stages(edge, err_new(tmp)) || edge->replace_next || err_remedy(err) != REMEDY_CONFLICT)
+        return false;
+    /* values of a unique column moved between rows: the same round again, deleting before inserting */
+    log_debug("%s; applying this round by delete and insert", err->msg);
+    err_clear(err);
+    edge->replace_next = true;
+    bool ok = try_round(edge, ret_stats, err);
+    edge->replace_next = false;
+    if (!ok && !drop_stages(edge, err_new(tmp)))
+        return false;
+    return ok;
+}
+
+bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err)
+{
+    edge->sequences_ms = clock_ms();
+    return apply_sequences(edge->sequences, edge->n_sequences, edge->from, edge->to, ret_moved, err);
+}
+
+bool edge_purge(Edge *edge, Err *err)
+{
+    if (edge->unpurged_changes < PURGE_AFTER_CHANGES && clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
+        return true;
+    edge->purged_ms = clock_ms();
+    edge->unpurged_changes = 0;
+    return queue_purge(edge->from, edge->applied, false, err);
+}
+
+bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ApplyStats stats = {0};
+    TabsRow *tabs;
+    size_t n;
+
+    *ret_rows = 0;
+    if (!q_tabs(tmp, edge->to, &tabs, &n, err))
+        return false;
+    if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
+        !conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
+        goto failed;
+    for (size_t i = 0; i < n; i++)
+        if (tabs[i].dirty &&
+            (!apply_whole_table(&edge->pairs[tabs[i].id - 1], edge->from, edge->to, &stats, err) ||
+             !mark_dirty(edge->to, tabs[i].id, false, err)))
+            goto failed;
+    if (!conn_do(edge->to, "COMMIT", err))
+        goto failed;
+    conn_rollback(edge->from);
+    *ret_rows = stats.rows;
+    return true;
+failed:
+    conn_rollback(edge->from);
+    conn_rollback(edge->to);
+    return false;
+}
+
+bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ApplyStats stats = {0};
+    Sql *q = sql_new(tmp);
+    Pending *pending;
+    const char *snapshot;
+    size_t n;
+
+    if (!queue_begin(tmp, from, NULL, &pending, &n, &snapshot, err))
+        return false;
+    if (!conn_do(to, "BEGIN", err))
+        goto failed;
+    for (size_t i = 0; i < n && pair->src->n_keys > 0; i++)
+        if (pending[i].tab == pair->src->id &&
+            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, NULL), pending[i].whole, APPLY_REPLACE,
+                        &stats, err))
+            goto failed;
+    sql_add(q, "INSERT INTO pgtandem.settled (tab) VALUES (");
+    sql_i64(q, pair->src->id);
+    sql_add(q, ")");
+    if (!conn_exec(to, q, err) || !fault("copy.settled", err) || !conn_do(to, "COMMIT", err))
+        goto failed;
+    conn_rollback(from);
+    return true;
+failed:
+    conn_rollback(from);
+    conn_rollback(to);
+    pair->staged = false;
+    return err_add(err, "while settling table %s", table_label(tmp, pair->src));
+}
+
+bool edge_catch_up(Edge *edge, int64_t max_changes,
+                   void (*on_round)(void *arg, const RoundStats *round), void *arg, Err *err)
+{
+    RoundStats round;
+
+    do {
+        if (!edge_round(edge, &round, err) || !edge_purge(edge, err))
+            return false;
+        if (on_round != NULL)
+            on_round(arg, &round);
+    } while (round.changes > max_changes);
+    return true;
+}

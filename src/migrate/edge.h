@@ -1,0 +1,58 @@
+/*
+ * An edge: one direction of replication, from the node that takes writes to the other. A round takes what is
+ * pending on `from` at one snapshot and applies all of it to `to` in one transaction, together with the
+ * snapshot itself; so `to` moves from one consistent state of `from` to the next, and a crash repeats or
+ * skips nothing.
+ */
+#ifndef MIGRATE_EDGE_H
+#define MIGRATE_EDGE_H
+
+#include "apply/apply.h"
+#include "model/table.h"
+#include "pg/conn.h"
+
+typedef struct Edge {
+    Conn *from;
+    Conn *to;
+    TablePair *pairs; /* pairs[i] is table number i + 1 */
+    size_t n_pairs;
+    SequenceState *sequences;
+    size_t n_sequences;
+    const char *applied;     /* snapshot of `from` that `to` has; NULL before the first round */
+    bool replace_next;       /* unique values collided: the next round deletes before it inserts */
+    int64_t purged_ms;       /* when the queue was last looked at for purging */
+    int64_t unpurged_changes;/* since then */
+    int64_t sequences_ms;    /* when sequences were last carried */
+} Edge;
+
+typedef struct RoundStats {
+    int64_t changes; /* deltas handled */
+    int64_t rows;    /* keys after doubles collapsed */
+    int64_t bytes;
+    int64_t ms;
+    size_t tables;
+} RoundStats;
+
+/* reads progress and identity of the peer, and refuses an edge whose source went back in time */
+CHECKED bool edge_check(Edge *edge, bool accept_timeline, Err *err);
+
+/* one round; *ret_stats is zero when nothing was pending */
+CHECKED bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err);
+
+/* carries the sequences that moved */
+CHECKED bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err);
+
+/* purges the queue on `from` when it is worth it */
+CHECKED bool edge_purge(Edge *edge, Err *err);
+
+/* copies every table without key that changed since its last copy: only under the fence */
+CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);
+
+/* replaces the rows of one table's pending keys, so that no row is there twice: ends its initial copy */
+CHECKED bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err);
+
+/* rounds until one finds at most max_changes; calls on_round (may be NULL) after each */
+CHECKED bool edge_catch_up(Edge *edge, int64_t max_changes,
+                           void (*on_round)(void *arg, const RoundStats *round), void *arg, Err *err);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * The ends of a run: `finish` after a switchover, `abort` before one. Both leave nothing of ours behind on
+ * either node; `abort` also removes what it put into the target. Each can be repeated after a crash: the
+ * target's part of our schema, which remembers what there is to do, goes last.
+ */
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "capture/capture.h"
+#include "migrate/commands.h"
+#include "migrate/run.h"
+#include "migrate/sleep.h"
+#include "migrate/switch.h"
+#include "sql/queries.h"
+
+/* sleeping objects of a node come back and foreign keys are checked */
+static bool wake(Conn *conn, Err *err)
+{
+    if (conn_do(conn, "BEGIN", err) && sleep_wake(conn, err) && conn_do(conn, "COMMIT", err))
+        return sleep_validate(conn, err);
+    conn_rollback(conn);
+    return false;
+}
+
+static bool drop_schema(Conn *conn, Err *err)
+{
+    return conn_do(conn, "SET client_min_messages = error; DROP SCHEMA IF EXISTS pgtandem CASCADE", err);
+}
+
+/* takes everything of ours off one node, and wakes what slept there */
+static bool release_node(Run *run, Side side, Err *err)
+{
+    Conn *conn = run->conn[side];
+
+    if (!run->node[side].present)
+        return true;
+    log_info("removing pgtandem from the %s", side_name(side));
+    return wake(conn, err) && capture_remove_all(conn, err) && fault("finish.removed", err) &&
+           drop_schema(conn, err);
+}
+
+static bool no_run(Err *err)
+{
+    err_set(err, ERR_STATE, "there is no run in these databases");
+    return err_hint(err, "Nothing of pgtandem is left in them.");
+}
+
+bool migrate_finish(const Config *config, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "finish", err);
+
+    if (run == NULL)
+        return false;
+    if (!run->node[SIDE_TARGET].present)
+        return no_run(err);
+    if (run_active(run) != SIDE_TARGET || run_is_halfway(run)) {
+        err_set(err, ERR_STATE, "the application still writes to the source");
+        return err_hint(err, "\"pgtandem switchover\" moves it to the target, \"pgtandem abort\" ends the run "
+                             "without.");
+    }
+    /* after this the old node takes writes again that nobody carries over: so it goes first, and is said */
+    if (!release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
+        !release_node(run, SIDE_TARGET, err))
+        return false;
+    log_info("finished: the target stands alone, and nothing of pgtandem is left in either database");
+    log_info("the source is no longer fenced: make sure that nobody writes to it by mistake");
+    return true;
+}
+
+/* drops, one by one, what was not in the target before us */
+static bool empty_target(Run *run, Err *err)
+{
+    Conn *conn = run->conn[SIDE_TARGET];
+    size_t dropped = 0;
+
+    log_info("removing the copy from the target");
+    if (!conn_do(conn, "SET client_min_messages = error", err))
+        return false;
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        NextNewObjectRow *row;
+        size_t n;
+        Sql *q = sql_new(tmp);
+
+        if (!q_next_new_object(tmp, conn, &row, &n, err))
+            return false;
+        if (n == 0)
+            return true;
+        sql_add(q, "DROP ");
+        sql_trusted(q, row->type);
+        sql_add(q, " ");
+        sql_trusted(q, row->identity);
+        if (strcmp(row->type, "cast") != 0)
+            sql_add(q, " CASCADE");
+        if (!conn_exec(conn, q, err))
+            return err_add(err, "while dropping %s %s", row->type, row->identity);
+        log_progress("%zu objects removed", ++dropped);
+        if (!fault("abort.dropped", err))
+            return false;
+    }
+}
+
+bool migrate_abort(const Config *config, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "abort", err);
+
+    if (run == NULL)
+        return false;
+    if (!run->node[SIDE_TARGET].present && !run->node[SIDE_SOURCE].present)
+        return no_run(err);
+    if (run_is_halfway(run) && run_active(run) == SIDE_SOURCE && !switch_take_back(run, err))
+        return false;
+    if (run_active(run) == SIDE_TARGET) {
+        err_set(err, ERR_STATE, "the application writes to the target");
+        return err_hint(err, "\"pgtandem rollback\" brings it back first, \"pgtandem finish\" ends the run where it "
+                             "is.");
+    }
+    if (!release_node(run, SIDE_SOURCE, err) || !fault("abort.source", err))
+        return false;
+    if (!run->node[SIDE_TARGET].present)
+        return true;
+    if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
+        !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
+        return false;
+    log_progress("%s", "");
+    log_info("aborted: the source is as it was before, and the copy is removed from the target");
+    return true;
+}

@@ -1,0 +1,202 @@
+/*
+ * The command `upgrade` and following: see follow.h.
+ *
+ * The outer loop reconnects for ever after errors that may pass; all progress is in the databases, so each
+ * new turn finds out by itself where it is.
+ */
+#include "migrate/follow.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "capture/capture.h"
+#include "capture/queue.h"
+#include "migrate/commands.h"
+#include "migrate/preflight.h"
+#include "migrate/sleep.h"
+#include "migrate/steps.h"
+#include "migrate/switch.h"
+#include "pg/sqlstate.h"
+
+enum {
+    IDLE_MIN_MS = 5,         /* the pause after a round that found something */
+    IDLE_MAX_MS = 100,       /* the longest pause when nothing happens */
+    SEQUENCES_EVERY_MS = 1000,
+    HANDOVER_EVERY_MS = 200,
+    REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
+    REPORT_TTY_MS = 1000,
+    CLOSE_ROUND_MS = 300,    /* a round of this length is short enough to begin a switch */
+    CLOSE_TRIES = 200,
+    RECONNECT_BASE_MS = 200,
+    RECONNECT_CAP_MS = 15000
+};
+
+typedef struct FollowStats {
+    int64_t rows;
+    int64_t changes;
+    int64_t since_ms;
+    int64_t longest_ms;
+} FollowStats;
+
+static void report(Run *run, FollowStats *stats)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t ms = clock_ms() - stats->since_ms;
+    int64_t queue = 0;
+
+    if (ms < (isatty(STDERR_FILENO) ? REPORT_TTY_MS : REPORT_EVERY_MS))
+        return;
+    if (!queue_bytes(run->edge->from, &queue, err_new(tmp)))
+        return;
+    log_progress("following the %s: %s rows/s, longest round %s, queue %s", conn_label(run->edge->from),
+                 str_count(tmp, stats->rows * 1000 / ms), str_duration(tmp, stats->longest_ms),
+                 str_bytes_human(tmp, queue));
+    *stats = (FollowStats){.since_ms = clock_ms()};
+}
+
+/* what must be in place on both nodes before changes may be carried; all of it is idempotent */
+static bool prepare(Run *run, Err *err)
+{
+    Side from = run_active(run), to = side_other(from);
+
+    return sleep_node(run->conn[to], run->replica[to], err) && sleep_validate(run->conn[from], err) &&
+           run_load_edge(run, err);
+}
+
+bool follow(Run *run, bool *ret_handover, Err *err)
+{
+    FollowStats stats = {.since_ms = clock_ms()};
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms();
+    bool in_step = false;
+
+    *ret_handover = false;
+    if (!prepare(run, err))
+        return false;
+    for (;;) {
+        RoundStats round;
+        size_t moved;
+
+        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
+            return false;
+        if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
+            !edge_sequences(run->edge, &moved, err))
+            return false;
+        if (!in_step && round.ms < CLOSE_ROUND_MS) {
+            in_step = true;
+            log_info("in sync: the %s follows the %s; Ctrl-C stops, the same command goes on",
+                     conn_label(run->edge->to), conn_label(run->edge->from));
+        }
+        stats.rows += round.rows;
+        stats.changes += round.changes;
+        if (round.changes > 0 && round.ms > stats.longest_ms)
+            stats.longest_ms = round.ms;
+        report(run, &stats);
+        if (clock_ms() - handover_ms > HANDOVER_EVERY_MS) {
+            handover_ms = clock_ms();
+            if (!run_handover_wanted(run, ret_handover, err))
+                return false;
+            if (*ret_handover)
+                return run_release_lock(run, err);
+        }
+        idle = round.changes > 0 ? IDLE_MIN_MS : idle * 2 > IDLE_MAX_MS ? IDLE_MAX_MS : idle * 2;
+        if (!wait_ms(idle, err))
+            return false;
+    }
+}
+
+bool follow_until_close(Run *run, Err *err)
+{
+    RoundStats round;
+    size_t moved;
+
+    if (!prepare(run, err))
+        return false;
+    for (int tries = 0; tries < CLOSE_TRIES; tries++) {
+        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
+            return false;
+        if (round.ms <= CLOSE_ROUND_MS)
+            return edge_sequences(run->edge, &moved, err);
+    }
+    err_set(err, ERR_REFUSED, "the %s does not keep up with the %s", conn_label(run->edge->to),
+            conn_label(run->edge->from));
+    err_detail(err, "The last round took %lld ms for %lld changes.", (long long)round.ms,
+               (long long)round.changes);
+    return err_hint(err, "Switch at a quieter time. Nothing was changed.");
+}
+
+/*
+ * One turn with one set of connections. *ret_again: another command took over for a while. *connected: both
+ * nodes were reached at least once.
+ */
+static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, bool *connected,
+                         bool *ret_again, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = run_open(tmp, config, lock, "upgrade", err);
+    bool more = true;
+
+    *ret_again = false;
+    if (run == NULL)
+        return false;
+    *connected = true;
+    if (handed_over && !run->node[SIDE_TARGET].present) {
+        log_info("the run was ended by another command");
+        return true;
+    }
+    if (run_is_halfway(run) && !switch_take_back(run, err))
+        return false;
+    if (!run->node[SIDE_TARGET].present && !preflight(run, err))
+        return false;
+    while (strcmp(run->phase, PHASE_FOLLOWING) != 0 && more)
+        if (!steps_advance(run, &more, err))
+            return false;
+    if (config->switchover && run_active(run) == SIDE_SOURCE)
+        return switch_application(run, SIDE_TARGET, err);
+    if (config->switchover) {
+        log_info("the application is on the target already");
+        return true;
+    }
+    return follow(run, ret_again, err);
+}
+
+bool migrate_upgrade(const Config *config, Err *err)
+{
+    int64_t pause = 0;
+    bool again = true, connected = false, handed_over = false;
+
+    while (again) {
+        int64_t begun = clock_ms();
+        RunLock lock = connected ? RUN_LOCK_WAIT : RUN_LOCK_TAKE;
+
+        if (upgrade_turn(config, lock, handed_over, &connected, &again, err)) {
+            pause = 0;
+            if (again) {
+                handed_over = true;
+                log_info("handing over to another pgtandem command; going on when it is done");
+                /* it polls for the lock more often than this */
+                if (!wait_ms(HANDOVER_EVERY_MS * 5, err))
+                    return false;
+            }
+            continue;
+        }
+        Remedy remedy = err_remedy(err);
+        if (clock_ms() - begun > RECONNECT_CAP_MS)
+            pause = 0;
+        /* a first connection that fails is a mistake in the command line rather than an outage */
+        if (remedy == REMEDY_GIVE_UP || remedy == REMEDY_CONFLICT ||
+            !connected)
+            return false;
+        again = true;
+        pause = backoff_next(pause, RECONNECT_BASE_MS, RECONNECT_CAP_MS);
+        log_warn("%s; trying again in %lld ms", err->msg, (long long)pause);
+        err_clear(err);
+        if (!wait_ms(pause, err))
+            return false;
+    }
+    return true;
+}

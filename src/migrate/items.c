@@ -1,0 +1,178 @@
+/* Entries of pg_dump's post-data section: see items.h. */
+#include "migrate/items.h"
+
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "migrate/sleep.h"
+#include "sql/queries.h"
+
+static bool listed(const char *type, const char *const *types, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(types[i], type) == 0)
+            return true;
+    return false;
+}
+
+#define LISTED(type, ...)                                                                            \
+    listed((type), (const char *const[]){__VA_ARGS__},                                               \
+           sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+bool item_type_is_optional(const char *type)
+{
+    return LISTED(type, "COMMENT", "ACL", "DEFAULT ACL", "SECURITY LABEL");
+}
+
+static ItemStage stage_of(const char *type)
+{
+    if (strcmp(type, "FK CONSTRAINT") == 0)
+        return ITEM_FK;
+    return LISTED(type, "INDEX", "CONSTRAINT") ? ITEM_INDEX : ITEM_LATE;
+}
+
+bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables, size_t n_tables, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Catalog catalog = {.tables = mem_array(tmp, Table, n_tables + 1), .n_tables = n_tables};
+    const char *schema, *name;
+    const Table *table = NULL;
+    Sql *q = sql_new(tmp);
+
+    if (entry->statement == NULL)
+        return true;
+    if (LISTED(entry->type, "EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLE",
+               "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION", "SUBSCRIPTION TABLE")) {
+        log_warn("%s \"%s\" is not carried over; create it by hand after the switchover", entry->type,
+                 entry->name);
+        return true;
+    }
+    memcpy(catalog.tables, tables, n_tables * sizeof *tables);
+    if (stage_of(entry->type) == ITEM_INDEX && dump_entry_table(tmp, entry, &schema, &name))
+        table = catalog_find(&catalog, schema, name);
+    sql_add(q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");
+    sql_i64(q, no);
+    sql_add(q, ", ");
+    sql_text(q, entry->type);
+    sql_add(q, ", ");
+    sql_text(q, entry->schema);
+    sql_add(q, ", ");
+    sql_text(q, entry->name);
+    sql_add(q, ", ");
+    sql_text(q, table == NULL ? NULL : mem_printf(tmp, "%d", table->id));
+    sql_add(q, ", ");
+    sql_text(q, entry->statement);
+    sql_add(q, ")");
+    return conn_exec(conn, q, err);
+}
+
+bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Err *err)
+{
+    PostItemsRow *rows;
+    size_t n;
+
+    if (!q_post_items(ctx, conn, &rows, &n, err))
+        return false;
+    Item *items = mem_array(ctx, Item, n + 1);
+    for (size_t i = 0; i < n; i++)
+        items[i] = (Item){.no = rows[i].no,
+                          .tab = rows[i].tab,
+                          .stage = stage_of(rows[i].type),
+                          .type = rows[i].type,
+                          .schema = rows[i].schema_name,
+                          .name = rows[i].name,
+                          .done = rows[i].done};
+    *ret_items = items;
+    *ret_n = n;
+    return true;
+}
+
+bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_trusted(q, statement);
+    if (!conn_do(conn, "SAVEPOINT optional", err))
+        return false;
+    if (conn_exec(conn, q, err))
+        return conn_do(conn, "RELEASE SAVEPOINT optional", err);
+    /* insufficient rights, a role that does not exist there, no such object */
+    if (err->kind != ERR_SQL || (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
+        return false;
+    log_warn("not carried over: %s (%s)", what, err->msg);
+    err_clear(err);
+    return conn_do(conn, "ROLLBACK TO SAVEPOINT optional", err);
+}
+
+/* claims the item in the caller's transaction; *ret_row is NULL when it is done already */
+static bool claim(const void *ctx, Conn *conn, int no, ClaimItemRow **ret_row, Err *err)
+{
+    size_t n;
+
+    if (!q_claim_item(ctx, conn, no, ret_row, &n, err))
+        return false;
+    if (n == 0)
+        *ret_row = NULL;
+    return true;
+}
+
+bool item_build(Conn *conn, int no, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ClaimItemRow *row = NULL;
+    Sql *q = sql_new(tmp);
+    bool ok;
+
+    if (!conn_do(conn, "BEGIN", err))
+        return false;
+    if (!claim(tmp, conn, no, &row, err))
+        goto failed;
+    if (row != NULL) {
+        char *what = mem_printf(tmp, "%s %s", row->type, row->name);
+
+        sql_trusted(q, row->statement);
+        ok = item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
+                                              : conn_exec(conn, q, err);
+        if (!ok) {
+            err_add(err, "while creating %s", what);
+            goto failed;
+        }
+    }
+    if (fault("item.built", err) && conn_do(conn, "COMMIT", err))
+        return true;
+failed:
+    conn_rollback(conn);
+    return false;
+}
+
+bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ClaimItemRow *row = NULL;
+
+    if (!conn_do(conn, "BEGIN", err))
+        return false;
+    if (!claim(tmp, conn, no, &row, err))
+        goto failed;
+    if (row != NULL) {
+        DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
+        const char *schema, *table;
+
+        /* pg_dump names the entry "<table> <constraint>" */
+        if (!dump_entry_table(tmp, &entry, &schema, &table) || !str_starts(row->name, table) ||
+            row->name[strlen(table)] != ' ') {
+            err_set(err, ERR_BUG, "cannot read the foreign key \"%s\" of pg_dump", row->name);
+            goto failed;
+        }
+        if (!sleep_add_foreign_key(conn, schema, table, row->name + strlen(table) + 1, row->statement, err))
+            goto failed;
+    }
+    if (conn_do(conn, "COMMIT", err))
+        return true;
+failed:
+    conn_rollback(conn);
+    return false;
+}

@@ -1,0 +1,730 @@
+/*
+ * PgBouncer in a switch: see pooler.h.
+ *
+ * A PAUSE answers when the last transaction has ended, and one that was given up stays in force until RESUME. So each
+ * PAUSE runs in a process of its own (a fork of this one) on its own console connection: all wait at the same time, one
+ * that takes too long is killed at once, and the connections of this process stay free for the RESUME. The guardian is
+ * such a process too: it reads a pipe whose end means that we are gone.
+ */
+#include "migrate/pooler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "migrate/pooler_ini.h"
+
+enum {
+    CONSOLE_MS = 10000,   /* how long a console may take to answer anything but PAUSE */
+    GUARDIAN_MS = 120000, /* how long the guardian tries */
+    GUARDIAN_RETRY_MS = 500,
+    SERVERS_POLL_MS = 50,
+    HOOK_SLICE_MS = 100, /* how often to look whether the user's command has ended */
+    MAX_LINE = 4000      /* of its output */
+};
+
+/* what the guardian reads; without one of them it resumes */
+static const char guardian_done = 'd';
+static const char guardian_no_return = 'n';
+
+typedef struct Console {
+    ConnSpec spec;
+    Conn *conn; /* for all but PAUSE; NULL or broken: to be opened again */
+    bool whole; /* pause and resume all databases, not `targets` */
+    char **targets;
+    size_t n_targets;
+} Console;
+
+struct Poolers {
+    Console *consoles;
+    size_t n_consoles;
+    const char *ini_path; /* or NULL */
+    IniFallback fallback; /* what "*" in the ini did with clients of `from` when we began */
+    Address from, to;
+    bool planned;    /* the consoles' targets are known */
+    Child *guardian; /* or NULL */
+};
+
+/* Consoles. */
+
+static bool console_ready(Console *console, Err *err)
+{
+    if (console->conn != NULL && !conn_is_broken(console->conn))
+        return true;
+    talloc_free(console->conn);
+    console->conn = conn_open_console(NULL, &console->spec, err);
+    return console->conn != NULL;
+}
+
+/* runs a command, on a new connection if the old one is lost: consoles are idle for long */
+static bool console_query(const void *ctx, Console *console, const Sql *q, Rows **ret_rows,
+                          Err *err)
+{
+    bool had = console->conn != NULL && !conn_is_broken(console->conn);
+
+    if (!console_ready(console, err))
+        return false;
+    conn_set_deadline(console->conn, deadline_in(CONSOLE_MS));
+    if (conn_query(ctx, console->conn, q, ret_rows, err))
+        return true;
+    if (err->kind != ERR_CONNECT || !had || !console_ready(console, err))
+        return false;
+    conn_set_deadline(console->conn, deadline_in(CONSOLE_MS));
+    return conn_query(ctx, console->conn, q, ret_rows, err);
+}
+
+static bool says(const Err *err, const char *text)
+{
+    return err->kind == ERR_SQL && err->msg != NULL && strstr(err->msg, text) != NULL;
+}
+
+/* PAUSE or RESUME, of all databases when db is NULL */
+static Sql *pause_or_resume(const void *ctx, bool pause, const char *db)
+{
+    Sql *q = sql_new(ctx);
+
+    if (pause)
+        sql_add(q, "PAUSE");
+    else
+        sql_add(q, "RESUME");
+    if (db != NULL) {
+        sql_add(q, " ");
+        sql_ident(q, db);
+    }
+    return q;
+}
+
+static bool resume_one(Console *console, const char *db, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+
+    if (console_query(tmp, console, pause_or_resume(tmp, false, db), &rows, err))
+        return true;
+    /* a database of "*" may be forgotten by now */
+    if (!says(err, "not paused") && !says(err, "no such database"))
+        return false;
+    err_clear(err);
+    return true;
+}
+
+static bool console_resume(Console *console, Err *err)
+{
+    if (console->whole)
+        return resume_one(console, NULL, err);
+    for (size_t i = 0; i < console->n_targets; i++)
+        if (!resume_one(console, console->targets[i], err))
+            return false;
+    return true;
+}
+
+/* columns differ between versions of PgBouncer; NULL when there is none of that name */
+static const char *value_named(const Rows *rows, size_t row, const char *name)
+{
+    for (int col = 0; col < rows_columns(rows); col++)
+        if (strcmp(rows_column_name(rows, col), name) == 0)
+            return rows_text(rows, row, col);
+    return NULL;
+}
+
+static bool row_leads_to(const Rows *rows, size_t row, const Address *node)
+{
+    return strcmp(value_named(rows, row, "name"), "pgbouncer") != 0 &&
+           pooler_address_is(value_named(rows, row, "host"), value_named(rows, row, "port"),
+                             value_named(rows, row, "database"), node);
+}
+
+static bool show_databases(const void *ctx, Console *console, Rows **ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "SHOW DATABASES");
+    if (!console_query(ctx, console, q, ret_rows, err)) {
+        if (err->kind == ERR_SQL)
+            err_hint(err, "--pgbouncer wants the admin console: dbname=pgbouncer, and a user of "
+                          "admin_users.");
+        return false;
+    }
+    if (rows_count(*ret_rows) > 0 && value_named(*ret_rows, 0, "name") == NULL)
+        return err_set(err, ERR_STATE, "%s: the answer to SHOW DATABASES has no names",
+                       console->spec.label);
+    return true;
+}
+
+/* what may look may not always command; to resume a database that is not there does no harm */
+static bool check_obeys(Console *console, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+
+    if (console_query(tmp, console, pause_or_resume(tmp, false, "pgtandem: no such database"),
+                      &rows, err))
+        return true;
+    if (err->kind != ERR_SQL)
+        return false;
+    if (says(err, "admin access")) {
+        err->kind = ERR_REFUSED;
+        return err_hint(
+            err,
+            "The user of --pgbouncer must be one of admin_users in PgBouncer's configuration.");
+    }
+    err_clear(err);
+    return true;
+}
+
+/* Which databases. */
+
+static void add_targets(Console *console, const void *ctx, const Rows *rows, const Address *node)
+{
+    for (size_t i = 0; i < rows_count(rows); i++)
+        if (row_leads_to(rows, i, node)) {
+            char *name = mem_strdup(ctx, value_named(rows, i, "name"));
+
+            mem_push(ctx, console->targets, console->n_targets, name);
+        }
+}
+
+/*
+ * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To resume
+ * what another process has paused: both.
+ */
+static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+    bool listed = false;
+
+    if (!show_databases(tmp, console, &rows, err))
+        return false;
+    console->n_targets = 0;
+    add_targets(console, poolers, rows, &poolers->from);
+    for (size_t i = 0; i < rows_count(rows); i++)
+        listed = listed || strcmp(value_named(rows, i, "name"), poolers->from.dbname) == 0;
+    if (poolers->fallback == INI_FALLBACK_NAMED && !listed) {
+        char *name = mem_strdup(poolers, poolers->from.dbname);
+
+        mem_push(poolers, console->targets, console->n_targets, name);
+    }
+    if (resume || console->n_targets == 0)
+        add_targets(console, poolers, rows, &poolers->to);
+    console->whole = poolers->fallback == INI_FALLBACK_ALL || console->n_targets == 0;
+    return true;
+}
+
+static bool plan(Poolers *poolers, bool resume, Err *err)
+{
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!plan_console(poolers, &poolers->consoles[i], resume, err))
+            return false;
+    poolers->planned = true;
+    return true;
+}
+
+/* Opening. */
+
+static int poolers_free(Poolers *poolers)
+{
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        talloc_free(poolers->consoles[i].conn);
+    if (poolers->guardian != NULL) {
+        /* nobody resumed: it does so now, and takes the time it needs */
+        child_close_input(poolers->guardian);
+        poolers->guardian->pid = 0;
+    }
+    return 0;
+}
+
+static Address address_copy(const void *ctx, const Address *address)
+{
+    return (Address){
+        .host = mem_strdup(ctx, address->host),
+        .port = mem_strdup(ctx, address->port),
+        .dbname = mem_strdup(ctx, address->dbname),
+    };
+}
+
+static bool check_ini(Poolers *poolers, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (poolers->ini_path == NULL)
+        return true;
+    PoolerIni *ini = pooler_ini_read(tmp, poolers->ini_path, err);
+    if (ini != NULL && pooler_ini_plan(ini, &poolers->from, &poolers->to, err) &&
+        pooler_ini_write(ini, true, err)) {
+        poolers->fallback = pooler_ini_fallback(ini, &poolers->from);
+        if (poolers->fallback == INI_FALLBACK_NONE)
+            poolers->fallback = pooler_ini_fallback(ini, &poolers->to);
+        return true;
+    }
+    err->kind = ERR_REFUSED;
+    return false;
+}
+
+static bool open_consoles(Poolers *poolers, Err *err)
+{
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        AUTO_CTX(tmp, NULL);
+        Rows *rows;
+
+        if (!show_databases(tmp, &poolers->consoles[i], &rows, err) ||
+            !check_obeys(&poolers->consoles[i], err))
+            return false;
+    }
+    return true;
+}
+
+Poolers *poolers_open(const void *ctx, const Config *config, const Address *from, const Address *to,
+                      Err *err)
+{
+    Poolers *poolers = mem_new(ctx, Poolers);
+
+    poolers->from = address_copy(poolers, from);
+    poolers->to = address_copy(poolers, to);
+    poolers->n_consoles = config->n_pgbouncers;
+    poolers->consoles = mem_array(poolers, Console, config->n_pgbouncers);
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        char *label = mem_strdup(poolers, "PgBouncer");
+
+        if (poolers->n_consoles > 1)
+            label = mem_printf(poolers, "PgBouncer %zu", i + 1);
+        poolers->consoles[i].spec = (ConnSpec){.conninfo = config->pgbouncers[i], .label = label};
+    }
+    if (config->pgbouncer_ini != NULL)
+        poolers->ini_path = mem_strdup(poolers, config->pgbouncer_ini);
+    talloc_set_destructor(poolers, poolers_free);
+    if (check_ini(poolers, err) && open_consoles(poolers, err))
+        return poolers;
+    talloc_free(poolers);
+    return NULL;
+}
+
+/* The guardian. */
+
+/* after fork(): the connections are those of our parent, so they are neither used nor closed */
+static void forget_connections(Poolers *poolers)
+{
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        poolers->consoles[i].conn = NULL;
+}
+
+static bool told_to_go(void)
+{
+    char byte;
+
+    for (;;) {
+        ssize_t n = read(STDIN_FILENO, &byte, 1);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        return n == 1 && (byte == guardian_done || byte == guardian_no_return);
+    }
+}
+
+static int guard(void *arg)
+{
+    AUTO_CTX(tmp, NULL);
+    Poolers *poolers = arg;
+    Err *err = err_new(tmp);
+    bool all;
+
+    if (told_to_go())
+        return 0;
+    forget_connections(poolers);
+    log_warn("the process that paused PgBouncer is gone: resuming");
+    int64_t deadline = deadline_in(GUARDIAN_MS);
+    do {
+        all = true;
+        for (size_t i = 0; i < poolers->n_consoles; i++)
+            all = console_resume(&poolers->consoles[i], err) && all;
+    } while (!all && deadline_left(deadline) > 0 && wait_ms(GUARDIAN_RETRY_MS, err));
+    if (!all)
+        log_err(LOG_ERROR, err);
+    return all ? 0 : 1;
+}
+
+static void dismiss(Poolers *poolers, char byte)
+{
+    if (poolers->guardian == NULL)
+        return;
+    if (write(poolers->guardian->to_fd, &byte, 1) != 1)
+        log_debug("the guardian of PgBouncer was gone already");
+    talloc_free(poolers->guardian); /* waits for its end */
+    poolers->guardian = NULL;
+}
+
+void poolers_point_of_no_return(Poolers *poolers)
+{
+    dismiss(poolers, guardian_no_return);
+}
+
+/* Pausing. */
+
+/* one PAUSE: the process that runs it writes what went wrong, or nothing */
+typedef struct Pause {
+    Poolers *poolers;
+    Console *console;
+    const char *db; /* NULL: all */
+    Child *child;   /* NULL when it has ended well */
+    Str *message;
+} Pause;
+
+/* waits until no server connection is left, of db or (NULL) at all */
+static bool wait_servers(Conn *conn, const char *db, Err *err)
+{
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+        size_t left = 0;
+
+        sql_add(q, "SHOW SERVERS");
+        if (!conn_query(tmp, conn, q, &rows, err))
+            return false;
+        for (size_t i = 0; i < rows_count(rows); i++) {
+            const char *name = value_named(rows, i, "database");
+
+            left += db == NULL || (name != NULL && strcmp(name, db) == 0);
+        }
+        if (left == 0)
+            return true;
+        if (!wait_ms(SERVERS_POLL_MS, err))
+            return false;
+    }
+}
+
+/* runs in the forked process; whoever waits for it kills it when it takes too long */
+static int pause_one(void *arg)
+{
+    AUTO_CTX(tmp, NULL);
+    const Pause *p = arg;
+    Err *err = err_new(tmp);
+
+    forget_connections(p->poolers);
+    Conn *conn = conn_open_console(tmp, &p->console->spec, err);
+    if (conn != NULL) {
+        if (conn_exec(conn, pause_or_resume(tmp, true, p->db), err))
+            return 0;
+        /* all were paused before, e.g. by an earlier run: but are they idle yet? */
+        if (says(err, "already suspended") && wait_servers(conn, p->db, err))
+            return 0;
+    }
+    if (write(STDOUT_FILENO, err->msg, strlen(err->msg)) < 0)
+        return 2;
+    return 1;
+}
+
+/* takes what the process wrote; at its end *ret_ended, and false when it failed */
+static bool pause_answer(Pause *p, bool *ret_ended, Err *err)
+{
+    char buf[1024];
+
+    *ret_ended = false;
+    ssize_t n = read(p->child->from_fd, buf, sizeof buf);
+    if (n > 0)
+        str_bytes(p->message, buf, (size_t)n);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return true;
+    int status = child_end(p->child, CONSOLE_MS);
+    *ret_ended = true;
+    if (status == 0)
+        return true;
+    return err_set(err, ERR_STATE, "%s", p->message->len > 0 ? p->message->text : "PAUSE failed");
+}
+
+static bool pause_late(const Pause *pauses, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (pauses[i].child == NULL)
+            continue;
+        err_set(err, ERR_TIMEOUT, "%s: the clients of %s%s did not become idle in time",
+                pauses[i].console->spec.label, pauses[i].db == NULL ? "all databases" : "database ",
+                pauses[i].db == NULL ? "" : pauses[i].db);
+    }
+    return err_hint(
+        err, "A client holds a transaction open (with pool_mode = session: its connection); SHOW "
+             "SERVERS on the admin console tells which.");
+}
+
+static bool wait_pauses(const void *ctx, Pause *pauses, size_t n, int64_t deadline, Err *err)
+{
+    struct pollfd *fds = mem_array(ctx, struct pollfd, n);
+    size_t left = n, ready;
+
+    while (left > 0) {
+        for (size_t i = 0; i < n; i++)
+            fds[i] = (struct pollfd){.fd = pauses[i].child == NULL ? -1 : pauses[i].child->from_fd,
+                                     .events = POLLIN};
+        if (!wait_fds(fds, n, deadline, &ready, err))
+            return false;
+        if (ready == 0)
+            return pause_late(pauses, n, err);
+        for (size_t i = 0; i < n; i++) {
+            bool ended = false;
+
+            if (fds[i].revents != 0 && !pause_answer(&pauses[i], &ended, err))
+                return false;
+            if (ended) {
+                talloc_free(pauses[i].child);
+                pauses[i].child = NULL;
+                left--;
+            }
+        }
+    }
+    return true;
+}
+
+static bool start_pauses(const void *ctx, Poolers *poolers, Pause **ret_pauses, size_t *ret_n,
+                         Err *err)
+{
+    Pause *pauses = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        Console *console = &poolers->consoles[i];
+
+        for (size_t t = 0; t < (console->whole ? 1 : console->n_targets); t++) {
+            Pause p = {.poolers = poolers, .console = console, .message = str_new(ctx)};
+
+            p.db = console->whole ? NULL : console->targets[t];
+            mem_push(ctx, pauses, n, p);
+        }
+    }
+    *ret_pauses = pauses;
+    *ret_n = n;
+    for (size_t i = 0; i < n; i++) {
+        pauses[i].child = child_fork(ctx, pause_one, &pauses[i], false, err);
+        if (pauses[i].child == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* their ends must be certain before a RESUME, or a late PAUSE would follow it */
+static void kill_pauses(const Pause *pauses, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (pauses[i].child == NULL)
+            continue;
+        child_signal(pauses[i].child, SIGKILL);
+        child_end(pauses[i].child, -1);
+    }
+}
+
+static char *names_of(const void *ctx, const Console *console)
+{
+    Str *s = str_new(ctx);
+
+    for (size_t i = 0; i < console->n_targets && !console->whole; i++)
+        str_fmt(s, "%s%s", i > 0 ? ", " : "", console->targets[i]);
+    return console->whole ? mem_strdup(ctx, "all databases") : s->text;
+}
+
+bool poolers_pause(Poolers *poolers, int64_t deadline, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Pause *pauses = NULL;
+    size_t n = 0;
+
+    if (poolers->n_consoles == 0)
+        return true;
+    if (!plan(poolers, false, err))
+        return false;
+    if (poolers->guardian == NULL)
+        poolers->guardian = child_fork(poolers, guard, poolers, true, err);
+    if (poolers->guardian == NULL)
+        return false;
+    if (start_pauses(tmp, poolers, &pauses, &n, err) &&
+        wait_pauses(tmp, pauses, n, deadline, err)) {
+        for (size_t i = 0; i < poolers->n_consoles; i++)
+            log_info("%s: paused %s", poolers->consoles[i].spec.label,
+                     names_of(tmp, &poolers->consoles[i]));
+        return true;
+    }
+    kill_pauses(pauses, n);
+    Err *undo = err_new(tmp);
+    if (!poolers_resume(poolers, undo))
+        err_detail(err, "It could not be resumed either: %s.", undo->msg);
+    return err_add(err, "could not pause");
+}
+
+bool poolers_resume(Poolers *poolers, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *one = err_new(tmp);
+    bool ok = true;
+
+    wait_shield(true);
+    if (!poolers->planned)
+        ok = plan(poolers, true, err);
+    for (size_t i = 0; i < poolers->n_consoles && poolers->planned; i++) {
+        if (!console_resume(&poolers->consoles[i], one))
+            ok = err_copy(err, one);
+    }
+    if (ok)
+        dismiss(poolers, guardian_done);
+    wait_shield(false);
+    return ok || err_add(err, "could not resume");
+}
+
+/* Pointing to the new node. */
+
+/* is the file the one that this PgBouncer reads? */
+static bool warn_of_old(Poolers *poolers, Console *console, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+
+    if (!show_databases(tmp, console, &rows, err))
+        return false;
+    for (size_t i = 0; i < rows_count(rows); i++) {
+        if (row_leads_to(rows, i, &poolers->from) && !row_leads_to(rows, i, &poolers->to))
+            log_warn("%s: the database \"%s\" still leads to the old node after RELOAD; does this "
+                     "PgBouncer "
+                     "read %s?",
+                     console->spec.label, value_named(rows, i, "name"), poolers->ini_path);
+    }
+    return true;
+}
+
+static bool reload(Poolers *poolers, Err *err)
+{
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        AUTO_CTX(tmp, NULL);
+        Console *console = &poolers->consoles[i];
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+
+        sql_add(q, "RELOAD");
+        if (!console_query(tmp, console, q, &rows, err) || !warn_of_old(poolers, console, err))
+            return false;
+    }
+    if (poolers->n_consoles == 0)
+        log_warn("no PgBouncer was told to reload %s: there is no --pgbouncer", poolers->ini_path);
+    return true;
+}
+
+bool poolers_repoint(Poolers *poolers, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (poolers->ini_path == NULL)
+        return true;
+    /* anew: it may have been edited since poolers_open() */
+    PoolerIni *ini = pooler_ini_read(tmp, poolers->ini_path, err);
+    if (ini == NULL || !pooler_ini_plan(ini, &poolers->from, &poolers->to, err) ||
+        !pooler_ini_write(ini, false, err))
+        return false;
+    if (pooler_ini_changes(ini) > 0)
+        log_info("%s: %zu of its entries now lead to host=%s port=%s dbname=%s", poolers->ini_path,
+                 pooler_ini_changes(ini), poolers->to.host, poolers->to.port, poolers->to.dbname);
+    return reload(poolers, err);
+}
+
+/* The user's command. */
+
+/* logs the full lines of what is there; all of it at the end */
+static void log_lines(Str *text, bool end)
+{
+    char *line = text->text;
+
+    for (;;) {
+        char *newline = strchr(line, '\n');
+
+        if (newline == NULL && !(end && line[0] != '\0') && strlen(line) < MAX_LINE)
+            break;
+        size_t len = newline == NULL ? strlen(line) : (size_t)(newline - line);
+        if (len > MAX_LINE)
+            len = MAX_LINE;
+        log_info("on-switch: %.*s", (int)len, line);
+        line += len;
+        if (line[0] == '\n')
+            line++;
+    }
+    size_t left = strlen(line);
+    memmove(text->text, line, left + 1);
+    text->len = left;
+}
+
+/* until its end; a process that it left in the background may hold its output open */
+static bool follow_hook(Child *child, Str *text, int64_t deadline, int *ret_status, Err *err)
+{
+    bool ended = false;
+
+    for (;;) {
+        struct pollfd fd = {.fd = child->from_fd, .events = POLLIN};
+        int64_t slice = deadline_in(ended ? 0 : HOOK_SLICE_MS);
+        char buf[4096];
+        size_t ready;
+        ssize_t n = -1;
+
+        if (!wait_fds(&fd, 1, slice < deadline ? slice : deadline, &ready, err))
+            return false;
+        if (ready > 0)
+            n = read(child->from_fd, buf, sizeof buf);
+        if (n > 0) {
+            for (ssize_t i = 0; i < n; i++)
+                buf[i] = buf[i] == '\0' ? '?' : buf[i];
+            str_bytes(text, buf, (size_t)n);
+            log_lines(text, false);
+        }
+        if (n > 0 && deadline_left(deadline) != 0)
+            continue;
+        if (ended)
+            return true;
+        if (!child_reap(child, &ended, ret_status))
+            return err_set(err, ERR_IO, "its exit code is lost");
+        if (!ended && deadline_left(deadline) == 0)
+            return err_set(err, ERR_TIMEOUT, "it did not end in time");
+        /* it has closed its output: there is nothing to poll for */
+        if (n == 0 && !ended && !wait_ms(HOOK_SLICE_MS / 10, err))
+            return false;
+    }
+}
+
+static const char *const *hook_environment(const void *ctx, const char *event, const Address *from,
+                                           const Address *to)
+{
+    const char **env = mem_array(ctx, const char *, 8);
+
+    env[0] = mem_printf(ctx, "PGTANDEM_EVENT=%s", event);
+    env[1] = mem_printf(ctx, "PGTANDEM_NEW_HOST=%s", to->host);
+    env[2] = mem_printf(ctx, "PGTANDEM_NEW_PORT=%s", to->port);
+    env[3] = mem_printf(ctx, "PGTANDEM_NEW_DBNAME=%s", to->dbname);
+    env[4] = mem_printf(ctx, "PGTANDEM_OLD_HOST=%s", from->host);
+    env[5] = mem_printf(ctx, "PGTANDEM_OLD_PORT=%s", from->port);
+    env[6] = mem_printf(ctx, "PGTANDEM_OLD_DBNAME=%s", from->dbname);
+    return env;
+}
+
+bool hook_run(const char *command, const char *event, const Address *from, const Address *to,
+              int64_t deadline, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *const argv[] = {"/bin/sh", "-c", mem_printf(tmp, "exec 2>&1\n%s", command), NULL};
+    Str *text = str_new(tmp);
+    int status = 0;
+
+    Child *child = child_start(tmp, argv, hook_environment(tmp, event, from, to), err);
+    if (child == NULL)
+        return err_add(err, "the on-switch command");
+    child_close_input(child);
+    bool ok = follow_hook(child, text, deadline, &status, err);
+    log_lines(text, true);
+    if (!ok) {
+        child_end(child, 0);
+        return err_add(err, "the on-switch command");
+    }
+    if (status > 128)
+        return err_set(err, ERR_IO, "the on-switch command was ended by signal %d", status - 128);
+    if (status != 0)
+        return err_set(err, ERR_IO, "the on-switch command failed with exit code %d", status);
+    return true;
+}

@@ -1,0 +1,296 @@
+/* Runs: see run.h. */
+#include "migrate/run.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "schema/catalog.h"
+#include "sql/queries.h"
+
+/* keys of the advisory locks on the target: who works on the run, and who would like to */
+#define LOCK_CLASS "1885827188" /* "pgtt" */
+#define LOCK_RUN "1"
+#define LOCK_WISH "2"
+
+/* TAKE waits a moment: the session of a process that was just killed lasts a little longer than the process */
+enum { TAKE_MS = 2000, HANDOVER_MS = 60000, LOCK_POLL_MS = 50 };
+
+const char *side_name(Side side)
+{
+    return side == SIDE_SOURCE ? "source" : "target";
+}
+
+Side run_active(const Run *run)
+{
+    if (run->node[SIDE_TARGET].present && run->node[SIDE_TARGET].open)
+        return SIDE_TARGET;
+    /* half-way: the node of the later epoch was closed last, so it was the active one */
+    if (run_is_halfway(run) && run->node[SIDE_TARGET].epoch > run->node[SIDE_SOURCE].epoch)
+        return SIDE_TARGET;
+    return SIDE_SOURCE;
+}
+
+bool run_is_halfway(const Run *run)
+{
+    const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
+
+    return s->present && t->present && !s->open && !t->open;
+}
+
+static bool read_node(Run *run, Side side, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    NodeState *node = &run->node[side];
+    HasControlRow *has;
+    NodeStateRow *row;
+    size_t n;
+
+    *node = (NodeState){0};
+    if (!q_has_control(tmp, run->conn[side], &has, &n, err))
+        return false;
+    if (!has->present)
+        return true;
+    if (!has->readable) {
+        err_set(err, ERR_STATE, "the %s has a schema \"pgtandem\" that this role may not read", side_name(side));
+        return err_hint(err, "Use the role that the run was started with.");
+    }
+    if (!q_node_state(tmp, run->conn[side], &row, &n, err))
+        return false;
+    if (n != 1 || row->format != CONTROL_FORMAT) {
+        err_set(err, ERR_STATE, "the %s is in a run of another version of pgtandem%s%s", side_name(side),
+                n == 1 ? ", " : "", n == 1 ? row->tool_version : "");
+        return err_hint(err, "Go on with that version. This is version %s.", PGTANDEM_VERSION);
+    }
+    if (strcmp(row->side, side_name(side)) != 0) {
+        err_set(err, ERR_STATE, "the database given as %s is the %s of a run", side_name(side), row->side);
+        return err_hint(err, "Check --source and --target: they keep their meaning for the whole run, also after the "
+                             "switchover.");
+    }
+    node->present = true;
+    node->open = strcmp(row->gate, "open") == 0;
+    node->epoch = row->epoch;
+    node->run_id = mem_strdup(run, row->run_id);
+    return true;
+}
+
+bool run_read_state(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    RunStateRow *row;
+    size_t n;
+
+    run->phase = "";
+    if (!read_node(run, SIDE_SOURCE, err) || !read_node(run, SIDE_TARGET, err))
+        return false;
+    const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
+    if (s->present && t->present && strcmp(s->run_id, t->run_id) != 0) {
+        err_set(err, ERR_STATE, "source and target belong to different runs (%s and %s)", s->run_id, t->run_id);
+        return err_hint(err, "Name the two databases that the run was started with.");
+    }
+    if (s->present && !t->present && !config_accepts(run->config, "target-lost")) {
+        err_set(err, ERR_STATE, "the source is in a run (%s) that the target knows nothing of", s->run_id);
+        return err_hint(err, "Name the target that the run was started with. If it is lost, remove the run "
+                             "from the source: \"pgtandem abort\" with --accept target-lost.");
+    }
+    if (s->present && s->open && t->open) {
+        err_set(err, ERR_STATE, "both nodes take writes");
+        return err_hint(err, "This must not happen. Stop the application on one of them and compare the two "
+                             "with \"pgtandem verify\".");
+    }
+    if (!t->present)
+        return true;
+    if (!q_run_state(tmp, run->conn[SIDE_TARGET], &row, &n, err))
+        return false;
+    run->phase = n == 1 ? mem_strdup(run, row->phase) : "";
+    return true;
+}
+
+/* who holds the lock, for the message */
+static char *lock_holder(const void *ctx, Conn *conn)
+{
+    AUTO_CTX(tmp, NULL);
+    LockHolderRow *row;
+    size_t n;
+
+    if (!q_lock_holder(tmp, conn, &row, &n, err_new(tmp)) || n == 0)
+        return mem_strdup(ctx, "unknown");
+    return mem_printf(ctx, "server process %d on the target, \"%s\"%s%s", row->pid, row->application,
+                      row->client[0] == '\0' ? "" : " from ", row->client);
+}
+
+static bool try_lock(Run *run, bool *ret_locked, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT pg_try_advisory_lock(" LOCK_CLASS ", " LOCK_RUN ")");
+    if (!conn_query(tmp, run->lock, q, &rows, err))
+        return false;
+    *ret_locked = rows_bool(rows, 0, 0);
+    return true;
+}
+
+static bool take_lock(Run *run, RunLock lock, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool locked;
+    int64_t deadline = deadline_in(lock == RUN_LOCK_WAIT       ? -1
+                                   : lock == RUN_LOCK_HANDOVER ? HANDOVER_MS
+                                                               : TAKE_MS);
+
+    if (!try_lock(run, &locked, err))
+        return false;
+    if (!locked && lock == RUN_LOCK_TRY) {
+        talloc_free(run->lock);
+        run->lock = NULL;
+        return true;
+    }
+    if (!locked && lock == RUN_LOCK_HANDOVER) {
+        log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
+        if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err))
+            return false;
+    }
+    while (!locked && deadline_left(deadline) != 0) {
+        if (!wait_ms(LOCK_POLL_MS, err) || !try_lock(run, &locked, err))
+            return false;
+    }
+    if (locked)
+        return lock != RUN_LOCK_HANDOVER ||
+               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
+    err_set(err, ERR_STATE, "another pgtandem works on this run");
+    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
+    return err_hint(err, "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");
+}
+
+bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = " LOCK_CLASS
+               " AND objid = " LOCK_WISH " AND granted AND database = (SELECT oid FROM pg_database WHERE "
+               "datname = current_database()))");
+    if (!conn_query(tmp, run->lock, q, &rows, err))
+        return false;
+    *ret_wanted = rows_bool(rows, 0, 0);
+    return true;
+}
+
+/* the same database under two names would be emptied onto itself */
+static bool refuse_same_database(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *s, *t;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, run->conn[SIDE_SOURCE], &s, &n, err) ||
+        !q_identity_of_node(tmp, run->conn[SIDE_TARGET], &t, &n, err))
+        return false;
+    if (strcmp(s->system_id, t->system_id) != 0 || s->database_oid != t->database_oid ||
+        strcmp(s->address, t->address) != 0)
+        return true;
+    err_set(err, ERR_USAGE, "source and target are the same database (\"%s\")", s->database);
+    return err_hint(err, "Check --source and --target.");
+}
+
+Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = mem_new(ctx, Run);
+
+    run->config = config;
+    run->phase = "";
+    run->conn[SIDE_SOURCE] = conn_open(run, &config->source, purpose, err);
+    if (run->conn[SIDE_SOURCE] == NULL)
+        goto failed;
+    run->conn[SIDE_TARGET] = conn_open(run, &config->target, purpose, err);
+    if (run->conn[SIDE_TARGET] == NULL || !refuse_same_database(run, err))
+        goto failed;
+    if (lock != RUN_LOCK_NONE) {
+        run->lock = conn_open(run, &config->target, mem_printf(tmp, "%s lock", purpose), err);
+        if (run->lock == NULL || !take_lock(run, lock, err))
+            goto failed;
+        for (int side = 0; side < 2; side++)
+            if (!conn_try_replica_role(run->conn[side], &run->replica[side], err))
+                goto failed;
+    }
+    if (!run_read_state(run, err))
+        goto failed;
+    return run;
+failed:
+    talloc_free(run);
+    return NULL;
+}
+
+bool run_load_edge(Run *run, Err *err)
+{
+    Side from = run_active(run), to = side_other(from);
+    size_t n[2];
+
+    for (int side = 0; side < 2; side++) {
+        if (!catalog_load(run, run->conn[side], &run->catalog[side], err) ||
+            !catalog_tabs(run, run->conn[side], run->catalog[side],
+                          side == SIDE_TARGET ? run->tables[SIDE_SOURCE] : NULL, &run->tables[side], &n[side],
+                          err))
+            return false;
+    }
+    if (n[0] != n[1])
+        return err_set(err, ERR_BUG, "the nodes list %zu and %zu tables", n[0], n[1]);
+    run->n_tables = n[0];
+
+    Edge *edge = mem_new(run, Edge);
+    edge->from = run->conn[from];
+    edge->to = run->conn[to];
+    edge->n_pairs = run->n_tables;
+    edge->pairs = mem_array(edge, TablePair, run->n_tables + 1);
+    for (size_t i = 0; i < run->n_tables; i++) {
+        TablePair *pair = &edge->pairs[i];
+
+        pair->src = &run->tables[from][i];
+        pair->dst = &run->tables[to][i];
+        if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns, err))
+            return false;
+    }
+    edge->n_sequences = run->catalog[from]->n_sequences;
+    edge->sequences = mem_array(edge, SequenceState, edge->n_sequences + 1);
+    for (size_t i = 0; i < edge->n_sequences; i++)
+        edge->sequences[i].sequence = &run->catalog[from]->sequences[i];
+    talloc_free(run->edge);
+    run->edge = edge;
+    return edge_check(edge, config_accepts(run->config, "timeline"), err);
+}
+
+bool config_accepts(const Config *config, const char *id)
+{
+    for (size_t i = 0; i < config->n_accepted; i++)
+        if (strcmp(config->accepted[i], id) == 0)
+            return true;
+    return false;
+}
+
+bool run_release_lock(Run *run, Err *err)
+{
+    return conn_do(run->lock, "SELECT pg_advisory_unlock(" LOCK_CLASS ", " LOCK_RUN ")", err);
+}
+
+void run_journal(Conn *conn, const char *event, const char *detail, double ms)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "INSERT INTO pgtandem.journal (event, detail, ms) VALUES (");
+    sql_text(q, event);
+    sql_add(q, ", ");
+    sql_text(q, detail);
+    sql_add(q, ", ");
+    sql_text(q, ms < 0 ? NULL : mem_printf(tmp, "%.3f", ms));
+    sql_add(q, ")");
+    if (!conn_exec(conn, q, err))
+        log_debug("journal: %s", err->msg);
+}

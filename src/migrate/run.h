@@ -1,0 +1,85 @@
+/*
+ * A run: one upgrade with its two nodes, as its commands see it. All state is in the two databases; this is
+ * what was read from them, plus the connections.
+ *
+ * Which node applications write to follows from the gates: exactly one is open. Both closed means that a switch
+ * stopped between closing one node and opening the other; run_settle_gates() decides that.
+ */
+#ifndef MIGRATE_RUN_H
+#define MIGRATE_RUN_H
+
+#include "migrate/config.h"
+#include "migrate/edge.h"
+#include "model/table.h"
+#include "pg/conn.h"
+
+/* of the control schema; a run of another format belongs to another version of the program */
+enum { CONTROL_FORMAT = 1 };
+
+typedef enum Side { SIDE_SOURCE, SIDE_TARGET } Side;
+
+typedef struct NodeState {
+    bool present; /* the node has our schema */
+    bool open;    /* applications may write here */
+    int64_t epoch;/* number of the switch that set the gate */
+    const char *run_id;
+} NodeState;
+
+typedef struct Run {
+    const Config *config;
+    Conn *lock;           /* on the target; its session holds the run's lock */
+    Conn *conn[2];        /* by Side */
+    NodeState node[2];
+    bool replica[2];      /* session_replication_role may be set there */
+    Catalog *catalog[2];
+    Table *tables[2];     /* in the order of numbers; NULL until the capture phase */
+    size_t n_tables;
+    const char *phase;    /* of the making of the copy; "" before anything is there */
+    Edge *edge;           /* from the open node to the other; NULL until run_load_edge() */
+} Run;
+
+/* how run_open() treats the run's lock */
+typedef enum RunLock {
+    RUN_LOCK_NONE,    /* only looks: status, check */
+    RUN_LOCK_TRY,     /* takes it when it is free; run->lock is NULL when it is not */
+    RUN_LOCK_TAKE,    /* refuses when another process works on the run */
+    RUN_LOCK_WAIT,    /* waits for as long as another process works on the run */
+    RUN_LOCK_HANDOVER /* asks a following process to step aside, and waits for it */
+} RunLock;
+
+/*
+ * Connects to both nodes, takes the lock, reads the state, and checks that both belong to the same run and to this version of the
+ * program. The result is owned by ctx; freeing it closes the connections.
+ */
+CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err);
+
+/* reads gates and phase again */
+CHECKED bool run_read_state(Run *run, Err *err);
+
+/* loads catalogs and tables of both nodes and makes run->edge, from the open node to the closed one */
+CHECKED bool run_load_edge(Run *run, Err *err);
+
+/* the side that applications write to; the source before there is anything else */
+Side run_active(const Run *run);
+/* a switch stopped half-way: both gates are closed */
+bool run_is_halfway(const Run *run);
+static inline Side side_other(Side side)
+{
+    return side == SIDE_SOURCE ? SIDE_TARGET : SIDE_SOURCE;
+}
+/* "source" or "target" */
+const char *side_name(Side side);
+
+/* gives the lock to whoever asked for it */
+CHECKED bool run_release_lock(Run *run, Err *err);
+
+/* whether the user accepted a finding by --accept */
+bool config_accepts(const Config *config, const char *id);
+
+/* another process waits for the lock (see RUN_LOCK_HANDOVER) */
+CHECKED bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err);
+
+/* appends to the node's journal; ms < 0 for none. Failing to is only logged. */
+void run_journal(Conn *conn, const char *event, const char *detail, double ms);
+
+#endif

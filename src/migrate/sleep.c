@@ -1,0 +1,259 @@
+/* Triggers, rules and foreign keys that sleep: see sleep.h. */
+#include "migrate/sleep.h"
+
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "pg/lock.h"
+#include "pg/sqlstate.h"
+#include "sql/queries.h"
+
+/* how ALTER TABLE calls the state that pg_trigger.tgenabled and pg_rewrite.ev_enabled show */
+static const struct {
+    const char *was;
+    const char *enable;
+} enable_words[] = {{"O", "ENABLE "}, {"A", "ENABLE ALWAYS "}, {"R", "ENABLE REPLICA "}};
+
+static void add_memory(Sql *q, const char *kind, const char *schema, const char *table, const char *name,
+                       const char *was, const char *definition)
+{
+    sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = ");
+    sql_literal(q, kind);
+    sql_add(q, " AND schema_name = ");
+    sql_literal(q, schema);
+    sql_add(q, " AND table_name = ");
+    sql_literal(q, table);
+    sql_add(q, " AND name = ");
+    sql_literal(q, name);
+    sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, definition) VALUES (");
+    sql_literal(q, kind);
+    sql_add(q, ", ");
+    sql_literal(q, schema);
+    sql_add(q, ", ");
+    sql_literal(q, table);
+    sql_add(q, ", ");
+    sql_literal(q, name);
+    sql_add(q, ", ");
+    sql_literal(q, was);
+    sql_add(q, ", ");
+    if (definition == NULL)
+        sql_add(q, "NULL");
+    else
+        sql_literal(q, definition);
+    sql_add(q, "); ");
+}
+
+static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return lock_and_run(conn, sql_new(tmp), work, name, err) && fault("sleep.one", err);
+}
+
+/* DISABLE TRIGGER or DISABLE RULE; kind is "trigger" or "rule" */
+static bool disable(Conn *conn, const char *kind, const char *schema, const char *table, const char *name,
+                    const char *was, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_memory(q, kind, schema, table, name, was, NULL);
+    sql_add(q, "ALTER TABLE ONLY ");
+    sql_name(q, schema, table);
+    if (strcmp(kind, "rule") == 0)
+        sql_add(q, " DISABLE RULE ");
+    else
+        sql_add(q, " DISABLE TRIGGER ");
+    sql_ident(q, name);
+    return alter(conn, q, name, err) || err_add(err, "while putting %s \"%s\" to sleep", kind, name);
+}
+
+/* ALTER TABLE … ADD CONSTRAINT … as it has to be run to get the key back */
+static char *fk_statement(const void *ctx, const ForeignKeysRow *fk)
+{
+    Str *s = str_new(ctx);
+
+    str_add(s, "ALTER TABLE ");
+    str_ident(s, fk->schema_name);
+    str_char(s, '.');
+    str_ident(s, fk->table_name);
+    str_add(s, " ADD CONSTRAINT ");
+    str_ident(s, fk->name);
+    str_fmt(s, " %s", fk->definition);
+    return s->text;
+}
+
+static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_memory(q, "foreign key", fk->schema_name, fk->table_name, fk->name,
+               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk));
+    sql_add(q, "ALTER TABLE ");
+    sql_name(q, fk->schema_name, fk->table_name);
+    sql_add(q, " DROP CONSTRAINT ");
+    sql_ident(q, fk->name);
+    return alter(conn, q, fk->name, err) || err_add(err, "while putting foreign key \"%s\" to sleep", fk->name);
+}
+
+bool sleep_node(Conn *conn, bool replica, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    UserTriggersRow *triggers;
+    UserRulesRow *rules;
+    ForeignKeysRow *fks;
+    size_t n;
+
+    if (!q_user_triggers(tmp, conn, &triggers, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((!replica || strcmp(triggers[i].enabled, "O") != 0) &&
+            !disable(conn, "trigger", triggers[i].schema_name, triggers[i].table_name, triggers[i].name,
+                     triggers[i].enabled, err))
+            return false;
+    if (!q_user_rules(tmp, conn, &rules, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((!replica || strcmp(rules[i].enabled, "O") != 0) &&
+            !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
+                     rules[i].enabled, err))
+            return false;
+    if (replica)
+        return true;
+    if (!q_foreign_keys(tmp, conn, &fks, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!drop_foreign_key(conn, &fks[i], err))
+            return false;
+    return true;
+}
+
+/* a text without the white space and semicolon at its end */
+static char *trimmed(const void *ctx, const char *text)
+{
+    char *copy = mem_strdup(ctx, text);
+    size_t len = strlen(copy);
+
+    while (len > 0 && strchr(" \n\t;", copy[len - 1]) != NULL)
+        copy[--len] = '\0';
+    return copy;
+}
+
+/* puts a foreign key back; *ret_validate: it must still be validated */
+static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validate, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    char *definition = trimmed(tmp, row->definition);
+    size_t len = strlen(definition);
+    bool marked = len > 9 && strcmp(definition + len - 9, "NOT VALID") == 0;
+    /* a foreign key of a partitioned table cannot be NOT VALID on older servers: it is checked here and now */
+    bool defer = !row->partitioned || conn_caps(conn)->has_partition_fk_not_valid;
+
+    sql_trusted(q, definition);
+    if (defer && !marked)
+        sql_add(q, " NOT VALID");
+    *ret_validate = defer && strcmp(row->was, "valid") == 0;
+    return conn_exec(conn, q, err);
+}
+
+static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "ALTER TABLE ONLY ");
+    sql_name(q, row->schema_name, row->table_name);
+    sql_add(q, " ");
+    for (size_t i = 0; i < sizeof enable_words / sizeof *enable_words; i++)
+        if (strcmp(enable_words[i].was, row->was) == 0)
+            sql_trusted(q, enable_words[i].enable);
+    if (strcmp(row->kind, "rule") == 0)
+        sql_add(q, "RULE ");
+    else
+        sql_add(q, "TRIGGER ");
+    sql_ident(q, row->name);
+    return conn_exec(conn, q, err);
+}
+
+/* the row was woken: forget it, or keep it until it is validated */
+static bool forget(Conn *conn, const AsleepRow *row, bool keep, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (keep)
+        sql_add(q, "UPDATE pgtandem.asleep SET awake = true");
+    else
+        sql_add(q, "DELETE FROM pgtandem.asleep");
+    sql_add(q, " WHERE kind = ");
+    sql_text(q, row->kind);
+    sql_add(q, " AND schema_name = ");
+    sql_text(q, row->schema_name);
+    sql_add(q, " AND table_name = ");
+    sql_text(q, row->table_name);
+    sql_add(q, " AND name = ");
+    sql_text(q, row->name);
+    return conn_exec(conn, q, err);
+}
+
+bool sleep_wake(Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    AsleepRow *rows;
+    size_t n;
+
+    if (!q_asleep(tmp, conn, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool validate = false, ok;
+
+        if (rows[i].awake)
+            continue;
+        if (strcmp(rows[i].kind, "foreign key") == 0)
+            ok = wake_foreign_key(conn, &rows[i], &validate, err);
+        else
+            ok = wake_switched_off(conn, &rows[i], err);
+        if (!ok || !forget(conn, &rows[i], validate, err))
+            return err_add(err, "while waking %s \"%s\" of table %s.%s", rows[i].kind, rows[i].name,
+                           rows[i].schema_name, rows[i].table_name);
+    }
+    return true;
+}
+
+bool sleep_validate(Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    AsleepRow *rows;
+    size_t n;
+
+    if (!q_asleep(tmp, conn, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        Sql *q = sql_new(tmp);
+
+        if (!rows[i].awake)
+            continue;
+        sql_add(q, "ALTER TABLE ");
+        sql_name(q, rows[i].schema_name, rows[i].table_name);
+        sql_add(q, " VALIDATE CONSTRAINT ");
+        sql_ident(q, rows[i].name);
+        if (!alter(conn, q, rows[i].name, err) || !forget(conn, &rows[i], false, err))
+            return err_add(err, "while validating foreign key \"%s\" of table %s.%s", rows[i].name,
+                           rows[i].schema_name, rows[i].table_name);
+    }
+    return true;
+}
+
+bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, const char *name,
+                           const char *definition, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_memory(q, "foreign key", schema, table, name, "valid", definition);
+    return conn_exec(conn, q, err);
+}

@@ -1,0 +1,259 @@
+/*
+ * The first two steps: the definitions go to the target, then capture goes onto the source.
+ *
+ * Everything on the target happens in one transaction: our schema, pg_dump's pre-data section, the plan. pg_dump runs
+ * before capture is installed, so it never sees objects of ours.
+ */
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "capture/capture.h"
+#include "migrate/items.h"
+#include "migrate/steps.h"
+#include "pg/sqlstate.h"
+#include "schema/catalog.h"
+#include "schema/dump.h"
+#include "sql/queries.h"
+
+static bool run_script(Conn *conn, const Query *script, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_trusted(q, query_text(tmp, script, conn_caps(conn)->version));
+    return conn_exec(conn, q, err) || err_add(err, "while creating the schema pgtandem");
+}
+
+/* our schema on one node, in the caller's transaction */
+static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (!run_script(conn, &script_control, err))
+        return false;
+    sql_add(q, "INSERT INTO pgtandem.node (format, tool_version, run_id, side, gate) VALUES (");
+    sql_i64(q, CONTROL_FORMAT);
+    sql_add(q, ", ");
+    sql_text(q, PGTANDEM_VERSION);
+    sql_add(q, ", ");
+    sql_text(q, run_id);
+    sql_add(q, ", ");
+    sql_text(q, side_name(side));
+    sql_add(q, ", 'open')");
+    if (!conn_exec(conn, q, err))
+        return err_add(err, "while creating the schema pgtandem");
+    return side == SIDE_SOURCE ? gate_open(conn, err) : gate_close(conn, err);
+}
+
+/* tables that are replicated, numbered from 1; tables of extensions are left to their extension */
+static void number_tables(const void *ctx, const Catalog *catalog, Table **ret_tables, size_t *ret_n)
+{
+    Table *tables = mem_array(ctx, Table, catalog->n_tables + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        if (catalog->tables[i].in_extension)
+            continue;
+        tables[n] = catalog->tables[i];
+        tables[n].id = (int)n + 1;
+        n++;
+    }
+    *ret_tables = tables;
+    *ret_n = n;
+}
+
+static bool insert_run(Run *run, const Catalog *catalog, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < catalog->n_tables; i++)
+        bytes += catalog->tables[i].bytes;
+    sql_add(q, "INSERT INTO pgtandem.run (phase, source_name, target_name, source_version, source_bytes) VALUES ('', ");
+    sql_text(q, conn_spec_safe(tmp, &run->config->source));
+    sql_add(q, ", ");
+    sql_text(q, conn_spec_safe(tmp, &run->config->target));
+    sql_add(q, ", ");
+    sql_i64(q, conn_caps(run->conn[SIDE_SOURCE])->version);
+    sql_add(q, ", ");
+    sql_i64(q, bytes);
+    sql_add(q, ")");
+    return conn_exec(run->conn[SIDE_TARGET], q, err);
+}
+
+/*
+ * The last lines of an entry that give the object to its owner ("ALTER TABLE … OWNER TO "x";") are cut off
+ * and returned: the copy can do without.
+ */
+static char *cut_owner(const void *ctx, char *statement)
+{
+    size_t len = strlen(statement);
+
+    while (len > 0 && strchr(" \n", statement[len - 1]) != NULL)
+        statement[--len] = '\0';
+    char *line = strrchr(statement, '\n');
+    line = line == NULL ? statement : line + 1;
+    if (!str_starts(line, "ALTER ") || strstr(line, " OWNER TO ") == NULL)
+        return NULL;
+    char *owner = mem_strdup(ctx, line);
+    *line = '\0';
+    return owner;
+}
+
+/* one entry of the pre-data section, in the transaction of the step */
+static bool run_entry(Conn *conn, const DumpEntry *entry, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    char *what = mem_printf(tmp, "%s %s", entry->type, entry->name);
+
+    if (entry->statement == NULL)
+        return true;
+    if (item_type_is_optional(entry->type))
+        return item_run_optional(conn, what, entry->statement, err);
+    char *statement = mem_strdup(tmp, entry->statement);
+    char *owner = cut_owner(tmp, statement);
+    /* a schema that is there already (public, usually) is as good as a new one */
+    if (strcmp(entry->type, "SCHEMA") == 0) {
+        if (!conn_do(conn, "SAVEPOINT entry", err))
+            return false;
+        sql_trusted(q, statement);
+        if (!conn_exec(conn, q, err)) {
+            if (!err_is(err, "42P06"))
+                return err_add(err, "while creating %s", what);
+            err_clear(err);
+            return conn_do(conn, "ROLLBACK TO SAVEPOINT entry", err);
+        }
+    } else {
+        sql_trusted(q, statement);
+        if (!conn_exec(conn, q, err)) {
+            err_add(err, "while creating %s on the target", what);
+            return err_hint(err, "Nothing was changed. Statement: %.300s", statement);
+        }
+    }
+    return owner == NULL || item_run_optional(conn, mem_printf(tmp, "owner of %s", what), owner, err);
+}
+
+static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, size_t n_pre,
+                        const DumpEntry *post, size_t n_post, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *target = run->conn[SIDE_TARGET];
+    Table *tables;
+    size_t n;
+    uint64_t random = 0;
+
+    number_tables(tmp, catalog, &tables, &n);
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        return err_set(err, ERR_IO, "no random numbers");
+    if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
+        !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET, err) ||
+        !run_script(target, &script_control_target, err) || !q_remember_objects(target, err))
+        return false;
+    for (size_t i = 0; i < n_pre; i++)
+        if (!run_entry(target, &pre[i], err))
+            return false;
+    for (size_t i = 0; i < n_post; i++)
+        if (!item_store(target, (int)i + 1, &post[i], tables, n, err))
+            return false;
+    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err);
+}
+
+bool step_schema(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *source = run->conn[SIDE_SOURCE], *target = run->conn[SIDE_TARGET];
+    DumpOptions options = {.source = &run->config->source, .with_owners = true, .with_privileges = true};
+    DumpEntry *pre, *post;
+    size_t n_pre, n_post;
+    Catalog *catalog;
+    PgDump dump;
+    Rows *rows;
+    Sql *q = sql_new(tmp);
+
+    if (!dump_find(tmp, run->config->pg_bindir, conn_caps(source)->version, conn_caps(target)->version,
+                   &dump, err))
+        return false;
+    if (dump.path == NULL)
+        return err_set(err, ERR_REFUSED, "pg_dump was not found");
+    /* one snapshot for our own look at the catalogs and both of pg_dump's */
+    sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()");
+    if (!conn_query(tmp, source, q, &rows, err))
+        goto failed;
+    options.snapshot = rows_text(rows, 0, 0);
+    if (!catalog_load(tmp, source, &catalog, err) ||
+        !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &pre, &n_pre, err) ||
+        !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &post, &n_post, err))
+        goto failed;
+    conn_rollback(source);
+    if (!conn_do(target, "BEGIN", err) ||
+        !fill_target(run, catalog, pre, n_pre, post, n_post, err) || !fault("schema.filled", err) ||
+        !conn_do(target, "COMMIT", err))
+        goto failed;
+    return run_read_state(run, err);
+failed:
+    conn_rollback(source);
+    conn_rollback(target);
+    return false;
+}
+
+bool install_capture(Conn *conn, const Catalog *catalog, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Table *tables;
+    TabsRow *tabs;
+    size_t n, n_tabs;
+
+    if (!catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) || !q_tabs(tmp, conn, &tabs, &n_tabs, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (tabs[i].captured)
+            continue;
+        log_progress("capture: table %zu of %zu", i + 1, n);
+        if (!capture_table(conn, &tables[i], err) || !fault("capture.table", err))
+            return false;
+    }
+    for (size_t i = 0; i < catalog->n_roots; i++)
+        if (!catalog->roots[i].in_extension && !capture_gate_only(conn, &catalog->roots[i], err))
+            return false;
+    log_progress("%s", "");
+    return true;
+}
+
+/* our schema on the source, with the same list of tables as on the target */
+static bool create_source_control(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *source = run->conn[SIDE_SOURCE];
+    Catalog *catalog;
+    Table *tables;
+    size_t n;
+
+    if (!catalog_load(tmp, source, &catalog, err) || !conn_do(source, "BEGIN", err))
+        return false;
+    if (create_control(source, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
+        /* the list is the target's, the descriptions are the source's */
+        if (catalog_tabs(tmp, run->conn[SIDE_TARGET], catalog, NULL, &tables, &n, err) &&
+            catalog_register(source, tables, n, err) && conn_do(source, "COMMIT", err))
+            return run_read_state(run, err);
+    }
+    conn_rollback(source);
+    return false;
+}
+
+bool step_capture(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Catalog *catalog;
+
+    if (!run->node[SIDE_SOURCE].present && !create_source_control(run, err))
+        return false;
+    if (!catalog_load(tmp, run->conn[SIDE_SOURCE], &catalog, err))
+        return false;
+    return install_capture(run->conn[SIDE_SOURCE], catalog, err);
+}

@@ -1,0 +1,48 @@
+/*
+ * The steps from nothing to a copy that follows: one table, one function that advances it.
+ *
+ * Every action may be run again from its beginning (it looks at what is there), so after a crash the same
+ * command goes on. Only steps_advance() writes the phase.
+ */
+#ifndef MIGRATE_STEPS_H
+#define MIGRATE_STEPS_H
+
+#include "migrate/run.h"
+
+typedef struct Step {
+    const char *from;   /* phase in which the step is due */
+    const char *to;     /* phase after it */
+    bool (*action)(Run *run, Err *err);
+    const char *undo;   /* what `abort` has to take back because of this step */
+    const char *doing;  /* "copying the data" */
+    const char *done;   /* "all rows are on the target" */
+} Step;
+
+/* the phase in which the copy is complete and only changes are carried */
+#define PHASE_FOLLOWING "following"
+
+extern const Step steps[];
+extern const size_t n_steps;
+
+/* takes the next step; *ret_more is false when the copy follows */
+CHECKED bool steps_advance(Run *run, bool *ret_more, Err *err);
+
+/* the step whose `from` is the phase, or NULL */
+const Step *step_find(const char *phase);
+
+/* the actions */
+bool step_schema(Run *run, Err *err);
+bool step_capture(Run *run, Err *err);
+bool step_copy(Run *run, Err *err);
+bool step_indexes(Run *run, Err *err);
+bool step_first_rounds(Run *run, Err *err);
+bool step_constraints(Run *run, Err *err);
+bool step_reverse(Run *run, Err *err);
+
+/* fills on `to` the materialized views that are filled on the other node */
+CHECKED bool refresh_views(Run *run, Side to, Err *err);
+
+/* installs capture on a node's tables that have none yet */
+CHECKED bool install_capture(Conn *conn, const Catalog *catalog, Err *err);
+
+#endif

@@ -1,0 +1,600 @@
+/* Switchover and rollback: see switch.h. */
+#include "migrate/switch.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "capture/capture.h"
+#include "capture/queue.h"
+#include "migrate/commands.h"
+#include "migrate/follow.h"
+#include "migrate/pooler.h"
+#include "migrate/sleep.h"
+#include "migrate/steps.h"
+#include "pg/sqlstate.h"
+#include "sql/queries.h"
+
+enum {
+    /*
+     * A try to lock all tables ends before the usual deadlock_timeout of one second, so that never an
+     * application's transaction is chosen as a deadlock's victim because of us. Later tries are longer: only
+     * a wait beyond that time makes an autovacuum give way.
+     */
+    LOCK_TRY_MS = 700,
+    LOCK_LONG_TRY_MS = 1500,
+    LOCK_SHORT_TRIES = 2,
+    LOCK_PAUSE_MS = 150,
+    DRAIN_ROUNDS = 5,       /* nobody writes any more, so the second round finds nothing */
+    UNDO_CHECK_MS = 10000,  /* how long the undo waits to see the old node open */
+    OUTCOME_WAIT_MS = 30000,/* how long a commit whose answer got lost is looked for */
+    LEASE_GRACE_MS = 2000
+};
+
+typedef struct Switch {
+    Run *run;
+    Side from;
+    Side to;
+    const char *event; /* "switchover" or "rollback" */
+    Conn *fence;       /* the transaction that holds the tables of `from` */
+    int fence_pid;     /* its server process */
+    Poolers *poolers;
+    Address from_address;
+    Address to_address;
+    int64_t epoch;
+    int64_t deadline;
+    int64_t begun_us;  /* poolers paused, or the tables locked */
+    int64_t open_us;   /* the new node takes writes */
+    int64_t keyless_rows;
+    bool closed;       /* the fence is committed */
+    bool decided;      /* the point of no return is behind us */
+} Switch;
+
+/* ---- the steps, in order ------------------------------------------------------------------------------------ */
+
+static bool step_pause(Switch *sw, Err *err)
+{
+    return sw->poolers == NULL || poolers_pause(sw->poolers, sw->deadline, err);
+}
+
+static Sql *lock_statement(const void *ctx, Switch *sw, int64_t limit_ms)
+{
+    Sql *q = sql_new(ctx);
+    const Run *run = sw->run;
+    size_t n = 0;
+
+    sql_add(q, "BEGIN; SET LOCAL statement_timeout = ");
+    sql_number(q, limit_ms);
+    sql_add(q, "; SET LOCAL lock_timeout = ");
+    sql_number(q, limit_ms);
+    sql_add(q, ";");
+    for (size_t i = 0; i < run->n_tables; i++, n++) {
+        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_name(q, run->tables[sw->from][i].schema, run->tables[sw->from][i].name);
+    }
+    for (size_t i = 0; i < run->catalog[sw->from]->n_roots; i++, n++) {
+        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_name(q, run->catalog[sw->from]->roots[i].schema, run->catalog[sw->from]->roots[i].name);
+    }
+    if (n > 0)
+        sql_add(q, " IN SHARE ROW EXCLUSIVE MODE;");
+    sql_add(q, " SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0");
+    return q;
+}
+
+/* who holds locks that keep us from fencing, for the message */
+static void name_blockers(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    BlockersRow *rows;
+    size_t n;
+    Str *s = str_new(tmp);
+
+    if (!q_blockers(tmp, sw->run->conn[sw->from], &rows, &n, err_new(tmp)) || n == 0)
+        return;
+    for (size_t i = 0; i < n && i < 5; i++)
+        str_fmt(s, "%sprocess %d (%s, %s)", i == 0 ? "" : ", ", rows[i].pid, rows[i].usename,
+                rows[i].relation);
+    err_detail(err, "Writers that hold tables: %s.", s->text);
+}
+
+static bool step_lock(Switch *sw, Err *err)
+{
+    for (int tries = 0;; tries++) {
+        AUTO_CTX(tmp, NULL);
+        int64_t limit = tries < LOCK_SHORT_TRIES ? LOCK_TRY_MS : LOCK_LONG_TRY_MS;
+        int64_t left = deadline_left(sw->deadline);
+
+        if (left < limit)
+            limit = left;
+        if (limit <= 0) {
+            err_set(err, ERR_TIMEOUT, "the tables could not be locked within the time budget");
+            name_blockers(sw, err);
+            return err_hint(err, "End the long transactions, or give more time with --max-pause.");
+        }
+        if (sw->poolers == NULL)
+            sw->begun_us = clock_us();
+        if (conn_exec(sw->fence, lock_statement(tmp, sw, limit), err))
+            break;
+        bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
+                    err_is(err, SQLSTATE_DEADLOCK);
+        conn_rollback(sw->fence);
+        if (!busy)
+            return false;
+        log_debug("lock try %d: %s", tries + 1, err->msg);
+        err_clear(err);
+        /* let the writers that waited behind us go on for a moment */
+        if (!wait_ms(LOCK_PAUSE_MS, err))
+            return false;
+    }
+    if (!conn_caps(sw->fence)->has_idle_in_xact_timeout)
+        return true;
+    /* a lease: the server itself ends the fence should we hang or be cut off */
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    sql_add(q, "SET LOCAL idle_in_transaction_session_timeout = ");
+    sql_number(q, deadline_left(sw->deadline) + LEASE_GRACE_MS);
+    return conn_exec(sw->fence, q, err);
+}
+
+/* nobody can write any more: carry the rest, and see that nothing is left */
+static bool step_drain(Switch *sw, Err *err)
+{
+    RoundStats round;
+    size_t moved;
+    int rounds = 0;
+
+    do {
+        if (!edge_round(sw->run->edge, &round, err))
+            return false;
+        if (++rounds > DRAIN_ROUNDS)
+            return err_set(err, ERR_BUG, "changes keep coming although all tables are locked");
+    } while (round.changes > 0);
+    return edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
+           edge_sequences(sw->run->edge, &moved, err);
+}
+
+/* the other node wakes and opens, in a transaction that commits last */
+static bool step_prepare(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *to = sw->run->conn[sw->to];
+    Sql *q = sql_new(tmp);
+    const char *snapshot;
+
+    /* the way back begins here: whatever the application writes on the new node is later than this */
+    if (!queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) || !sleep_wake(to, err) ||
+        !gate_open(to, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.node SET epoch = ");
+    sql_i64(q, sw->epoch);
+    if (!conn_exec(to, q, err))
+        return false;
+    q = sql_new(tmp);
+    sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
+    sql_text(q, snapshot);
+    if (!conn_exec(sw->fence, q, err))
+        return false;
+    q = sql_new(tmp);
+    sql_add(q, "UPDATE pgtandem.node SET epoch = ");
+    sql_i64(q, sw->epoch);
+    return conn_exec(sw->fence, q, err) &&
+           conn_do(sw->fence, "UPDATE pgtandem.tab SET dirty = false WHERE dirty", err) &&
+           gate_close(sw->fence, err);
+}
+
+/*
+ * COMMIT whose answer may get lost with the connection: then the node is asked what became of it. *ret_open is
+ * the state of the node's gate at this switch's epoch.
+ */
+static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *ignored = err_new(tmp);
+    int64_t deadline = deadline_in(OUTCOME_WAIT_MS);
+    const ConnSpec *spec = side == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+
+    if (conn_do(conn, "COMMIT", err))
+        return true;
+    if (!conn_is_broken(conn) && !conn_in_transaction(conn))
+        return false; /* the server said no */
+    conn_rollback(conn);
+    do {
+        Conn *fresh = conn_open(tmp, spec, "switch", ignored);
+        NodeStateRow *node;
+        size_t n;
+
+        if (fresh != NULL && q_node_state(tmp, fresh, &node, &n, ignored)) {
+            bool reached = node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
+
+            if (reached)
+                err_clear(err);
+            return reached;
+        }
+        err_clear(ignored);
+    } while (deadline_left(deadline) > 0 && wait_ms(LOCK_PAUSE_MS, ignored));
+    sw->closed = true;
+    sw->decided = true; /* perhaps: so nothing may be undone */
+    err_set(err, ERR_STATE, "the answer of the %s to the commit of the %s was lost, and it cannot be asked",
+            side_name(side), sw->event);
+    err_detail(err, "Either both nodes refuse writes now, or the %s takes them.", side_name(sw->to));
+    return err_hint(err, "Run the same command again as soon as the %s is reachable.", side_name(side));
+}
+
+static bool step_close(Switch *sw, Err *err)
+{
+    if (!commit_gate(sw, sw->fence, sw->from, false, err))
+        return false;
+    sw->closed = true;
+    return true;
+}
+
+static bool step_open(Switch *sw, Err *err)
+{
+    if (!commit_gate(sw, sw->run->conn[sw->to], sw->to, true, err))
+        return false;
+    sw->decided = true;
+    sw->open_us = clock_us();
+    if (sw->poolers != NULL)
+        poolers_point_of_no_return(sw->poolers);
+    return true;
+}
+
+static const struct {
+    SwitchStep step;
+    bool (*action)(Switch *sw, Err *err);
+    bool shielded; /* signals wait: these are single round trips */
+} switch_steps[] = {
+    {{"pause", "pausing the connection poolers"}, step_pause, false},
+    {{"lock", "stopping writers"}, step_lock, false},
+    {{"drain", "carrying the last changes"}, step_drain, false},
+    {{"prepare", "preparing both nodes"}, step_prepare, false},
+    {{"close", "closing the old node"}, step_close, true},
+    {{"open", "opening the new node"}, step_open, true},
+};
+
+/* ---- undo ---------------------------------------------------------------------------------------------------- */
+
+/* the old node opens again after its fence was committed; only while the new one is not open */
+static bool reopen(Conn *conn, Err *err)
+{
+    return conn_do(conn, "BEGIN", err) && gate_open(conn, err) && conn_do(conn, "COMMIT", err);
+}
+
+/* sees with a connection of its own that the old node takes writes: the fence's session is gone */
+static bool confirm_open(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const ConnSpec *spec = sw->from == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+    int64_t deadline = deadline_in(UNDO_CHECK_MS);
+    int64_t pause = 0;
+
+    for (;;) {
+        Conn *conn = conn_open(tmp, spec, "switch", err);
+        NodeStateRow *node;
+        size_t n;
+        FenceSessionsRow *sessions;
+
+        if (conn != NULL && q_node_state(tmp, conn, &node, &n, err) &&
+            (strcmp(node->gate, "open") == 0 || reopen(conn, err)) &&
+            q_fence_sessions(tmp, conn, sw->fence_pid, &sessions, &n, err) && n == 0)
+            return true;
+        if (deadline_left(deadline) <= 0)
+            return err->kind == ERR_NONE ? err_set(err, ERR_TIMEOUT, "the fence's session is still there") : false;
+        err_clear(err);
+        talloc_free(conn);
+        pause = backoff_next(pause, LOCK_PAUSE_MS, LOCK_PAUSE_MS * 4);
+        if (!wait_ms(pause, err))
+            return false;
+    }
+}
+
+/* everything back to before; err is why, and becomes ERR_ABORTED */
+static bool undo(Switch *sw, const char *doing, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *trouble = err_new(tmp);
+
+    wait_shield(true);
+    conn_set_deadline(sw->run->conn[sw->from], NO_DEADLINE);
+    conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
+    conn_set_deadline(sw->fence, NO_DEADLINE);
+    conn_rollback(sw->fence);
+    conn_rollback(sw->run->conn[sw->to]);
+    conn_rollback(sw->run->conn[sw->from]);
+    bool restored = true;
+    if (sw->closed || conn_is_broken(sw->fence))
+        restored = confirm_open(sw, trouble);
+    else
+        talloc_free(sw->fence);
+    sw->fence = NULL;
+    if (sw->poolers != NULL && !poolers_resume(sw->poolers, trouble))
+        log_err(LOG_ERROR, trouble);
+    wait_shield(false);
+    char *why = mem_printf(tmp, "%s", err->msg == NULL ? "unknown error" : err->msg);
+    char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
+    char *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
+    if (!restored) {
+        err_set(err, ERR_STATE, "the %s failed while %s (%s), and the %s could not be reached to see that it "
+                "takes writes again", sw->event, doing, why, side_name(sw->from));
+        err_detail(err, "%s.", trouble->msg == NULL ? "No answer" : trouble->msg);
+        return err_hint(err, "Its server undoes the fence by itself when it notices the lost connection. Run "
+                             "\"pgtandem upgrade\" to make sure.");
+    }
+    run_journal(sw->run->conn[sw->to], sw->event, mem_printf(tmp, "given up while %s: %s", doing, why), -1);
+    err_set(err, ERR_ABORTED, "the %s was given up while %s: %s", sw->event, doing, why);
+    err_detail(err, "The %s takes writes as before, and nothing is lost.", side_name(sw->from));
+    if (detail != NULL)
+        err_detail(err, "%s", detail);
+    if (hint != NULL)
+        err_hint(err, "%s", hint);
+    return false;
+}
+
+/* ---- before and after ------------------------------------------------------------------------------------------ */
+
+static void fill_addresses(Switch *sw)
+{
+    Address *addresses[2];
+
+    addresses[sw->from] = &sw->from_address;
+    addresses[sw->to] = &sw->to_address;
+    for (int side = 0; side < 2; side++)
+        *addresses[side] = (Address){.host = conn_value(sw, sw->run->conn[side], "host"),
+                                     .port = conn_value(sw, sw->run->conn[side], "port"),
+                                     .dbname = conn_value(sw, sw->run->conn[side], "dbname")};
+}
+
+static bool open_poolers(Switch *sw, Err *err)
+{
+    const Config *config = sw->run->config;
+
+    if (config->n_pgbouncers == 0)
+        return true;
+    sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
+    return sw->poolers != NULL;
+}
+
+static bool refuse_prepared_transactions(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    PreparedTransactionsRow *rows;
+    size_t n;
+
+    if (!q_prepared_transactions(tmp, sw->run->conn[sw->from], &rows, &n, err))
+        return false;
+    if (n == 0)
+        return true;
+    err_set(err, ERR_REFUSED, "%zu prepared transaction%s on the %s hold%s locks, e.g. \"%s\"", n, n == 1 ? "" : "s",
+            side_name(sw->from), n == 1 ? "s" : "", rows[0].gid);
+    return err_hint(err, "Commit or roll them back first. Nothing was changed.");
+}
+
+static bool captured_everywhere(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TabsRow *tabs;
+    size_t n;
+
+    if (!q_tabs(tmp, sw->run->conn[sw->to], &tabs, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!tabs[i].captured)
+            return err_set(err, ERR_BUG, "the way back is not prepared on table %s.%s", tabs[i].schema_name,
+                           tabs[i].table_name);
+    return true;
+}
+
+/* everything that can be done or found out while the application goes on writing */
+static bool switch_preflight(Switch *sw, Err *err)
+{
+    Run *run = sw->run;
+
+    if (strcmp(run->phase, PHASE_FOLLOWING) != 0) {
+        err_set(err, ERR_REFUSED, "the copy is not complete yet (phase \"%s\")", run->phase);
+        return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
+    }
+    if (!follow_until_close(run, err) || !captured_everywhere(sw, err) ||
+        !refuse_prepared_transactions(sw, err))
+        return false;
+    fill_addresses(sw);
+    if (!open_poolers(sw, err))
+        return false;
+    const ConnSpec *spec = sw->from == SIDE_SOURCE ? &run->config->source : &run->config->target;
+    sw->fence = conn_open(sw, spec, "fence", err);
+    if (sw->fence == NULL)
+        return false;
+    sw->fence_pid = conn_backend_pid(sw->fence);
+    if (run->config->dry_run)
+        return true;
+    /* views that read much may take long: so the backlog is worked off again afterwards */
+    return refresh_views(run, sw->to, err) && follow_until_close(run, err);
+}
+
+/* what follows the point of no return; done again when it is not known whether it was done */
+static bool redirect(Switch *sw, Err *err)
+{
+    bool ok = true;
+
+    if (sw->poolers != NULL) {
+        ok = poolers_repoint(sw->poolers, err);
+        if (!ok)
+            err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command "
+                          "again.");
+    }
+    if (ok && sw->run->config->on_switch != NULL)
+        ok = hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address,
+                      NO_DEADLINE, err);
+    if (sw->poolers != NULL && (ok || err->kind == ERR_NONE))
+        ok = poolers_resume(sw->poolers, err) && ok;
+    if (!ok)
+        err_add(err, "the %s is done and the %s takes the writes, but what follows failed", sw->event,
+                side_name(sw->to));
+    return ok;
+}
+
+static void tell(Switch *sw)
+{
+    AUTO_CTX(tmp, NULL);
+    double ms = (double)(sw->open_us - sw->begun_us) / 1000.0;
+
+    run_journal(sw->run->conn[sw->to], sw->event, "", ms);
+    log_info("%s done: the application is on the %s; writes were paused for %.1f ms", sw->event,
+             side_name(sw->to), ms);
+    if (sw->keyless_rows > 0)
+        log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
+}
+
+/* the other node's keys are checked when the application is running again */
+static bool after_switch(Switch *sw, Err *err)
+{
+    if (!redirect(sw, err))
+        return false;
+    tell(sw);
+    if (!sleep_validate(sw->run->conn[sw->to], err))
+        return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
+    log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, \"pgtandem finish\" "
+             "ends the run", side_name(sw->from), sw->to == SIDE_TARGET ? "rollback" : "switchover");
+    return true;
+}
+
+static bool run_steps(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    sw->deadline = deadline_in(sw->run->config->max_pause_ms);
+    sw->begun_us = clock_us();
+    conn_set_deadline(sw->run->conn[sw->from], sw->deadline);
+    conn_set_deadline(sw->run->conn[sw->to], sw->deadline);
+    conn_set_deadline(sw->fence, sw->deadline);
+    for (size_t i = 0; i < sizeof switch_steps / sizeof *switch_steps; i++) {
+        const SwitchStep *step = &switch_steps[i].step;
+
+        if (switch_steps[i].shielded)
+            wait_shield(true);
+        bool ok = fault(mem_printf(tmp, "switch.%s.before", step->name), err) &&
+                  switch_steps[i].action(sw, err) &&
+                  fault(mem_printf(tmp, "switch.%s.after", step->name), err);
+        if (switch_steps[i].shielded)
+            wait_shield(false);
+        if (!ok && !sw->decided)
+            return undo(sw, step->doing, err);
+        if (!ok)
+            return false;
+        if (!sw->decided && deadline_left(sw->deadline) <= 0) {
+            err_set(err, ERR_TIMEOUT, "the time budget of %lld ms passed",
+                    (long long)sw->run->config->max_pause_ms);
+            err_hint(err, "Give more time with --max-pause, or switch at a quieter time.");
+            return undo(sw, step->doing, err);
+        }
+    }
+    conn_set_deadline(sw->run->conn[sw->from], NO_DEADLINE);
+    conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
+    return true;
+}
+
+static Switch *new_switch(const void *ctx, Run *run, Side to)
+{
+    Switch *sw = mem_new(ctx, Switch);
+
+    sw->run = run;
+    sw->to = to;
+    sw->from = side_other(to);
+    sw->event = to == SIDE_TARGET ? "switchover" : "rollback";
+    sw->epoch = run->node[SIDE_SOURCE].epoch > run->node[SIDE_TARGET].epoch ? run->node[SIDE_SOURCE].epoch
+                                                                             : run->node[SIDE_TARGET].epoch;
+    sw->epoch++;
+    return sw;
+}
+
+/* a switch stopped between its two commits: everything was carried before the first, so only the second is due */
+static bool complete_halfway(Run *run, Side to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Switch *sw = new_switch(tmp, run, to);
+    Conn *conn = run->conn[to];
+    Sql *q = sql_new(tmp);
+
+    log_warn("an earlier %s stopped when the %s was closed already; completing it", sw->event,
+             side_name(sw->from));
+    fill_addresses(sw);
+    if (!open_poolers(sw, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.node SET epoch = ");
+    sql_i64(q, run->node[sw->from].epoch);
+    sw->begun_us = clock_us();
+    if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
+        !conn_exec(conn, q, err) || !conn_do(conn, "COMMIT", err)) {
+        conn_rollback(conn);
+        return err_add(err, "while opening the %s", side_name(to));
+    }
+    sw->open_us = clock_us();
+    return run_read_state(run, err) && after_switch(sw, err);
+}
+
+bool switch_take_back(Run *run, Err *err)
+{
+    Side side = run_active(run);
+
+    log_warn("an earlier switch stopped half-way; the %s takes writes again", side_name(side));
+    if (!reopen(run->conn[side], err)) {
+        conn_rollback(run->conn[side]);
+        return err_add(err, "while reopening the %s", side_name(side));
+    }
+    run_journal(run->conn[side], "taken back", "a switch that stopped half-way", -1);
+    return run_read_state(run, err);
+}
+
+bool switch_application(Run *run, Side to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (!run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present) {
+        err_set(err, ERR_STATE, "there is no run to switch between these databases");
+        return err_hint(err, "Begin with \"pgtandem upgrade\".");
+    }
+    if (run_is_halfway(run)) {
+        if (run_active(run) != to)
+            return complete_halfway(run, to, err);
+        if (!switch_take_back(run, err))
+            return false;
+    }
+    Switch *sw = new_switch(tmp, run, to);
+    if (run_active(run) == to) {
+        if (to == SIDE_SOURCE && run->node[SIDE_TARGET].epoch == 0) {
+            err_set(err, ERR_STATE, "there is nothing to roll back: the application was never switched");
+            return err_hint(err, "\"pgtandem abort\" ends a run before its switchover.");
+        }
+        log_info("the application is on the %s already", side_name(to));
+        fill_addresses(sw);
+        return run->config->dry_run || (open_poolers(sw, err) && redirect(sw, err));
+    }
+    if (!switch_preflight(sw, err))
+        return false;
+    if (run->config->dry_run) {
+        log_info("ready: a %s could begin now (dry run, nothing was changed)", sw->event);
+        return true;
+    }
+    return run_steps(sw, err) && after_switch(sw, err);
+}
+
+static bool switch_command(const Config *config, Side to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "switch", err);
+
+    return run != NULL && switch_application(run, to, err);
+}
+
+bool migrate_switchover(const Config *config, Err *err)
+{
+    return switch_command(config, SIDE_TARGET, err);
+}
+
+bool migrate_rollback(const Config *config, Err *err)
+{
+    return switch_command(config, SIDE_SOURCE, err);
+}

@@ -1,0 +1,373 @@
+/* The command `verify`: see verify_report.h. */
+#include "migrate/verify_report.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "capture/queue.h"
+#include "migrate/commands.h"
+#include "migrate/pool.h"
+#include "migrate/run.h"
+#include "migrate/steps.h"
+#include "sql/queries.h"
+#include "verify/verify.h"
+
+enum {
+    MAX_DIFFS = 1000,       /* rows of one table that are named */
+    SHOWN_DIFFS = 20,       /* … and shown as text */
+    RECHECKS = 8,           /* how often a row that differs is looked at again */
+    RECHECK_PAUSE_MS = 200,
+    CAUGHT_UP_MS = 120000,  /* how long the process that follows may take to carry what is pending */
+    POLL_MS = 20
+};
+
+typedef struct TableReport {
+    bool done;
+    bool not_followed; /* no key, and changed since its last copy: copied under the fence */
+    int64_t src_rows;
+    int64_t dst_rows;
+    int64_t n_diffs;
+    bool truncated;
+    bool keyless_different;
+    Diff *diffs;
+    size_t n_listed;
+} TableReport;
+
+typedef struct Verification {
+    Run *run;
+    bool own_lock;       /* nobody follows, so the rounds are ours to make */
+    TableReport *tables; /* by number - 1 */
+    int next;
+    size_t n_done;
+    const char **sequences; /* names of those that differ */
+    size_t n_sequences;
+} Verification;
+
+static const char *const diff_names[] = {"missing on the copy", "only on the copy", "different"};
+
+bool verify_compare_json(const void *ctx, const TablePair *pair, Conn *from, Conn *to, const char **ret_json,
+                         Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    VerifyResult r;
+
+    if (!verify_table(tmp, from, to, pair, MAX_DIFFS, &r, err))
+        return false;
+    json_t *diffs = json_array();
+    for (size_t i = 0; i < r.n_listed; i++) {
+        json_t *key = json_array();
+
+        for (size_t k = 0; r.diffs[i].key != NULL && k < pair->src->n_keys; k++)
+            json_array_append_new(key, json_string(r.diffs[i].key[k]));
+        json_array_append_new(diffs, json_pack("{s:i, s:o}", "kind", (int)r.diffs[i].kind, "key", key));
+    }
+    json_t *json = json_pack("{s:I, s:I, s:I, s:b, s:b, s:o}", "src_rows", (json_int_t)r.src_rows,
+                             "dst_rows", (json_int_t)r.dst_rows, "n_diffs", (json_int_t)r.n_diffs,
+                             "truncated", r.truncated, "keyless_different", r.keyless_different, "diffs",
+                             diffs);
+    char *text = json_dumps(json, JSON_COMPACT);
+    *ret_json = mem_strdup(ctx, text == NULL ? "{}" : text);
+    free(text);
+    json_decref(json);
+    return true;
+}
+
+static void read_report(const void *ctx, const char *text, size_t n_keys, TableReport *report)
+{
+    json_t *json = json_loads(text == NULL ? "{}" : text, 0, NULL);
+    const json_t *diffs = json_object_get(json, "diffs");
+
+    report->src_rows = json_integer_value(json_object_get(json, "src_rows"));
+    report->dst_rows = json_integer_value(json_object_get(json, "dst_rows"));
+    report->n_diffs = json_integer_value(json_object_get(json, "n_diffs"));
+    report->truncated = json_is_true(json_object_get(json, "truncated"));
+    report->keyless_different = json_is_true(json_object_get(json, "keyless_different"));
+    report->n_listed = json_array_size(diffs);
+    report->diffs = mem_array(ctx, Diff, report->n_listed + 1);
+    for (size_t i = 0; i < report->n_listed; i++) {
+        const json_t *diff = json_array_get(diffs, i), *key = json_object_get(diff, "key");
+
+        report->diffs[i].kind = (DiffKind)json_integer_value(json_object_get(diff, "kind"));
+        if (json_array_size(key) != n_keys || n_keys == 0)
+            continue;
+        report->diffs[i].key = mem_array(ctx, const char *, n_keys);
+        for (size_t k = 0; k < n_keys; k++)
+            report->diffs[i].key[k] = mem_strdup(ctx, json_string_value(json_array_get(key, k)));
+    }
+    report->done = true;
+    json_decref(json);
+}
+
+static bool verify_next(void *arg, Job *ret_job)
+{
+    Verification *v = arg;
+
+    if ((size_t)v->next > v->run->n_tables)
+        return false;
+    *ret_job = (Job){.kind = JOB_VERIFY, .tab = v->next++};
+    return true;
+}
+
+static bool verify_done(void *arg, const Job *job, const JobResult *result, Err *err)
+{
+    Verification *v = arg;
+
+    (void)err;
+    read_report(v, result->text, v->run->edge->pairs[job->tab - 1].src->n_keys, &v->tables[job->tab - 1]);
+    v->n_done++;
+    return true;
+}
+
+static void verify_tick(void *arg, const JobResult *running)
+{
+    const Verification *v = arg;
+
+    (void)running;
+    log_progress("verify: %zu of %zu tables compared", v->n_done, v->run->n_tables);
+}
+
+/* waits until everything that is committed on `from` now is on `to` */
+static bool catch_up(Verification *v, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Edge *edge = v->run->edge;
+    int64_t deadline = deadline_in(CAUGHT_UP_MS);
+    const char *now;
+
+    if (v->own_lock)
+        return edge_catch_up(edge, 0, NULL, NULL, err);
+    if (!queue_snapshot(tmp, edge->from, &now, err))
+        return false;
+    for (;;) {
+        ProgressRow *progress;
+        Pending *pending;
+        const char *snapshot;
+        size_t n;
+
+        if (!q_progress(tmp, edge->to, &progress, &n, err))
+            return false;
+        if (snapshot_xmax(progress->snapshot) >= snapshot_xmax(now))
+            return true;
+        if (!queue_begin(tmp, edge->from, progress->snapshot, &pending, &n, &snapshot, err))
+            return false;
+        conn_rollback(edge->from);
+        if (n == 0)
+            return true;
+        if (deadline_left(deadline) == 0)
+            return err_set(err, ERR_TIMEOUT, "the pgtandem that follows does not carry what is pending");
+        if (!wait_ms(POLL_MS, err))
+            return false;
+    }
+}
+
+/* drops the differences that are gone by now; a table without key is compared whole again */
+static bool recheck_table(Verification *v, size_t t, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TableReport *report = &v->tables[t];
+    const TablePair *pair = &v->run->edge->pairs[t];
+    size_t kept = 0;
+
+    if (pair->src->n_keys == 0 || report->truncated) {
+        const char *text;
+
+        if (!verify_compare_json(tmp, pair, v->run->edge->from, v->run->edge->to, &text, err))
+            return false;
+        read_report(v, text, pair->src->n_keys, report);
+        return true;
+    }
+    bool *equal = mem_array(tmp, bool, report->n_listed + 1);
+    if (!verify_recheck(tmp, v->run->edge->from, v->run->edge->to, pair, report->diffs, report->n_listed,
+                        equal, err))
+        return false;
+    for (size_t i = 0; i < report->n_listed; i++)
+        if (!equal[i])
+            report->diffs[kept++] = report->diffs[i];
+    report->n_diffs -= (int64_t)(report->n_listed - kept);
+    report->n_listed = kept;
+    return true;
+}
+
+static bool recheck(Verification *v, Err *err)
+{
+    for (int tries = 0; tries < RECHECKS; tries++) {
+        bool any = false;
+
+        for (size_t t = 0; t < v->run->n_tables; t++)
+            any = any || v->tables[t].n_diffs > 0;
+        if (!any)
+            return true;
+        if ((tries > 0 && !wait_ms(RECHECK_PAUSE_MS, err)) || !catch_up(v, err))
+            return false;
+        for (size_t t = 0; t < v->run->n_tables; t++)
+            if (v->tables[t].n_diffs > 0 && !recheck_table(v, t, err))
+                return false;
+    }
+    return true;
+}
+
+/* tables without key that changed since their last copy are copied under the fence, not followed */
+static bool excuse_keyless(Verification *v, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TabsRow *tabs;
+    size_t n;
+
+    if (!q_tabs(tmp, v->run->edge->to, &tabs, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (tabs[i].dirty && v->tables[tabs[i].id - 1].keyless_different) {
+            v->tables[tabs[i].id - 1].not_followed = true;
+            v->tables[tabs[i].id - 1].n_diffs = 0;
+        }
+    return true;
+}
+
+static bool compare_sequences(Verification *v, Err *err)
+{
+    Edge *edge = v->run->edge;
+
+    for (int tries = 0; tries < RECHECKS; tries++) {
+        v->n_sequences = 0;
+        for (size_t i = 0; i < edge->n_sequences; i++) {
+            AUTO_CTX(tmp, NULL);
+            const Sequence *s = edge->sequences[i].sequence;
+            Sql *q = sql_new(tmp);
+            Rows *a, *b;
+
+            sql_add(q, "SELECT last_value, is_called FROM ");
+            sql_name(q, s->schema, s->name);
+            if (!conn_query(tmp, edge->from, q, &a, err) || !conn_query(tmp, edge->to, q, &b, err))
+                return err_add(err, "while comparing sequence %s.%s", s->schema, s->name);
+            if (strcmp(rows_text(a, 0, 0), rows_text(b, 0, 0)) != 0 ||
+                rows_bool(a, 0, 1) != rows_bool(b, 0, 1)) {
+                const char *name = mem_printf(v, "%s.%s", s->schema, s->name);
+                mem_push(v, v->sequences, v->n_sequences, name);
+            }
+        }
+        size_t moved;
+        if (v->n_sequences == 0)
+            return true;
+        if (v->own_lock ? !edge_sequences(edge, &moved, err) : !wait_ms(RECHECK_PAUSE_MS * 2, err))
+            return false;
+    }
+    return true;
+}
+
+static void print_json(const Verification *v, int64_t diffs)
+{
+    json_t *tables = json_array(), *sequences = json_array();
+
+    for (size_t t = 0; t < v->run->n_tables; t++) {
+        AUTO_CTX(tmp, NULL);
+        const TableReport *r = &v->tables[t];
+        const TablePair *pair = &v->run->edge->pairs[t];
+        json_t *keys = json_array();
+
+        for (size_t i = 0; i < r->n_listed; i++)
+            json_array_append_new(
+                keys, json_pack("{s:s, s:s}", "key", verify_key_text(tmp, pair, &r->diffs[i]), "difference",
+                                diff_names[r->diffs[i].kind]));
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:o}", "schema", pair->src->schema, "table",
+                              pair->src->name, "rows", (json_int_t)r->src_rows, "copy_rows",
+                              (json_int_t)r->dst_rows, "differences", (json_int_t)r->n_diffs, "truncated",
+                              r->truncated, "not_followed", r->not_followed, "keys", keys));
+    }
+    for (size_t i = 0; i < v->n_sequences; i++)
+        json_array_append_new(sequences, json_string(v->sequences[i]));
+    json_t *json = json_pack("{s:I, s:o, s:o}", "differences", (json_int_t)diffs, "tables", tables,
+                             "sequences", sequences);
+    char *text = json_dumps(json, JSON_INDENT(2));
+    puts(text == NULL ? "{}" : text);
+    free(text);
+    json_decref(json);
+}
+
+static void print_table(const Verification *v, size_t t)
+{
+    AUTO_CTX(tmp, NULL);
+    const TableReport *r = &v->tables[t];
+    const TablePair *pair = &v->run->edge->pairs[t];
+    char *label = table_label(tmp, pair->src);
+
+    if (r->not_followed)
+        printf("%s: not compared: it has no key and changed since its last copy; it is copied at the switchover\n",
+               label);
+    if (r->n_diffs == 0)
+        return;
+    if (r->keyless_different) {
+        printf("%s: different (%s rows and %s rows; without a key they cannot be named)\n", label,
+               str_count(tmp, r->src_rows), str_count(tmp, r->dst_rows));
+        return;
+    }
+    printf("%s: %s%s rows differ\n", label, r->truncated ? "at least " : "", str_count(tmp, r->n_diffs));
+    for (size_t i = 0; i < r->n_listed && i < SHOWN_DIFFS; i++)
+        printf("    %-22s %s\n", diff_names[r->diffs[i].kind], verify_key_text(tmp, pair, &r->diffs[i]));
+    if (r->n_listed > SHOWN_DIFFS)
+        printf("    … (--json names up to %d)\n", MAX_DIFFS);
+}
+
+static bool conclude(Verification *v, bool json, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t diffs = (int64_t)v->n_sequences, rows = 0;
+    bool at_least = false;
+
+    for (size_t t = 0; t < v->run->n_tables; t++) {
+        diffs += v->tables[t].n_diffs;
+        rows += v->tables[t].src_rows;
+        at_least = at_least || (v->tables[t].truncated && v->tables[t].n_diffs > 0);
+    }
+    if (json) {
+        print_json(v, diffs);
+    } else {
+        for (size_t t = 0; t < v->run->n_tables; t++)
+            print_table(v, t);
+        for (size_t i = 0; i < v->n_sequences; i++)
+            printf("sequence %s: different\n", v->sequences[i]);
+        printf("%zu tables, %s rows, %zu sequences compared: %s\n", v->run->n_tables, str_count(tmp, rows),
+               v->run->edge->n_sequences,
+               diffs == 0 ? "no differences"
+                          : mem_printf(tmp, "%s%s differences", at_least ? "at least " : "", str_count(tmp, diffs)));
+    }
+    fflush(stdout);
+    if (diffs == 0)
+        return true;
+    err_set(err, ERR_DIFFERENT, "the two sides differ");
+    return err_hint(err, "The node that takes writes is the %s.", conn_label(v->run->edge->from));
+}
+
+bool migrate_verify(const Config *config, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Verification *v = mem_new(tmp, Verification);
+    JobSource source = {.arg = v, .next = verify_next, .done = verify_done, .tick = verify_tick};
+
+    v->run = run_open(v, config, RUN_LOCK_TRY, "verify", err);
+    if (v->run == NULL)
+        return false;
+    if (!v->run->node[SIDE_SOURCE].present || !v->run->node[SIDE_TARGET].present) {
+        err_set(err, ERR_STATE, "there is no run in these databases, so there is nothing to compare");
+        return err_hint(err, "Begin with \"pgtandem upgrade\".");
+    }
+    if (strcmp(v->run->phase, PHASE_FOLLOWING) != 0) {
+        err_set(err, ERR_STATE, "the copy is not complete yet (phase \"%s\")", v->run->phase);
+        return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
+    }
+    v->own_lock = v->run->lock != NULL;
+    if (!run_load_edge(v->run, err) || !catch_up(v, err))
+        return false;
+    v->next = 1;
+    v->tables = mem_array(v, TableReport, v->run->n_tables + 1);
+    bool ok = pool_run(config, (int)config->jobs, &source, err);
+    log_progress("%s", "");
+    if (!ok || !recheck(v, err) || !excuse_keyless(v, err) || !compare_sequences(v, err))
+        return false;
+    return conclude(v, config->json, err);
+}

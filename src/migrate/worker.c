@@ -1,0 +1,236 @@
+/*
+ * A worker process: reads jobs from standard input and does them one after the other; see pool.h. It can be
+ * run by hand: echo the two lines of JSON into "pgtandem worker".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "copy/copy.h"
+#include "migrate/commands.h"
+#include "migrate/items.h"
+#include "migrate/pool.h"
+#include "migrate/run.h"
+#include "migrate/verify_report.h"
+
+enum { PROGRESS_MS = 200, READ_BYTES = 4096 };
+
+typedef struct WorkerState {
+    Config config;
+    Run *run;
+    Str *input;
+    Chunk *chunks;
+    size_t n_chunks;
+    int64_t said_ms; /* when progress was last reported */
+} WorkerState;
+
+static void say(json_t *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT);
+
+    if (text != NULL)
+        dprintf(STDOUT_FILENO, "%s\n", text);
+    free(text);
+    json_decref(json);
+}
+
+static void say_progress(void *arg, const CopyStats *so_far)
+{
+    WorkerState *state = arg;
+
+    if (clock_ms() - state->said_ms < PROGRESS_MS)
+        return;
+    state->said_ms = clock_ms();
+    say(json_pack("{s:I, s:I}", "rows", (json_int_t)so_far->rows, "bytes", (json_int_t)so_far->bytes));
+}
+
+/* the next line of standard input; false with ERR_CANCELED at its end, i.e. when the parent is gone */
+static bool read_line(WorkerState *state, const void *ctx, char **ret_line, Err *err)
+{
+    for (;;) {
+        char buffer[READ_BYTES], *end = strchr(state->input->text, '\n');
+        struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
+        size_t ready;
+
+        if (end != NULL) {
+            *ret_line = mem_strndup(ctx, state->input->text, (size_t)(end - state->input->text));
+            char *rest = mem_strdup(ctx, end + 1);
+            str_clear(state->input);
+            str_add(state->input, rest);
+            return true;
+        }
+        if (!wait_fds(&fd, 1, NO_DEADLINE, &ready, err))
+            return false;
+        ssize_t n = read(STDIN_FILENO, buffer, sizeof buffer);
+        if (n == 0)
+            return err_set(err, ERR_CANCELED, "no more jobs");
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return err_set(err, ERR_IO, "could not read jobs: %s", strerror(errno));
+        if (n > 0)
+            str_bytes(state->input, buffer, (size_t)n);
+    }
+}
+
+/* the connections, kept from job to job and made anew after an error */
+static bool connect_run(WorkerState *state, Err *err)
+{
+    bool replica;
+
+    if (state->run != NULL && !conn_is_broken(state->run->conn[SIDE_SOURCE]) &&
+        !conn_is_broken(state->run->conn[SIDE_TARGET]))
+        return true;
+    talloc_free(state->run);
+    state->run = run_open(state, &state->config, RUN_LOCK_NONE, "worker", err);
+    if (state->run == NULL)
+        return false;
+    return conn_try_replica_role(state->run->conn[SIDE_TARGET], &replica, err) &&
+           conn_try_replica_role(state->run->conn[SIDE_SOURCE], &replica, err) &&
+           run_load_edge(state->run, err);
+}
+
+static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Chunk *chunk = NULL;
+    size_t n, in_table = 0;
+    Chunk *chunks;
+    CopyStats stats;
+
+    if (!copy_chunks(tmp, state->run->conn[SIDE_TARGET], &chunks, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        in_table += chunks[i].tab == job->tab ? 1 : 0;
+        if (chunks[i].tab == job->tab && chunks[i].no == job->no)
+            chunk = &chunks[i];
+    }
+    if (chunk == NULL)
+        return err_set(err, ERR_BUG, "there is no chunk %d of table number %d", job->no, job->tab);
+    if (!copy_chunk(state->run->edge->from, state->run->edge->to, &state->run->edge->pairs[job->tab - 1], chunk,
+                    in_table == 1, say_progress, state, &stats, err))
+        return false;
+    ret_result->rows = stats.rows;
+    ret_result->bytes = stats.bytes;
+    return true;
+}
+
+static bool do_settle(WorkerState *state, const Job *job, JobResult *ret_result, Err *err)
+{
+    Edge *edge = state->run->edge;
+    TablePair *pair = &edge->pairs[job->tab - 1];
+    bool same;
+
+    if (!copy_files_unchanged(edge->from, edge->to, job->tab, &same, err))
+        return false;
+    ret_result->again = !same;
+    if (!same)
+        return copy_reset(edge->to, pair->dst, err);
+    return edge_settle_table(pair, edge->from, edge->to, err);
+}
+
+static bool do_analyze(WorkerState *state, const Job *job, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "ANALYZE ");
+    sql_trusted(q, table_name_sql(tmp, state->run->edge->pairs[job->tab - 1].dst));
+    return conn_exec(state->run->edge->to, q, err);
+}
+
+static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResult *ret_result, Err *err)
+{
+    if (!connect_run(state, err))
+        return false;
+    if (job->tab < 0 || (size_t)job->tab > state->run->edge->n_pairs)
+        return err_set(err, ERR_BUG, "there is no table number %d", job->tab);
+    switch (job->kind) {
+    case JOB_CHUNK:
+        return do_chunk(state, job, ret_result, err);
+    case JOB_SETTLE:
+        return do_settle(state, job, ret_result, err);
+    case JOB_ITEM:
+        return item_build(state->run->conn[SIDE_TARGET], job->no, err);
+    case JOB_ANALYZE:
+        return do_analyze(state, job, err);
+    case JOB_VERIFY:
+        return verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1], state->run->edge->from,
+                                   state->run->edge->to, &ret_result->text, err);
+    }
+    return err_set(err, ERR_BUG, "unknown kind of job");
+}
+
+static void say_error(const Err *err)
+{
+    say(json_pack("{s:{s:i, s:s, s:s?, s:s?, s:s?}}", "error", "kind", (int)err->kind, "sqlstate",
+                  err->sqlstate, "msg", err->msg, "detail", err->detail, "hint", err->hint));
+}
+
+static bool one_job(WorkerState *state, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    char *line;
+    Job job = {0};
+    JobResult result = {0};
+
+    if (!read_line(state, tmp, &line, err))
+        return false;
+    json_t *json = json_loads(line, 0, NULL);
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+    bool known = kind != NULL && job_kind_parse(kind, &job.kind);
+    job.tab = (int)json_integer_value(json_object_get(json, "tab"));
+    job.no = (int)json_integer_value(json_object_get(json, "no"));
+    json_decref(json);
+    if (!known)
+        return err_set(err, ERR_BUG, "a job that is none: %.200s", line);
+    if (!do_job(state, tmp, &job, &result, err)) {
+        say_error(err);
+        if (err->kind == ERR_CANCELED)
+            return false;
+        err_clear(err);
+        /* whatever the connections are in the middle of: start afresh */
+        talloc_free(state->run);
+        state->run = NULL;
+        return true;
+    }
+    say(json_pack("{s:b, s:I, s:I, s:b, s:s?}", "done", true, "rows", (json_int_t)result.rows, "bytes",
+                  (json_int_t)result.bytes, "again", result.again, "text", result.text));
+    return true;
+}
+
+bool migrate_worker(Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    WorkerState *state = mem_new(tmp, WorkerState);
+    char *line;
+
+    state->input = str_new(state);
+    if (!read_line(state, state, &line, err))
+        return false;
+    json_t *json = json_loads(line, 0, NULL);
+    const char *source = json_string_value(json_object_get(json, "source"));
+    const char *target = json_string_value(json_object_get(json, "target"));
+    if (source == NULL || target == NULL) {
+        json_decref(json);
+        err_set(err, ERR_USAGE, "\"pgtandem worker\" is run by other commands");
+        return err_hint(err, "It reads its jobs from standard input.");
+    }
+    state->config.source = (ConnSpec){.conninfo = mem_strdup(state, source), .label = "source"};
+    state->config.target = (ConnSpec){.conninfo = mem_strdup(state, target), .label = "target"};
+    log_init(json_is_true(json_object_get(json, "verbose")) ? LOG_DEBUG : LOG_INFO,
+             mem_printf(state, "worker %lld", json_integer_value(json_object_get(json, "number"))));
+    json_decref(json);
+    wait_set_parent(STDIN_FILENO);
+    while (one_job(state, err))
+        continue;
+    if (err->kind != ERR_CANCELED)
+        return false;
+    err_clear(err);
+    return true;
+}

@@ -1,0 +1,227 @@
+/* pg_dump and its entries: see dump.h. */
+#include "schema/dump.h"
+
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+enum { VERSION_TIMEOUT_MS = 20000, MAX_OUTPUT_BYTES = 100 * 1024 * 1024, ENV_MAX = 4 };
+
+static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump", "/usr/pgsql-*/bin/pg_dump",
+                                           "/opt/homebrew/opt/postgresql*/bin/pg_dump"};
+
+/* "pg_dump (PostgreSQL) 15.18 (Debian …)" → 150018, "9.6.24" → 90624; 0 when it does not run */
+static bool version_of(const char *path, int *ret_version, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *argv[] = {path, "--version", NULL};
+    char *out, *errors;
+    size_t len;
+    int status;
+
+    *ret_version = 0;
+    if (!child_run_capture(tmp, argv, NULL, 4096, deadline_in(VERSION_TIMEOUT_MS), &out, &len, &errors,
+                           &status, err)) {
+        if (err->kind == ERR_CANCELED)
+            return false;
+        err_clear(err);
+        return true;
+    }
+    const char *paren = strchr(out, ')');
+    if (status != 0 || paren == NULL)
+        return true;
+    char *end;
+    long major = strtol(paren + 1, &end, 10), minor = *end == '.' ? strtol(end + 1, &end, 10) : 0;
+    long patch = *end == '.' ? strtol(end + 1, &end, 10) : 0;
+    *ret_version = (int)(major >= 10 ? major * 10000 + minor : major * 10000 + minor * 100 + patch);
+    return true;
+}
+
+/* takes the candidate if it is better than what was found so far */
+static bool consider(const void *ctx, const char *path, int source_version, int target_version,
+                     PgDump *best, Err *err)
+{
+    int version;
+
+    if (!version_of(path, &version, err))
+        return false;
+    if (version == 0)
+        return true;
+    int source = caps_major(source_version), target = caps_major(target_version);
+    int major = caps_major(version), have = best->path == NULL ? 0 : caps_major(best->version);
+    bool fits = major >= source && major <= target, have_fits = have >= source && have <= target;
+    bool better = best->path == NULL || (fits && !have_fits) || (fits && have_fits && major > have) ||
+                  (!fits && !have_fits && (have < source ? major > have : major >= source && major < have));
+    if (better)
+        *best = (PgDump){.path = mem_strdup(ctx, path), .version = version};
+    return true;
+}
+
+bool dump_find(const void *ctx, const char *bindir, int source_version, int target_version,
+               PgDump *ret_dump, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    *ret_dump = (PgDump){0};
+    if (bindir != NULL)
+        return consider(ctx, mem_printf(tmp, "%s/pg_dump", bindir), source_version, target_version,
+                        ret_dump, err);
+    if (!consider(ctx, "pg_dump", source_version, target_version, ret_dump, err))
+        return false;
+    for (size_t i = 0; i < sizeof usual_places / sizeof *usual_places; i++) {
+        glob_t found = {0};
+        bool ok = true;
+
+        if (glob(usual_places[i], 0, NULL, &found) == 0)
+            for (size_t g = 0; ok && g < found.gl_pathc; g++)
+                ok = consider(ctx, found.gl_pathv[g], source_version, target_version, ret_dump, err);
+        globfree(&found);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* the part of a header line behind key ("; Type: ") up to the next one, or NULL */
+static char *header_field(const void *ctx, const char *line, const char *key, const char *next)
+{
+    const char *start = strstr(line, key);
+
+    if (start == NULL)
+        return NULL;
+    start += strlen(key);
+    const char *end = strstr(start, next);
+    return end == NULL ? mem_strdup(ctx, start) : mem_strndup(ctx, start, (size_t)(end - start));
+}
+
+/* "-- Name: x; Type: T; Schema: s; Owner: o" */
+static bool parse_header(const void *ctx, const char *line, DumpEntry *entry)
+{
+    if (!str_starts(line, "-- Name: "))
+        return false;
+    entry->name = header_field(ctx, line, "-- Name: ", "; Type: ");
+    entry->type = header_field(ctx, line, "; Type: ", "; Schema: ");
+    entry->schema = header_field(ctx, line, "; Schema: ", "; Owner: ");
+    return entry->type != NULL && entry->schema != NULL;
+}
+
+void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size_t *ret_n)
+{
+    DumpEntry *entries = NULL;
+    size_t n = 0;
+    Str *body = NULL;
+
+    while (*text != '\0') {
+        const char *end = strchr(text, '\n');
+        size_t len = end == NULL ? strlen(text) : (size_t)(end - text);
+        AUTO_CTX(tmp, NULL);
+        char *line = mem_strndup(tmp, text, len);
+        DumpEntry entry = {0};
+
+        if (parse_header(ctx, line, &entry)) {
+            mem_push(ctx, entries, n, entry);
+            body = str_new(entries);
+        } else if (body != NULL && !str_starts(line, "\\restrict ") && !str_starts(line, "\\unrestrict ") &&
+                   strcmp(line, "--") != 0) {
+            str_bytes(body, text, len);
+            str_char(body, '\n');
+            entries[n - 1].statement = body->text;
+        }
+        text = end == NULL ? text + len : end + 1;
+    }
+    *ret_entries = entries;
+    *ret_n = n;
+}
+
+bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options, DumpSection section,
+                  DumpEntry **ret_entries, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *argv[20], *env[ENV_MAX], *conninfo, *password;
+    size_t n = 0, n_env = 0, len;
+    char *out, *errors;
+    int status;
+
+    if (!conn_spec_for_child(tmp, options->source, &conninfo, &password, err))
+        return false;
+    argv[n++] = dump->path;
+    argv[n++] = section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data";
+    argv[n++] = "--format=plain";
+    argv[n++] = "--encoding=UTF8";
+    argv[n++] = "--quote-all-identifiers";
+    argv[n++] = "--exclude-schema=pgtandem";
+    argv[n++] = "--no-tablespaces";
+    argv[n++] = "--no-password";
+    argv[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
+    if (!options->with_owners)
+        argv[n++] = "--no-owner";
+    if (!options->with_privileges)
+        argv[n++] = "--no-privileges";
+    argv[n++] = mem_printf(tmp, "--dbname=%s", conninfo);
+    argv[n] = NULL;
+    env[n_env++] = "PGAPPNAME=" CONN_APPLICATION " dump";
+    if (password != NULL)
+        env[n_env++] = mem_printf(tmp, "PGPASSWORD=%s", password);
+    env[n_env] = NULL;
+    if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors, &status, err))
+        return err_add(err, "while running %s", dump->path);
+    if (status != 0) {
+        err_set(err, ERR_IO, "%s failed with exit code %d", dump->path, status);
+        return err_detail(err, "%s", errors);
+    }
+    if (errors[0] != '\0')
+        log_warn("%s: %s", dump->path, errors);
+    dump_split(ctx, out, ret_entries, ret_n);
+    return true;
+}
+
+/* reads "a name" with doubled quotes; *text is moved behind it */
+static char *quoted_name(const void *ctx, const char **text)
+{
+    const char *p = *text;
+    Str *s = str_new(ctx);
+
+    if (*p != '"')
+        return NULL;
+    for (p++; *p != '\0'; p++) {
+        if (*p == '"' && p[1] != '"')
+            break;
+        if (*p == '"')
+            p++;
+        str_char(s, *p);
+    }
+    if (*p != '"')
+        return NULL;
+    *text = p + 1;
+    return s->text;
+}
+
+bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name)
+{
+    const char *p = entry->statement;
+
+    while (p != NULL && *p != '\0') {
+        char *first;
+
+        if (*p != '"') {
+            p++;
+            continue;
+        }
+        first = quoted_name(ctx, &p);
+        if (first == NULL)
+            return false;
+        if (*p == '.' && p[1] == '"') {
+            p++;
+            *ret_schema = first;
+            *ret_name = quoted_name(ctx, &p);
+            return *ret_name != NULL;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,53 @@
+/*
+ * The source's definitions by pg_dump, split into entries: pg_dump writes a comment with type, schema and
+ * name before each. No files are left anywhere.
+ */
+#ifndef SCHEMA_DUMP_H
+#define SCHEMA_DUMP_H
+
+#include "pg/conn.h"
+
+/* pg_dump as it was found */
+typedef struct PgDump {
+    const char *path;
+    int version; /* as PQserverVersion, e.g. 150000 */
+} PgDump;
+
+typedef struct DumpEntry {
+    const char *type;      /* TABLE, INDEX, FK CONSTRAINT … as pg_dump calls them */
+    const char *schema;    /* "-" for none */
+    const char *name;
+    const char *statement; /* the SQL behind the comment, may be several statements */
+} DumpEntry;
+
+typedef enum DumpSection { DUMP_PRE_DATA, DUMP_POST_DATA } DumpSection;
+
+/*
+ * Looks for pg_dump in bindir (when given), else in PATH and the usual places, and takes the one that fits
+ * best: not older than the source, and if possible not newer than the target. Not finding any is no error:
+ * ret_dump->path is NULL.
+ */
+CHECKED bool dump_find(const void *ctx, const char *bindir, int source_version, int target_version,
+                       PgDump *ret_dump, Err *err);
+
+typedef struct DumpOptions {
+    const ConnSpec *source;
+    const char *snapshot;  /* exported by a session of ours, so that both sections fit together */
+    bool with_owners;
+    bool with_privileges;
+} DumpOptions;
+
+/* runs pg_dump for one section; entries belong to ctx */
+CHECKED bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
+                          DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err);
+
+/* splits pg_dump's plain output; what stands before the first entry (session settings) is dropped */
+void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size_t *ret_n);
+
+/*
+ * The table that an INDEX or CONSTRAINT entry belongs to: the first "schema"."name" of its statement, which
+ * pg_dump writes with all names quoted. False when there is none.
+ */
+bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name);
+
+#endif

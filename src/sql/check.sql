@@ -1,0 +1,321 @@
+-- What preflight asks the nodes (src/check/): nothing that ordinary roles may not read. The queries that return
+-- just `object` deliver one line per object that is in the way; those with a parameter get the target's version.
+
+-- name: check_node
+-- doc: what decides whether two nodes fit together
+-- returns: system_id text, database text, database_oid int8, in_recovery bool, started text, encoding text, is_superuser bool, may_create bool, may_temp bool, role_name text, collation_name text, ctype_name text, provider text, locale_name text, lock_slots int8, relations int8, may_be_replica bool
+select
+--@ >= 9.6       (select system_identifier::text from pg_control_system()),
+--@ < 9.6       '0'::text,
+       d.datname::text,
+       d.oid::int8,
+       pg_is_in_recovery(),
+       pg_postmaster_start_time()::text,
+       current_setting('server_encoding'),
+       r.rolsuper,
+       has_database_privilege(d.oid, 'CREATE'),
+       has_database_privilege(d.oid, 'TEMP'),
+       current_user::text,
+       d.datcollate::text,
+       d.datctype::text,
+--@ >= 15       d.datlocprovider::text,
+--@ < 15       'c'::text,
+--@ >= 17       coalesce(d.datlocale::text, ''),
+--@ >= 15 < 17       coalesce(d.daticulocale::text, ''),
+--@ < 15       ''::text,
+       current_setting('max_locks_per_transaction')::int8
+         * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8),
+       (select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('r', 'p', 'S', 'i', 'I') and c.relpersistence <> 't'
+           and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'),
+--@ >= 15       has_parameter_privilege('session_replication_role', 'SET')
+--@ < 15       r.rolsuper
+  from pg_database d, pg_roles r
+ where d.datname = current_database() and r.rolname = current_user
+
+-- name: check_not_owned
+-- doc: tables and sequences that our role neither owns nor is a member of the owner of; extensions' aside
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text
+         || case when c.relkind = 'S' then ' (sequence' else ' (table' end
+         || ', owner ' || pg_get_userbyid(c.relowner)::text || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'S')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   and not pg_has_role(c.relowner, 'USAGE')
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                      and d.deptype = 'e')
+ order by c.relkind = 'S', n.nspname, c.relname
+
+-- name: check_schemas
+-- doc: the schemas that are or may be the users', and what our role may do there; used: something is in it that
+-- doc: no extension brought
+-- returns: schema_name text, used bool, may_use bool, may_create bool
+select n.nspname::text,
+       exists (select 1 from pg_class o where o.relnamespace = n.oid and o.relpersistence <> 't' and not exists
+                 (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = o.oid
+                     and d.deptype = 'e'))
+         or exists (select 1 from pg_proc o where o.pronamespace = n.oid and not exists
+                 (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = o.oid
+                     and d.deptype = 'e'))
+         or exists (select 1 from pg_type o where o.typnamespace = n.oid and o.typtype in ('d', 'e', 'r') and not exists
+                 (select 1 from pg_depend d where d.classid = 'pg_type'::regclass and d.objid = o.oid
+                     and d.deptype = 'e')),
+       has_schema_privilege(n.oid, 'USAGE'),
+       has_schema_privilege(n.oid, 'CREATE')
+  from pg_namespace n
+ where n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+ order by n.nspname
+
+-- name: check_extensions
+-- doc: the installed extensions
+-- returns: name text, version text
+select e.extname::text, e.extversion from pg_extension e where e.extname <> 'plpgsql' order by 1
+
+-- name: check_available
+-- doc: the extensions that could be installed; anybody_creates: without being a superuser
+-- returns: name text, version text, installed bool, anybody_creates bool
+select a.name::text,
+       coalesce(a.default_version, ''),
+       a.installed_version is not null,
+       coalesce((select bool_or(not v.superuser
+--@ >= 13                                or v.trusted
+                               )
+                   from pg_available_extension_versions v
+                  where v.name = a.name and v.version = a.default_version), false)
+  from pg_available_extensions a
+ order by 1
+
+-- name: check_forced_rls
+-- doc: tables that would hide rows even from their owner
+-- returns: object text
+--@ >= 9.5 select n.nspname::text || '.' || c.relname::text
+--@ >= 9.5   from pg_class c
+--@ >= 9.5   join pg_namespace n on n.oid = c.relnamespace
+--@ >= 9.5   join pg_roles r on r.rolname = current_user
+--@ >= 9.5  where c.relkind in ('r', 'p')
+--@ >= 9.5    and c.relrowsecurity and c.relforcerowsecurity
+--@ >= 9.5    and not (r.rolsuper or r.rolbypassrls)
+--@ >= 9.5    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 9.5  order by 1
+--@ < 9.5 select ''::text where false
+
+-- name: check_large_objects
+-- returns: object text
+select count(*)::text || case when count(*) = 1 then ' large object' else ' large objects' end
+  from pg_largeobject_metadata
+having count(*) > 0
+
+-- name: check_subscriptions
+-- returns: object text
+--@ >= 10 select s.subname::text || case when s.subenabled then '' else ' (disabled)' end
+--@ >= 10   from pg_subscription s
+--@ >= 10  where s.subdbid = (select d.oid from pg_database d where d.datname = current_database())
+--@ >= 10  order by 1
+--@ < 10 select ''::text where false
+
+-- name: check_publications
+-- returns: object text
+--@ >= 10 select p.pubname::text || case when p.puballtables then ' (all tables)' else '' end
+--@ >= 10   from pg_publication p order by 1
+--@ < 10 select ''::text where false
+
+-- name: check_removed_types
+-- doc: columns of types that the target no longer has
+-- params: target_version int
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' (' || format_type(a.atttypid, -1) || ')'
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p', 'v', 'm', 'c', 'f')
+   and c.relpersistence <> 't'
+   and a.attnum > 0
+   and not a.attisdropped
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem')
+   -- abstime, reltime, tinterval and their arrays; unknown
+   and ((a.atttypid in (702, 703, 704, 1023, 1024, 1025) and $1::int >= 120000)
+--@ < 12         or (a.atttypid = 705 and c.relkind in ('r', 'm', 'c', 'f') and $1::int >= 100000)
+       )
+ order by n.nspname, c.relname, a.attnum
+
+-- name: check_with_oids
+-- doc: tables WITH OIDS, when the target has none
+-- params: target_version int
+-- returns: object text
+--@ < 12 select n.nspname::text || '.' || c.relname::text
+--@ < 12   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+--@ < 12  where c.relkind in ('r', 'p') and c.relhasoids and c.relpersistence <> 't' and $1::int >= 120000
+--@ < 12    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ < 12    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+--@ < 12                       and d.deptype = 'e')
+--@ < 12  order by 1
+--@ >= 12 select ''::text where $1::int < 0
+
+-- name: check_postfix_operators
+-- doc: operators behind their operand, when the target has none
+-- params: target_version int
+-- returns: object text
+select n.nspname::text || '.' || o.oprname::text || ' (' || format_type(o.oprleft, -1) || ')'
+  from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
+ where o.oprright = 0 and o.oprleft <> 0 and o.oprcode <> 0
+   and $1::int >= 140000
+   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_operator'::regclass and d.objid = o.oid
+                      and d.deptype = 'e')
+ order by 1
+
+-- name: check_c_functions
+-- doc: functions in libraries that no extension brings
+-- returns: object text
+select distinct p.probin::text
+  from pg_proc p
+  join pg_language l on l.oid = p.prolang and l.lanname = 'c'
+  join pg_namespace n on n.oid = p.pronamespace
+ where p.probin is not null
+   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+                      and d.deptype = 'e')
+ order by 1
+
+-- name: check_foreign_partitions
+-- returns: object text
+--@ >= 10 select n.nspname::text || '.' || c.relname::text
+--@ >= 10   from pg_class c join pg_namespace n on n.oid = c.relnamespace
+--@ >= 10  where c.relkind = 'f' and c.relispartition
+--@ >= 10  order by 1
+--@ < 10 select ''::text where false
+
+-- name: check_foreign_tables
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'f'
+--@ >= 10   and not c.relispartition
+   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                      and d.deptype = 'e')
+ order by 1
+
+-- name: check_unlogged_tables
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p') and c.relpersistence = 'u'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ order by 1
+
+-- name: check_tablespaces
+-- doc: tables and indexes that are not in the database's default tablespace
+-- returns: object text
+select s.spcname::text || ' (' || count(*)::text || case when count(*) = 1 then ' relation)' else ' relations)' end
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_tablespace s on s.oid = c.reltablespace
+ where c.relpersistence <> 't'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ group by s.spcname
+ order by 1
+
+-- name: check_prepared_transactions
+-- returns: object text
+select p.gid || ' (owner ' || p.owner::text || ', prepared at ' || date_trunc('second', p.prepared)::text || ')'
+  from pg_prepared_xacts p
+ where p.database = current_database()
+ order by p.prepared
+
+-- name: check_long_transactions
+-- doc: client transactions in this database that have been open for more than a minute, as far as we may see them
+-- returns: pid int, user_name text, application text, seconds float8, state text
+select a.pid, a.usename::text, coalesce(a.application_name, ''),
+       extract(epoch from clock_timestamp() - a.xact_start)::float8, coalesce(a.state, '')
+  from pg_stat_activity a
+ where a.datname = current_database()
+   and a.pid <> pg_backend_pid()
+   and a.usename is not null
+   and a.xact_start < clock_timestamp() - interval '1 minute'
+   and coalesce(a.application_name, '') !~ '^pgtandem'
+--@ >= 10   and a.backend_type = 'client backend'
+--@ < 10   and coalesce(a.query, '') !~ '^autovacuum:'
+ order by a.xact_start
+
+-- name: check_event_triggers
+-- returns: object text
+select t.evtname::text || ' (' || t.evtevent::text || ')'
+  from pg_event_trigger t
+ where t.evtenabled <> 'D'
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_event_trigger'::regclass and d.objid = t.oid
+                      and d.deptype = 'e')
+ order by 1
+
+-- name: check_security_labels
+-- returns: object text
+select s.provider || ' (' || count(*)::text || case when count(*) = 1 then ' label)' else ' labels)' end
+  from pg_seclabel s
+ group by s.provider
+ order by 1
+
+-- name: check_roles_used
+-- doc: the roles that own the users' objects here or got rights on them. The bootstrap superuser is not in
+-- doc: pg_shdepend, so what it owns is looked up.
+-- returns: name text, owns bool, granted bool
+select r.rolname::text, bool_or(u.owns), bool_or(not u.owns)
+  from (select d.refobjid as role, d.deptype = 'o' as owns
+          from pg_shdepend d
+          left join pg_class t on d.classid = 'pg_class'::regclass and t.oid = d.objid
+          left join pg_namespace n on n.oid = coalesce(t.relnamespace,
+                   (select p.pronamespace from pg_proc p where d.classid = 'pg_proc'::regclass and p.oid = d.objid),
+                   (select y.typnamespace from pg_type y where d.classid = 'pg_type'::regclass and y.oid = d.objid),
+                   case when d.classid = 'pg_namespace'::regclass then d.objid end)
+         where d.dbid = (select b.oid from pg_database b where b.datname = current_database())
+           and d.refclassid = 'pg_authid'::regclass
+           and d.deptype in ('o', 'a', 'r')
+           and coalesce(t.relpersistence, 'p') <> 't'
+           and coalesce(n.nspname, '') !~ '^pg_'
+           and coalesce(n.nspname, '') not in ('information_schema', 'pgtandem')
+           and not exists (select 1 from pg_depend e where e.classid = d.classid and e.objid = d.objid
+                              and e.deptype = 'e')
+        union all
+        select o.owner, true
+          from (select 'pg_class'::regclass::oid as classid, c.oid as objid, c.relowner as owner, c.relnamespace as nsp
+                  from pg_class c where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f') and c.relpersistence <> 't'
+                union all
+                select 'pg_proc'::regclass, p.oid, p.proowner, p.pronamespace from pg_proc p) o
+          join pg_namespace n on n.oid = o.nsp
+         where o.owner = 10
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+           and not exists (select 1 from pg_depend e where e.classid = o.classid and e.objid = o.objid
+                              and e.deptype = 'e')) u
+  join pg_roles r on r.oid = u.role
+ group by r.rolname
+ order by r.rolname
+
+-- name: check_roles
+-- doc: the roles of the server, and whether ours may give them objects
+-- returns: name text, may_own bool
+select r.rolname::text,
+--@ >= 16       pg_has_role(r.oid, 'SET')
+--@ < 16       pg_has_role(r.oid, 'MEMBER')
+  from pg_roles r
+ order by 1
+
+-- name: check_settings
+-- doc: settings that applications notice, unless they are set for the database: those are the database's own
+-- returns: name text, value text
+select lower(s.name),
+       case when lower(s.name) = 'timezone' and lower(s.reset_val) in
+                 ('etc/utc', 'utc', 'etc/uct', 'uct', 'zulu', 'etc/zulu', 'universal', 'etc/universal', 'gmt', 'etc/gmt')
+            then 'UTC' else coalesce(s.reset_val, '') end
+  from pg_settings s
+ where lower(s.name) in ('standard_conforming_strings', 'default_text_search_config', 'timezone', 'datestyle',
+                         'intervalstyle', 'bytea_output', 'default_transaction_isolation', 'array_nulls',
+                         'max_connections', 'max_prepared_transactions')
+   and not exists (select 1 from pg_db_role_setting p, unnest(p.setconfig) v (text)
+                    where p.setdatabase in (0, (select d.oid from pg_database d where d.datname = current_database()))
+                      and lower(split_part(v.text, '=', 1)) = lower(s.name))
+ order by 1
