@@ -18,7 +18,7 @@
 #include "sql/queries.h"
 
 enum {
-    MAX_OBJECTS = 20,      /* named; the rest is counted */
+    MAX_OBJECTS = 20, /* named; the rest is counted */
     TEXT_WIDTH = 96,
     TEXT_INDENT = 4,
     FENCED_COPY_MB_PER_S = 50 /* what a single connection copies, for estimates */
@@ -80,7 +80,8 @@ static bool check_same(const Preflight *p, Finding *f, Err *err)
     const CheckNodeRow *a = p->src.node, *b = p->dst.node;
     /* the system identifier tells copies of one server apart from others, the start time sessions of one server */
     bool same_system = strcmp(a->system_id, "0") != 0 && strcmp(a->system_id, b->system_id) == 0;
-    bool same_start = strcmp(a->started, b->started) == 0 && strcmp(a->system_id, b->system_id) == 0;
+    bool same_start =
+        strcmp(a->started, b->started) == 0 && strcmp(a->system_id, b->system_id) == 0;
 
     (void)err;
     if (strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid &&
@@ -152,7 +153,8 @@ static bool check_not_empty(const Preflight *p, Finding *f, Err *err)
     if (!q_user_objects(tmp, p->in->target, &rows, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        add_object(f, "%s %s%s", str_count(tmp, rows[i].n), rows[i].kind, rows[i].n == 1 ? "" : "s");
+        add_object(f, "%s %s%s", str_count(tmp, rows[i].n), rows[i].kind,
+                   rows[i].n == 1 ? "" : "s");
     return true;
 }
 
@@ -182,8 +184,11 @@ static bool check_privileges(const Preflight *p, Finding *f, Err *err)
                 add_object(f, "target: CREATE and USAGE on schema %s", schema->schema_name);
     }
     if (f->n_objects > 0)
-        set_hint(f, "Grant them to \"%s\" on the source and to \"%s\" on the target, e.g. GRANT CREATE, TEMPORARY ON "
-                    "DATABASE ...", p->src.node->role_name, p->dst.node->role_name);
+        set_hint(f,
+                 "Grant them to \"%s\" on the source and to \"%s\" on the target, e.g. GRANT "
+                 "CREATE, TEMPORARY ON "
+                 "DATABASE ...",
+                 p->src.node->role_name, p->dst.node->role_name);
     return true;
 }
 
@@ -217,10 +222,12 @@ static bool check_encoding(const Preflight *p, Finding *f, Err *err)
         return true;
     f->severity = SEVERITY_WARNING;
     if (strcmp(source->encoding, "SQL_ASCII") == 0)
-        set_hint(f, "The source checks no encoding: rows that are not valid UTF-8 will be refused by the target. Find "
+        set_hint(f, "The source checks no encoding: rows that are not valid UTF-8 will be refused "
+                    "by the target. Find "
                     "them before the upgrade.");
     else
-        set_hint(f, "Values are converted; a text may need more bytes on the target, which matters where indexes "
+        set_hint(f, "Values are converted; a text may need more bytes on the target, which matters "
+                    "where indexes "
                     "are near their size limit. Order by code point changes in collation \"C\".");
     return true;
 }
@@ -347,8 +354,8 @@ static int compare_versions(const char *a, const char *b)
 }
 
 /* have is what the target has of the source's extension, or NULL */
-typedef void ExtensionTest(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
-                           Finding *f);
+typedef void ExtensionTest(const Preflight *p, const CheckExtensionsRow *extension,
+                           const CheckAvailableRow *have, Finding *f);
 
 static bool for_extensions(const Preflight *p, ExtensionTest *test, Finding *f, Err *err)
 {
@@ -371,8 +378,8 @@ static bool for_extensions(const Preflight *p, ExtensionTest *test, Finding *f, 
     return true;
 }
 
-static void test_missing(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
-                         Finding *f)
+static void test_missing(const Preflight *p, const CheckExtensionsRow *extension,
+                         const CheckAvailableRow *have, Finding *f)
 {
     (void)p;
     if (have == NULL)
@@ -384,12 +391,13 @@ static bool check_extension_missing(const Preflight *p, Finding *f, Err *err)
     return for_extensions(p, test_missing, f, err);
 }
 
-static void test_older(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
-                       Finding *f)
+static void test_older(const Preflight *p, const CheckExtensionsRow *extension,
+                       const CheckAvailableRow *have, Finding *f)
 {
     (void)p;
     if (have != NULL && compare_versions(have->version, extension->version) < 0)
-        add_object(f, "%s: source %s, target %s", extension->name, extension->version, have->version);
+        add_object(f, "%s: source %s, target %s", extension->name, extension->version,
+                   have->version);
 }
 
 static bool check_extension_older(const Preflight *p, Finding *f, Err *err)
@@ -397,8 +405,8 @@ static bool check_extension_older(const Preflight *p, Finding *f, Err *err)
     return for_extensions(p, test_older, f, err);
 }
 
-static void test_privilege(const Preflight *p, const CheckExtensionsRow *extension, const CheckAvailableRow *have,
-                           Finding *f)
+static void test_privilege(const Preflight *p, const CheckExtensionsRow *extension,
+                           const CheckAvailableRow *have, Finding *f)
 {
     if (have != NULL && !have->installed && !have->anybody_creates && !p->dst.node->is_superuser)
         add_object(f, "%s", extension->name);
@@ -419,7 +427,8 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
         const Table *table = &catalog->tables[i];
 
         if (table->in_extension && table->tuples > 0)
-            add_object(f, "%s (about %s rows)", table_label(tmp, table), str_count(tmp, (long long)table->tuples));
+            add_object(f, "%s (about %s rows)", table_label(tmp, table),
+                       str_count(tmp, (long long)table->tuples));
     }
     return true;
 }
@@ -457,8 +466,8 @@ static bool check_keyless_large(const Preflight *p, Finding *f, Err *err)
     if (bytes <= LARGE_KEYLESS_BYTES)
         return true;
     int64_t ms = bytes / (FENCED_COPY_MB_PER_S * 1024 * 1024) * 1000;
-    add_object(f, "%s in all, about %s at %d MB/s", str_bytes_human(tmp, bytes), str_duration(tmp, ms),
-               FENCED_COPY_MB_PER_S);
+    add_object(f, "%s in all, about %s at %d MB/s", str_bytes_human(tmp, bytes),
+               str_duration(tmp, ms), FENCED_COPY_MB_PER_S);
     return true;
 }
 
@@ -502,8 +511,8 @@ static bool check_owners(const Preflight *p, Finding *f, Err *err)
             add_object(f, "%s (%s here, does not exist on the target)", used[i].name,
                        used[i].owns ? "owns objects" : "has rights");
         else if (used[i].owns && !role->may_own)
-            add_object(f, "%s (owns objects here, \"%s\" is not its member on the target)", used[i].name,
-                       p->dst.node->role_name);
+            add_object(f, "%s (owns objects here, \"%s\" is not its member on the target)",
+                       used[i].name, p->dst.node->role_name);
     }
     return true;
 }
@@ -529,13 +538,16 @@ static const Check checks[] = {
     {.id = "source-target-same",
      .severity = SEVERITY_ERROR,
      .run = check_same,
-     .title = "source and target are the same database, or the target is a physical copy of the source",
-     .hint = "Create a new database on a server made by initdb (or by your provider) and name that as the target."},
+     .title =
+         "source and target are the same database, or the target is a physical copy of the source",
+     .hint = "Create a new database on a server made by initdb (or by your provider) and name that "
+             "as the target."},
     {.id = "target-older",
      .severity = SEVERITY_ERROR,
      .run = check_older,
      .title = "the target is of an older major version than the source",
-     .hint = "Are source and target the right way round? --allow-downgrade is for those who mean it."},
+     .hint =
+         "Are source and target the right way round? --allow-downgrade is for those who mean it."},
     {.id = "source-in-recovery",
      .severity = SEVERITY_ERROR,
      .run = check_source_recovery,
@@ -550,13 +562,15 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .run = check_dump_missing,
      .title = "no pg_dump was found",
-     .hint = "Install PostgreSQL's client programs (on Debian: postgresql-client), or name their directory with "
+     .hint = "Install PostgreSQL's client programs (on Debian: postgresql-client), or name their "
+             "directory with "
              "--pg-bindir."},
     {.id = "pg-dump-too-old",
      .severity = SEVERITY_ERROR,
      .run = check_dump_old,
      .title = "pg_dump is too old for the source",
-     .hint = "Install client programs of the target's version, or name their directory with --pg-bindir."},
+     .hint = "Install client programs of the target's version, or name their directory with "
+             "--pg-bindir."},
     {.id = "target-not-empty",
      .severity = SEVERITY_ERROR,
      .run = check_not_empty,
@@ -566,12 +580,15 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .run = check_name_taken,
      .title = "there is a schema \"pgtandem\" that is not ours to use",
-     .hint = "If another role began an upgrade, go on as that role. Otherwise drop or rename the schema."},
+     .hint = "If another role began an upgrade, go on as that role. Otherwise drop or rename the "
+             "schema."},
     {.id = "not-owner",
      .severity = SEVERITY_ERROR,
      .query = &query_check_not_owned,
-     .title = "tables or sequences of the source belong to others: their changes cannot be captured",
-     .hint = "Connect to the source as their owner or as a superuser, or make the role a member of the owning roles "
+     .title =
+         "tables or sequences of the source belong to others: their changes cannot be captured",
+     .hint = "Connect to the source as their owner or as a superuser, or make the role a member of "
+             "the owning roles "
              "(GRANT owner TO role)."},
     {.id = "schema-privilege",
      .severity = SEVERITY_ERROR,
@@ -582,25 +599,29 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .query = &query_check_forced_rls,
      .title = "forced row-level security hides rows of the source from us",
-     .hint = "Connect to the source as a role with BYPASSRLS, or ALTER TABLE ... NO FORCE ROW LEVEL SECURITY for the "
+     .hint = "Connect to the source as a role with BYPASSRLS, or ALTER TABLE ... NO FORCE ROW "
+             "LEVEL SECURITY for the "
              "time of the upgrade."},
     {.id = "encoding-differs",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .run = check_encoding,
      .title = "the databases have different encodings",
-     .hint = "Create the target database with the source's encoding: CREATE DATABASE ... ENCODING ... TEMPLATE "
+     .hint = "Create the target database with the source's encoding: CREATE DATABASE ... ENCODING "
+             "... TEMPLATE "
              "template0."},
     {.id = "extension-missing",
      .severity = SEVERITY_ERROR,
      .run = check_extension_missing,
      .title = "extensions of the source are not available on the target",
-     .hint = "Install their packages on the target's machine, or drop the extensions from the source."},
+     .hint =
+         "Install their packages on the target's machine, or drop the extensions from the source."},
     {.id = "removed-types",
      .severity = SEVERITY_ERROR,
      .query = &query_check_removed_types,
      .title = "columns have types that the target no longer knows",
-     .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE timestamptz (text for "
+     .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE "
+             "timestamptz (text for "
              "unknown)."},
     {.id = "removed-operators",
      .severity = SEVERITY_ERROR,
@@ -611,34 +632,41 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .query = &query_check_with_oids,
-     .title = "tables have system OIDs, which the target does not have: these values are not carried",
-     .hint = "Nobody uses them? ALTER TABLE ... SET WITHOUT OIDS, or accept it. Otherwise copy them into a column of "
+     .title =
+         "tables have system OIDs, which the target does not have: these values are not carried",
+     .hint = "Nobody uses them? ALTER TABLE ... SET WITHOUT OIDS, or accept it. Otherwise copy "
+             "them into a column of "
              "their own first."},
     {.id = "foreign-partitions",
      .severity = SEVERITY_ERROR,
      .query = &query_check_foreign_partitions,
-     .title = "partitions are foreign tables: their rows are elsewhere and changes there cannot be captured",
+     .title = "partitions are foreign tables: their rows are elsewhere and changes there cannot be "
+              "captured",
      .hint = "Detach them for the time of the upgrade."},
     {.id = "large-objects",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .query = &query_check_large_objects,
      .title = "the source has large objects, which are not carried",
-     .hint = "Move them into bytea columns, remove orphans with vacuumlo, or accept it and copy them by yourself while "
+     .hint = "Move them into bytea columns, remove orphans with vacuumlo, or accept it and copy "
+             "them by yourself while "
              "nobody writes them."},
     {.id = "subscription-on-source",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .query = &query_check_subscriptions,
-     .title = "the source subscribes to another server: what logical replication writes is not captured",
-     .hint = "Disable the subscription for the time of the upgrade and set it up on the target afterwards. Accept this "
+     .title =
+         "the source subscribes to another server: what logical replication writes is not captured",
+     .hint = "Disable the subscription for the time of the upgrade and set it up on the target "
+             "afterwards. Accept this "
              "only if the subscribed tables do not change."},
 
     {.id = "table-without-key-large",
      .severity = SEVERITY_WARNING,
      .run = check_keyless_large,
      .title = "tables without a key are large: the write pause will be long if they change",
-     .hint = "Add primary keys on the source, or see that these tables are not written before the switch."},
+     .hint = "Add primary keys on the source, or see that these tables are not written before the "
+             "switch."},
     {.id = "table-without-key",
      .severity = SEVERITY_WARNING,
      .run = check_keyless,
@@ -658,7 +686,8 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .run = check_extension_tables,
      .title = "tables belong to extensions: their contents are not carried",
-     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Carry your own rows over "
+     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Carry your "
+             "own rows over "
              "by hand."},
     {.id = "c-functions",
      .severity = SEVERITY_WARNING,
@@ -668,14 +697,17 @@ static const Check checks[] = {
     {.id = "owners-missing",
      .severity = SEVERITY_WARNING,
      .run = check_owners,
-     .title = "roles of the source cannot be used on the target: objects will belong to our role, rights are not "
+     .title = "roles of the source cannot be used on the target: objects will belong to our role, "
+              "rights are not "
               "carried",
-     .hint = "Create the roles there (pg_dumpall --roles-only) and make our role a member of those that own objects."},
+     .hint = "Create the roles there (pg_dumpall --roles-only) and make our role a member of those "
+             "that own objects."},
     {.id = "collation-differs",
      .severity = SEVERITY_WARNING,
      .run = check_collation,
      .title = "the databases sort text differently",
-     .hint = "Create the target database with the source's locale unless you want the change: CREATE DATABASE ... "
+     .hint = "Create the target database with the source's locale unless you want the change: "
+             "CREATE DATABASE ... "
              "LOCALE ... TEMPLATE template0."},
     {.id = "setting-differs",
      .severity = SEVERITY_WARNING,
@@ -696,7 +728,8 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .run = check_long_transactions,
      .title = "transactions on the source have been open for long: capture waits for them",
-     .hint = "Let them end. Other roles' transactions can be seen only by members of pg_read_all_stats."},
+     .hint = "Let them end. Other roles' transactions can be seen only by members of "
+             "pg_read_all_stats."},
     {.id = "event-triggers",
      .severity = SEVERITY_WARNING,
      .query = &query_check_event_triggers,
@@ -712,19 +745,23 @@ static const Check checks[] = {
     {.id = "replica-role",
      .severity = SEVERITY_INFO,
      .run = check_replica_role,
-     .title = "session_replication_role may not be set: foreign keys, triggers and rules of a copy sleep instead",
-     .hint = "Nothing has to be done. With GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15) or as a "
+     .title = "session_replication_role may not be set: foreign keys, triggers and rules of a copy "
+              "sleep instead",
+     .hint = "Nothing has to be done. With GRANT SET ON PARAMETER session_replication_role "
+             "(PostgreSQL 15) or as a "
              "superuser they stay as they are."},
     {.id = "unlogged-tables",
      .severity = SEVERITY_INFO,
      .query = &query_check_unlogged_tables,
      .title = "unlogged tables are carried like all others",
-     .hint = "A crash of either server empties them there, which nobody notices: verify them afterwards."},
+     .hint = "A crash of either server empties them there, which nobody notices: verify them "
+             "afterwards."},
     {.id = "foreign-tables",
      .severity = SEVERITY_INFO,
      .query = &query_check_foreign_tables,
      .title = "of foreign tables only the definition is carried",
-     .hint = "See that the target reaches their servers. User mappings may need their passwords again."},
+     .hint = "See that the target reaches their servers. User mappings may need their passwords "
+             "again."},
     {.id = "materialized-views",
      .severity = SEVERITY_INFO,
      .run = check_matviews,
@@ -806,18 +843,21 @@ static bool read_facts(const void *ctx, Conn *conn, Facts *facts, Err *err)
         !q_check_schemas(ctx, conn, &facts->schemas, &facts->n_schemas, err))
         return false;
     if (n_node != 1)
-        return err_set(err, ERR_BUG, "the %s does not know its own database or role", conn_label(conn));
+        return err_set(err, ERR_BUG, "the %s does not know its own database or role",
+                       conn_label(conn));
     return true;
 }
 
-bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings, size_t *ret_n, Err *err)
+bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings, size_t *ret_n,
+               Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Preflight p = {.in = input};
     Finding *found = mem_array(ctx, Finding, n_checks);
     size_t n = 0;
 
-    if (!read_facts(tmp, input->source, &p.src, err) || !read_facts(tmp, input->target, &p.dst, err) ||
+    if (!read_facts(tmp, input->source, &p.src, err) ||
+        !read_facts(tmp, input->target, &p.dst, err) ||
         !q_check_extensions(tmp, input->source, &p.extensions, &p.n_extensions, err)) {
         talloc_free(found);
         return err_add(err, "while checking the nodes");
@@ -944,8 +984,9 @@ static void print_text(const Finding *findings, size_t n)
     if (n == 0)
         printf("No findings: the upgrade can begin.\n");
     else
-        printf("%zu error%s, %zu warning%s, %zu note%s: the upgrade %s.\n", errors, plural(errors), warnings,
-               plural(warnings), notes, plural(notes), errors == 0 ? "can begin" : "is refused");
+        printf("%zu error%s, %zu warning%s, %zu note%s: the upgrade %s.\n", errors, plural(errors),
+               warnings, plural(warnings), notes, plural(notes),
+               errors == 0 ? "can begin" : "is refused");
 }
 
 static json_t *json_text(const char *text)
@@ -968,14 +1009,16 @@ static void print_json(const Finding *findings, size_t n)
 
         for (size_t o = 0; o < f->n_objects; o++)
             json_array_append_new(objects, json_string(f->objects[o]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "id", f->id, "severity",
-                                              names[f->severity], "acceptable", f->acceptable ? 1 : 0, "title",
-                                              json_text(f->title), "objects", objects, "more",
-                                              (json_int_t)f->n_more, "hint", json_text(f->hint)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:o}", "id", f->id,
+                                              "severity", names[f->severity], "acceptable",
+                                              f->acceptable ? 1 : 0, "title", json_text(f->title),
+                                              "objects", objects, "more", (json_int_t)f->n_more,
+                                              "hint", json_text(f->hint)));
     }
-    json_t *all = mem_or_die(json_pack(
-        "{s:o, s:I, s:I}", "findings", list, "errors", (json_int_t)count_severity(findings, n, SEVERITY_ERROR),
-        "warnings", (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
+    json_t *all =
+        mem_or_die(json_pack("{s:o, s:I, s:I}", "findings", list, "errors",
+                             (json_int_t)count_severity(findings, n, SEVERITY_ERROR), "warnings",
+                             (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);

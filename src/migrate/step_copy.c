@@ -95,6 +95,18 @@ static bool copy_next(void *arg, Job *ret_job)
 
 static bool load_chunks(CopyWork *work, Err *err);
 
+/* the rows of a table moved without triggers noticing: its worker has emptied the copy */
+static bool copy_anew(CopyWork *work, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); copying it anew",
+             table_label(tmp, table));
+    return copy_plan(work->run->conn[SIDE_SOURCE], work->run->conn[SIDE_TARGET], table,
+                     work->run->config->chunk_bytes, err) &&
+           load_chunks(work, err);
+}
+
 static bool copy_done(void *arg, const Job *job, const JobResult *result, Err *err)
 {
     CopyWork *work = arg;
@@ -112,16 +124,10 @@ static bool copy_done(void *arg, const Job *job, const JobResult *result, Err *e
             table->state = TABLE_SETTLE;
         return true;
     case JOB_SETTLE:
-        if (!result->again) {
-            table->state = TABLE_SETTLED;
-            return true;
-        }
-        AUTO_CTX(tmp, NULL);
-        log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); "
-                 "copying it anew", table_label(tmp, &work->run->tables[SIDE_SOURCE][job->tab - 1]));
-        return copy_plan(work->run->conn[SIDE_SOURCE], work->run->conn[SIDE_TARGET],
-                         &work->run->tables[SIDE_SOURCE][job->tab - 1], work->run->config->chunk_bytes, err) &&
-               load_chunks(work, err);
+        if (result->again)
+            return copy_anew(work, &work->run->tables[SIDE_SOURCE][job->tab - 1], err);
+        table->state = TABLE_SETTLED;
+        return true;
     case JOB_ITEM:
         for (size_t i = 0; i < work->n_items; i++)
             if (work->items[i].no == job->no)

@@ -243,7 +243,7 @@ select
        (select d.oid::int8 from pg_database d where d.datname = current_database()),
        pg_is_in_recovery(),
        coalesce(host(inet_server_addr()), '') || ':' || coalesce(inet_server_port()::text, current_setting('port'))
-         || ':' || current_setting('unix_socket_directories') || ':' || pg_postmaster_start_time()::text
+         || ':' || pg_postmaster_start_time()::text
 
 -- name: timeline
 -- doc: the timeline this server writes on

@@ -14,11 +14,11 @@
 enum {
     MIN_BUCKETS = 4096, /* powers of two */
     MAX_BUCKETS = 256 * 1024,
-    ROWS_PER_BUCKET = 20000,  /* beyond that, more buckets */
-    ROWS_PER_READ = 200000,   /* of both sides together, when buckets are read again */
+    ROWS_PER_BUCKET = 20000, /* beyond that, more buckets */
+    ROWS_PER_READ = 200000,  /* of both sides together, when buckets are read again */
     BUCKETS_PER_READ = 64,
     KEYS_PER_RECHECK = 200,
-    HASH_PART_DIGITS = 15     /* hex digits: 60 bits, so that a part is a positive bigint */
+    HASH_PART_DIGITS = 15 /* hex digits: 60 bits, so that a part is a positive bigint */
 };
 
 /* what the two sessions have in common for one table */
@@ -201,20 +201,23 @@ static bool compare_begin(Compare *c, Conn *src, Conn *dst, const TablePair *pai
     const char *src_encoding, *dst_encoding;
 
     *c = (Compare){.pair = pair, .src = src, .dst = dst, .n_buckets = buckets_for(pair)};
-    if (!read_encoding(tmp, src, &src_encoding, err) || !read_encoding(tmp, dst, &dst_encoding, err))
+    if (!read_encoding(tmp, src, &src_encoding, err) ||
+        !read_encoding(tmp, dst, &dst_encoding, err))
         return false;
     c->convert = strcmp(src_encoding, dst_encoding) != 0;
     c->mixed_floats = conn_caps(src)->has_short_floats != conn_caps(dst)->has_short_floats;
     if (!c->mixed_floats)
         return true;
-    return conn_do(src, "SET extra_float_digits = 0", err) && conn_do(dst, "SET extra_float_digits = 0", err);
+    return conn_do(src, "SET extra_float_digits = 0", err) &&
+           conn_do(dst, "SET extra_float_digits = 0", err);
 }
 
 /* back to what every session has; ok and err tell how the comparison went */
 static bool compare_end(const Compare *c, bool ok, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Err *restoring = ok ? err : err_new(tmp); /* the first error counts; a rollback restores as well */
+    Err *restoring =
+        ok ? err : err_new(tmp); /* the first error counts; a rollback restores as well */
 
     if (!c->mixed_floats)
         return ok;
@@ -224,8 +227,8 @@ static bool compare_end(const Compare *c, bool ok, Err *err)
 }
 
 /* one scan of one side: buckets by number, those without rows have no sums. The texts belong to ctx. */
-static bool read_buckets(const void *ctx, Conn *conn, const Compare *c, const Table *side, Bucket *buckets,
-                         int64_t *ret_rows, Err *err)
+static bool read_buckets(const void *ctx, Conn *conn, const Compare *c, const Table *side,
+                         Bucket *buckets, int64_t *ret_rows, Err *err)
 {
     Sql *q = sql_new(ctx);
     Rows *rows;
@@ -315,8 +318,9 @@ static int compare_rows(const void *a, const void *b)
     const RowRef *x = a, *y = b;
     int order = compare_keys(x, y);
 
-    return order != 0 ? order
-                      : strcmp(rows_text(x->rows, x->row, ROW_HASH), rows_text(y->rows, y->row, ROW_HASH));
+    return order != 0
+               ? order
+               : strcmp(rows_text(x->rows, x->row, ROW_HASH), rows_text(y->rows, y->row, ROW_HASH));
 }
 
 /* sorted here and not by the servers, which may order the bytes of different encodings differently */
@@ -398,8 +402,8 @@ static void merge_rows(VerifyResult *result, const Compare *c, const RowRef *src
 }
 
 /* reads some buckets again on both sides and adds what differs */
-static bool compare_buckets(VerifyResult *result, const Compare *c, const int64_t *buckets, size_t n,
-                            size_t max_diffs, Err *err)
+static bool compare_buckets(VerifyResult *result, const Compare *c, const int64_t *buckets,
+                            size_t n, size_t max_diffs, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     size_t n_keys = c->pair->src->n_keys;
@@ -408,8 +412,8 @@ static bool compare_buckets(VerifyResult *result, const Compare *c, const int64_
     if (!read_rows(tmp, c->src, c, c->pair->src, buckets, n, &src, err) ||
         !read_rows(tmp, c->dst, c, c->pair->dst, buckets, n, &dst, err))
         return false;
-    merge_rows(result, c, sorted_rows(tmp, src, n_keys), rows_count(src), sorted_rows(tmp, dst, n_keys),
-               rows_count(dst), max_diffs);
+    merge_rows(result, c, sorted_rows(tmp, src, n_keys), rows_count(src),
+               sorted_rows(tmp, dst, n_keys), rows_count(dst), max_diffs);
     return true;
 }
 
@@ -466,8 +470,8 @@ bool verify_table(const void *ctx, Conn *src, Conn *dst, const TablePair *pair, 
 }
 
 /* hashes of the rows with these keys on one side, by the key's number; NULL where there is none */
-static bool read_keys(const void *ctx, Conn *conn, const Compare *c, const Table *side, const Diff *diffs,
-                      size_t n, const char **hashes, Err *err)
+static bool read_keys(const void *ctx, Conn *conn, const Compare *c, const Table *side,
+                      const Diff *diffs, size_t n, const char **hashes, Err *err)
 {
     Sql *q = sql_new(ctx);
     size_t n_keys = c->pair->src->n_keys;
@@ -532,7 +536,8 @@ static bool recheck_keys(const Compare *c, const Diff *diffs, size_t n, bool *re
         !read_keys(tmp, c->dst, c, c->pair->dst, diffs, n, dst, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        ret_equal[i] = src[i] == NULL || dst[i] == NULL ? src[i] == dst[i] : strcmp(src[i], dst[i]) == 0;
+        ret_equal[i] =
+            src[i] == NULL || dst[i] == NULL ? src[i] == dst[i] : strcmp(src[i], dst[i]) == 0;
     return true;
 }
 
