@@ -59,7 +59,10 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "CREATE TEMP TABLE ");
+    /* one of an earlier edge over the same session may be there */
+    sql_add(q, "DROP TABLE IF EXISTS ");
+    add_stage_name(q, table);
+    sql_add(q, "; CREATE TEMP TABLE ");
     add_stage_name(q, table);
     sql_add(q, " AS SELECT true AS present");
     for (size_t k = 0; k < table->dst->n_keys; k++) {

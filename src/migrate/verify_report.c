@@ -23,7 +23,9 @@ enum {
     RECHECKS = 8,           /* how often a row that differs is looked at again */
     RECHECK_PAUSE_MS = 200,
     CAUGHT_UP_MS = 120000,  /* how long the process that follows may take to carry what is pending */
-    POLL_MS = 20
+    POLL_MS = 20,
+    SEQUENCE_TRIES = 3,
+    SEQUENCE_WAIT_MS = 1500
 };
 
 typedef struct TableReport {
@@ -228,33 +230,64 @@ static bool excuse_keyless(Verification *v, Err *err)
     return true;
 }
 
+typedef struct SequenceValue {
+    int64_t last_value;
+    bool is_called;
+} SequenceValue;
+
+static bool read_sequences(Conn *conn, const Edge *edge, SequenceValue *values, Err *err)
+{
+    for (size_t i = 0; i < edge->n_sequences; i++) {
+        AUTO_CTX(tmp, NULL);
+        const Sequence *s = edge->sequences[i].sequence;
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+
+        sql_add(q, "SELECT last_value, is_called FROM ");
+        sql_name(q, s->schema, s->name);
+        if (!conn_query(tmp, conn, q, &rows, err))
+            return err_add(err, "while comparing sequence %s.%s", s->schema, s->name);
+        values[i] = (SequenceValue){.last_value = rows_i64(rows, 0, 0), .is_called = rows_bool(rows, 0, 1)};
+    }
+    return true;
+}
+
+/* the copy's value must be one that the sequence had between two looks at it */
+static bool was_between(const SequenceValue *before, const SequenceValue *copy, const SequenceValue *after)
+{
+    if (before->last_value == after->last_value && before->is_called == after->is_called)
+        return copy->last_value == after->last_value && copy->is_called == after->is_called;
+    return before->last_value < after->last_value
+               ? copy->last_value >= before->last_value && copy->last_value <= after->last_value
+               : copy->last_value <= before->last_value && copy->last_value >= after->last_value;
+}
+
 static bool compare_sequences(Verification *v, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
     Edge *edge = v->run->edge;
+    SequenceValue *before = mem_array(tmp, SequenceValue, edge->n_sequences + 1);
+    SequenceValue *copy = mem_array(tmp, SequenceValue, edge->n_sequences + 1);
+    SequenceValue *after = mem_array(tmp, SequenceValue, edge->n_sequences + 1);
 
-    for (int tries = 0; tries < RECHECKS; tries++) {
-        v->n_sequences = 0;
-        for (size_t i = 0; i < edge->n_sequences; i++) {
-            AUTO_CTX(tmp, NULL);
-            const Sequence *s = edge->sequences[i].sequence;
-            Sql *q = sql_new(tmp);
-            Rows *a, *b;
-
-            sql_add(q, "SELECT last_value, is_called FROM ");
-            sql_name(q, s->schema, s->name);
-            if (!conn_query(tmp, edge->from, q, &a, err) || !conn_query(tmp, edge->to, q, &b, err))
-                return err_add(err, "while comparing sequence %s.%s", s->schema, s->name);
-            if (strcmp(rows_text(a, 0, 0), rows_text(b, 0, 0)) != 0 ||
-                rows_bool(a, 0, 1) != rows_bool(b, 0, 1)) {
-                const char *name = mem_printf(v, "%s.%s", s->schema, s->name);
-                mem_push(v, v->sequences, v->n_sequences, name);
-            }
-        }
+    for (int tries = 0; tries < SEQUENCE_TRIES; tries++) {
         size_t moved;
+
+        v->n_sequences = 0;
+        if (!read_sequences(edge->from, edge, before, err) ||
+            /* they travel about once a second */
+            (v->own_lock ? !edge_sequences(edge, &moved, err) : !wait_ms(SEQUENCE_WAIT_MS, err)) ||
+            !read_sequences(edge->to, edge, copy, err) || !read_sequences(edge->from, edge, after, err))
+            return false;
+        for (size_t i = 0; i < edge->n_sequences; i++) {
+            const char *name = mem_printf(v, "%s.%s", edge->sequences[i].sequence->schema,
+                                          edge->sequences[i].sequence->name);
+
+            if (!was_between(&before[i], &copy[i], &after[i]))
+                mem_push(v, v->sequences, v->n_sequences, name);
+        }
         if (v->n_sequences == 0)
             return true;
-        if (v->own_lock ? !edge_sequences(edge, &moved, err) : !wait_ms(RECHECK_PAUSE_MS * 2, err))
-            return false;
     }
     return true;
 }
