@@ -39,13 +39,16 @@ void poolers_point_of_no_return(Poolers *poolers);
 
 /*
  * Rewrites the entries of the ini file that lead to `from` so that they lead to `to`, and RELOADs. Can be repeated.
- * Without an ini file it does nothing.
+ * From here until poolers_resume all databases of the PgBouncers are paused, also those of others (why: see pooler.c), so
+ * that should follow at once. Without an ini file this is all it does, for a command of the user that does the rest.
+ * Not interrupted by signals.
  */
 CHECKED bool poolers_repoint(Poolers *poolers, Err *err);
 
 /*
  * RESUME on all; safe when nothing is paused, and in another process than the one that paused. Not interrupted by
- * signals. When one fails the others are resumed nevertheless.
+ * signals. When one fails the others are resumed nevertheless. Returns when the waiting clients were served (at most a
+ * second later); until then server_login_retry is lowered on the PgBouncers.
  */
 CHECKED bool poolers_resume(Poolers *poolers, Err *err);
 
