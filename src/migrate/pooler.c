@@ -49,10 +49,9 @@ typedef struct Console {
     bool whole; /* pause and resume all databases, not `targets` */
     char **targets;
     size_t n_targets;
-    Child *hold; /* the PAUSE of all, or NULL; see hold() */
-    bool
-        lift_all; /* after the targets all databases are to be resumed, because of a hold of ours or of another process */
-    char *retry;  /* server_login_retry to go back to, or NULL */
+    Child *hold;   /* the PAUSE of all, or NULL; see hold() */
+    bool lift_all; /* RESUME of all behind the targets: they are held, by us or perhaps another */
+    char *retry;   /* server_login_retry to go back to, or NULL */
 } Console;
 
 struct Poolers {
@@ -303,8 +302,8 @@ static void add_targets(Console *console, const void *ctx, const Rows *rows, con
 }
 
 /*
- * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To resume
- * what another process has paused: both.
+ * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To
+ * resume what another process has paused: both.
  */
 static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
 {
@@ -777,18 +776,20 @@ static bool check_left_old(Poolers *poolers, Console *console, Err *err)
     return true;
 }
 
+/* first all of them, so that one that is not led by this file does not keep the others from it */
 static bool reload(Poolers *poolers, Err *err)
 {
-    for (size_t i = 0; i < poolers->n_consoles; i++) {
-        AUTO_CTX(tmp, NULL);
-        Console *console = &poolers->consoles[i];
-        Sql *q = sql_new(tmp);
-        Rows *rows;
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
 
-        sql_add(q, "RELOAD");
-        if (!console_query(tmp, console, q, &rows, err) || !check_left_old(poolers, console, err))
+    sql_add(q, "RELOAD");
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!console_query(tmp, &poolers->consoles[i], q, &rows, err))
             return false;
-    }
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!check_left_old(poolers, &poolers->consoles[i], err))
+            return false;
     if (poolers->n_consoles == 0)
         log_warn("no PgBouncer was told to reload %s: there is no --pgbouncer", poolers->ini_path);
     return true;
@@ -864,7 +865,8 @@ static bool follow_hook(Child *child, Str *text, int64_t deadline, int *ret_stat
             n = read(child->from_fd, buf, sizeof buf);
         if (n > 0) {
             for (ssize_t i = 0; i < n; i++)
-                buf[i] = buf[i] == '\0' ? '?' : buf[i];
+                if (buf[i] == '\0')
+                    buf[i] = '?';
             str_bytes(text, buf, (size_t)n);
             log_lines(text, false);
         }
