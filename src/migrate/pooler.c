@@ -11,8 +11,9 @@
  * - After a RELOAD that changes a host, the next client that logs in makes PgBouncer connect to the server even though
  *   its database is paused; it closes this connection itself and takes that for a failure of the server. Only while all
  *   databases are paused it does not. So from before RELOAD until RESUME all are (see hold()).
- * - A PAUSE that meets a connection during its login also counts that as a failure. After a failure PgBouncer does not
- *   try again for server_login_retry, hence we make that short while we RESUME (see hurry()).
+ * - A PAUSE that meets a connection to a server during its login also counts that as a failure. So it awaits a moment
+ *   without logins. And since after a failure PgBouncer does not try again for server_login_retry, we make that short
+ *   while we RESUME (see hurry()).
  */
 #include "migrate/pooler.h"
 
@@ -33,6 +34,8 @@ enum {
     GUARDIAN_MS = 120000, /* how long the guardian tries */
     GUARDIAN_RETRY_MS = 500,
     SERVERS_POLL_MS = 50,
+    LOGINS_MS = 250, /* how long PAUSE waits for a moment without logins on servers */
+    LOGINS_POLL_MS = 2,
     SETTLE_MS = 1000, /* how long after RESUME clients may wait for a server connection */
     SETTLE_POLL_MS = 5,
     HOOK_SLICE_MS = 100, /* how often to look whether the user's command has ended */
@@ -489,6 +492,7 @@ typedef struct Pause {
     Poolers *poolers;
     Console *console;
     const char *db; /* NULL: all */
+    bool at_once;   /* whatever goes on; see await_logins() */
     Child *child;   /* NULL when it has ended well */
     Str *message;
 } Pause;
@@ -517,6 +521,34 @@ static bool wait_servers(Conn *conn, const char *db, Err *err)
     }
 }
 
+/* waits a little for a moment when PgBouncer opens no connection to the servers of db or (NULL) of any; see the head */
+static bool await_logins(Conn *conn, const char *db, Err *err)
+{
+    int64_t deadline = deadline_in(LOGINS_MS);
+
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+        bool busy = false;
+
+        sql_add(q, "SHOW POOLS");
+        if (!conn_query(tmp, conn, q, &rows, err))
+            return false;
+        for (size_t i = 0; i < rows_count(rows); i++) {
+            const char *name = value_named(rows, i, "database");
+            const char *logins = value_named(rows, i, "sv_login");
+
+            if (logins != NULL && strcmp(logins, "0") != 0)
+                busy = busy || db == NULL || (name != NULL && strcmp(name, db) == 0);
+        }
+        if (!busy || deadline_left(deadline) == 0)
+            return true;
+        if (!wait_ms(LOGINS_POLL_MS, err))
+            return false;
+    }
+}
+
 /* runs in the forked process; whoever waits for it kills it when it takes too long */
 static int pause_one(void *arg)
 {
@@ -526,7 +558,7 @@ static int pause_one(void *arg)
 
     forget_connections(p->poolers);
     Conn *conn = conn_open_console(tmp, &p->console->spec, err);
-    if (conn != NULL) {
+    if (conn != NULL && (p->at_once || await_logins(conn, p->db, err))) {
         if (conn_exec(conn, pause_or_resume(tmp, true, p->db), err))
             return 0;
         /* all were paused before, e.g. by an earlier run: but are they idle yet? */
@@ -731,7 +763,7 @@ static bool wait_held(Console *console, Err *err)
  */
 static bool hold(Poolers *poolers, Err *err)
 {
-    Pause p = {.poolers = poolers};
+    Pause p = {.poolers = poolers, .at_once = true};
 
     if (!poolers->planned && !plan(poolers, true, err))
         return false;

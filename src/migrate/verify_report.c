@@ -513,7 +513,7 @@ bool migrate_verify(const Config *config, Err *err)
     v->next = 1;
     v->tables = mem_array(v, TableReport, v->run->n_tables + 1);
     bool ok = pool_run(config, (int)config->jobs, &source, err);
-    log_progress("%s", "");
+    log_progress_end();
     if (!ok || !recheck(v, err) || !excuse_keyless(v, err) || !compare_sequences(v, err))
         return false;
     return conclude(v, config->json, err);
