@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "copy/copy.h"
+#include "migrate/baseline.h"
 #include "migrate/items.h"
 #include "migrate/pool.h"
 #include "migrate/sleep.h"
@@ -421,5 +422,5 @@ bool step_reverse(Run *run, Err *err)
         return false;
     /* pg_dump creates materialized views empty */
     return refresh_views(run, SIDE_TARGET, err) && pool_run(run->config, (int)run->config->jobs, &source, err) &&
-           catch_up(run, err);
+           baseline_store(run, SIDE_TARGET, err) && catch_up(run, err);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/capture.h"
+#include "migrate/baseline.h"
 #include "migrate/items.h"
 #include "migrate/steps.h"
 #include "pg/sqlstate.h"
@@ -161,7 +162,9 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
     for (size_t i = 0; i < n_post; i++)
         if (!item_store(target, (int)i + 1, &post[i], tables, n, err))
             return false;
-    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err);
+    /* still in the snapshot that pg_dump saw */
+    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err) &&
+           baseline_store(run, SIDE_SOURCE, err);
 }
 
 bool step_schema(Run *run, Err *err)
@@ -190,11 +193,11 @@ bool step_schema(Run *run, Err *err)
         !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &pre, &n_pre, err) ||
         !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &post, &n_post, err))
         goto failed;
-    conn_rollback(source);
     if (!conn_do(target, "BEGIN", err) ||
         !fill_target(run, catalog, pre, n_pre, post, n_post, err) || !fault("schema.filled", err) ||
         !conn_do(target, "COMMIT", err))
         goto failed;
+    conn_rollback(source);
     return run_read_state(run, err);
 failed:
     conn_rollback(source);

@@ -10,6 +10,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/follow.h"
 #include "migrate/pooler.h"
@@ -402,7 +403,7 @@ static bool switch_preflight(Switch *sw, Err *err)
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
     if (!follow_until_close(run, err) || !captured_everywhere(sw, err) ||
-        !refuse_prepared_transactions(sw, err))
+        !refuse_prepared_transactions(sw, err) || !baseline_refuse_changes(run, err))
         return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))
