@@ -96,16 +96,14 @@ static bool copy_next(void *arg, Job *ret_job)
 
 static bool load_chunks(CopyWork *work, Err *err);
 
-/* the rows of a table moved without triggers noticing: its worker has emptied the copy */
+/* the rows of a table moved without triggers noticing: a worker has emptied the copy and planned new chunks */
 static bool copy_anew(CopyWork *work, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
     log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); copying it anew",
              table_label(tmp, table));
-    return copy_plan(work->run->conn[SIDE_SOURCE], work->run->conn[SIDE_TARGET], table,
-                     work->run->config->chunk_bytes, err) &&
-           load_chunks(work, err);
+    return load_chunks(work, err);
 }
 
 static bool copy_done(void *arg, const Job *job, const JobResult *result, Err *err)

@@ -257,6 +257,11 @@ static const struct {
     {{"open", "opening the new node"}, step_open, true},
 };
 
+const SwitchStep *switch_step(size_t i)
+{
+    return i < sizeof switch_steps / sizeof *switch_steps ? &switch_steps[i].step : NULL;
+}
+
 /* ---- undo ---------------------------------------------------------------------------------------------------- */
 
 /* the old node opens again after its fence was committed; only while the new one is not open */
@@ -461,7 +466,7 @@ static void tell(Switch *sw)
 /* the other node's keys are checked when the application is running again */
 static bool after_switch(Switch *sw, Err *err)
 {
-    if (!redirect(sw, err))
+    if (!redirect(sw, err) || !fault("switch.redirected", err))
         return false;
     tell(sw);
     if (!sleep_validate(sw->run->conn[sw->to], err))
@@ -537,12 +542,12 @@ static bool complete_halfway(Run *run, Side to, Err *err)
     sql_i64(q, run->node[sw->from].epoch);
     sw->begun_us = clock_us();
     if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
-        !conn_exec(conn, q, err) || !conn_do(conn, "COMMIT", err)) {
+        !conn_exec(conn, q, err) || !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }
     sw->open_us = clock_us();
-    return run_read_state(run, err) && after_switch(sw, err);
+    return fault("halfway.opened", err) && run_read_state(run, err) && after_switch(sw, err);
 }
 
 bool switch_take_back(Run *run, Err *err)
@@ -555,7 +560,7 @@ bool switch_take_back(Run *run, Err *err)
         return err_add(err, "while reopening the %s", side_name(side));
     }
     run_journal(run->conn[side], "taken back", "a switch that stopped half-way", -1);
-    return run_read_state(run, err);
+    return fault("halfway.back", err) && run_read_state(run, err);
 }
 
 bool switch_application(Run *run, Side to, Err *err)
