@@ -12,7 +12,6 @@
 #ifndef COPY_COPY_H
 #define COPY_COPY_H
 
-#include "apply/apply.h"
 #include "model/table.h"
 #include "pg/conn.h"
 

@@ -31,6 +31,7 @@ enum {
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
     CLOSE_ROUND_MS = 300,    /* a round of this length is short enough to begin a switch */
+    CLOSE_PATIENCE = 20,     /* after so many rounds one within --max-lag will do */
     CLOSE_TRIES = 200,
     RECONNECT_BASE_MS = 200,
     RECONNECT_CAP_MS = 15000
@@ -119,7 +120,7 @@ bool follow_until_close(Run *run, Err *err)
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
             return false;
-        if (round.ms <= CLOSE_ROUND_MS)
+        if (round.ms <= CLOSE_ROUND_MS || (tries >= CLOSE_PATIENCE && round.ms <= run->config->max_lag_ms))
             return edge_sequences(run->edge, &moved, err);
     }
     err_set(err, ERR_REFUSED, "the %s does not keep up with the %s", conn_label(run->edge->to),

@@ -271,7 +271,7 @@ static bool run_work(CopyWork *work, Err *err)
     JobSource source = {.arg = work, .next = copy_next, .done = copy_done, .tick = copy_tick};
     bool ok = pool_run(work->run->config, (int)work->run->config->jobs, &source, err);
 
-    log_progress("%s", "");
+    log_progress_end();
     return ok;
 }
 
@@ -326,7 +326,7 @@ static bool catch_up(Run *run, Err *err)
     bool ok = edge_catch_up(run->edge, SMALL_BACKLOG, show_round, NULL, err);
     size_t moved;
 
-    log_progress("%s", "");
+    log_progress_end();
     return ok && edge_sequences(run->edge, &moved, err);
 }
 
@@ -353,7 +353,7 @@ static bool build_items(Run *run, ItemStage stage, Err *err)
         if (!ok)
             return false;
     }
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 
@@ -405,7 +405,7 @@ bool refresh_views(Run *run, Side to, Err *err)
             return err_add(err, "while refreshing materialized view %s.%s", views[i].schema_name,
                            views[i].view_name);
     }
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 

@@ -221,7 +221,7 @@ bool install_capture(Conn *conn, const Catalog *catalog, Err *err)
     for (size_t i = 0; i < catalog->n_roots; i++)
         if (!catalog->roots[i].in_extension && !capture_gate_only(conn, &catalog->roots[i], err))
             return false;
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 

@@ -352,6 +352,10 @@ static bool open_poolers(Switch *sw, Err *err)
 {
     const Config *config = sw->run->config;
 
+    if (config->n_pgbouncers == 0 && config->pgbouncer_ini != NULL) {
+        err_set(err, ERR_USAGE, "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
+        return err_hint(err, "Nothing was changed.");
+    }
     if (config->n_pgbouncers == 0)
         return true;
     sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
@@ -414,22 +418,27 @@ static bool switch_preflight(Switch *sw, Err *err)
     return refresh_views(run, sw->to, err) && follow_until_close(run, err);
 }
 
-/* what follows the point of no return; done again when it is not known whether it was done */
+static bool run_hook(Switch *sw, Err *err)
+{
+    return sw->run->config->on_switch == NULL ||
+           hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address, NO_DEADLINE, err);
+}
+
+/*
+ * What follows the point of no return; done again when it is not known whether it was done. Clients of a pooler whose file we
+ * re-point need not wait for the hook; without a file it is the hook that re-points, so it comes first.
+ */
 static bool redirect(Switch *sw, Err *err)
 {
-    bool ok = true;
+    bool by_file = sw->poolers != NULL && sw->run->config->pgbouncer_ini != NULL;
+    bool ok = by_file ? poolers_repoint(sw->poolers, err) : run_hook(sw, err);
 
-    if (sw->poolers != NULL) {
-        ok = poolers_repoint(sw->poolers, err);
-        if (!ok)
-            err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command "
-                          "again.");
-    }
-    if (ok && sw->run->config->on_switch != NULL)
-        ok = hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address,
-                      NO_DEADLINE, err);
-    if (sw->poolers != NULL && (ok || err->kind == ERR_NONE))
-        ok = poolers_resume(sw->poolers, err) && ok;
+    if (!ok && sw->poolers != NULL)
+        err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command again.");
+    if (ok && sw->poolers != NULL)
+        ok = poolers_resume(sw->poolers, err);
+    if (ok && by_file)
+        ok = run_hook(sw, err);
     if (!ok)
         err_add(err, "the %s is done and the %s takes the writes, but what follows failed", sw->event,
                 side_name(sw->to));

@@ -234,16 +234,16 @@ select pg_relation_filenode(c.oid)::int8, pg_relation_size(c.oid) / current_sett
  where n.nspname = $1 and c.relname = $2 and c.relkind = 'r'
 
 -- name: identity_of_node
--- doc: what tells that this is the same server as before: system identifier (0 where unknown) and database
--- returns: system_id text, database text, database_oid int8, in_recovery bool, address text
+-- doc: what tells that this is the same server as before: system identifier (0 where unknown) and database;
+-- doc: the start time tells two physical copies of one server apart, whatever address they are reached by
+-- returns: system_id text, database text, database_oid int8, in_recovery bool, started text
 select
 --@ >= 9.6       (select system_identifier::text from pg_control_system()),
 --@ < 9.6       '0'::text,
        current_database()::text,
        (select d.oid::int8 from pg_database d where d.datname = current_database()),
        pg_is_in_recovery(),
-       coalesce(host(inet_server_addr()), '') || ':' || coalesce(inet_server_port()::text, current_setting('port'))
-         || ':' || pg_postmaster_start_time()::text
+       pg_postmaster_start_time()::text
 
 -- name: timeline
 -- doc: the timeline this server writes on
