@@ -472,12 +472,13 @@ static void tell(Switch *sw)
         log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
 }
 
-/* the other node's keys are checked when the application is running again */
+/* the other node's keys are checked when the application is running again; all of it can be repeated */
 static bool after_switch(Switch *sw, Err *err)
 {
     if (!redirect(sw, err) || !fault("switch.redirected", err))
         return false;
-    tell(sw);
+    if (sw->open_us > 0)
+        tell(sw);
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
     log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, \"pgtandem finish\" "
@@ -576,6 +577,8 @@ bool switch_application(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
+    if (!steps_refuse_ending(run, err))
+        return false;
     if (!run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present) {
         err_set(err, ERR_STATE, "there is no run to switch between these databases");
         return err_hint(err, "Begin with \"pgtandem upgrade\".");
@@ -594,7 +597,7 @@ bool switch_application(Run *run, Side to, Err *err)
         }
         log_info("the application is on the %s already", side_name(to));
         fill_addresses(sw);
-        return run->config->dry_run || (open_poolers(sw, err) && redirect(sw, err));
+        return run->config->dry_run || (open_poolers(sw, err) && after_switch(sw, err));
     }
     if (!switch_preflight(sw, err))
         return false;
