@@ -62,6 +62,8 @@ typedef struct Catalog {
     size_t n_tables;
     Table *roots;       /* partitioned tables whose partitions stand in tables: they only carry the gate */
     size_t n_roots;
+    Table *partitions;  /* those that a root in tables stands for */
+    size_t n_partitions;
     Sequence *sequences;
     size_t n_sequences;
 } Catalog;
