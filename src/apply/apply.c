@@ -72,8 +72,15 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
         sql_number(q, (int64_t)k + 1);
     }
     for (size_t i = 0; i < table->n_columns; i++) {
+        const Column *column = table_column(table->dst, table->columns[i]->name);
+
         sql_add(q, ", t.");
-        sql_ident(q, table->columns[i]->name);
+        sql_ident(q, column->name);
+        /* the columns of a deleted row are null, which a domain may refuse */
+        if (strcmp(column->base_type, column->type) != 0) {
+            sql_add(q, "::");
+            sql_trusted(q, column->base_type);
+        }
         sql_add(q, " AS c");
         sql_number(q, (int64_t)i + 1);
     }

@@ -12,6 +12,7 @@
 typedef struct Column {
     const char *name;
     const char *type;     /* qualified, without modifiers, ready for a cast */
+    const char *base_type;/* the same; of a domain what it is made of */
     bool generated;       /* computed by the server: never carried */
     bool identity_always; /* GENERATED ALWAYS AS IDENTITY */
     bool is_float;        /* float4 or float8: its text differs between server versions */

@@ -41,6 +41,7 @@ static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_
         Relation *r = find_oid(relations, n, rows[i].relid);
         Column column = {.name = rows[i].name,
                          .type = rows[i].type,
+                         .base_type = rows[i].base_type,
                          .generated = rows[i].generated,
                          .identity_always = rows[i].identity_always,
                          .is_float = rows[i].is_float};
