@@ -348,11 +348,7 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
     sql_add(out, " FROM ");
     add_ref(out, table->src);
     sql_add(out, ") TO STDOUT");
-    sql_add(in, "COPY ");
-    sql_name(in, table->dst->schema, table->dst->name);
-    sql_add(in, " (");
-    sql_trusted(in, pair_columns_sql(tmp, table, ""));
-    sql_add(in, ") FROM STDIN");
+    sql_trusted(in, pair_copy_in_sql(tmp, table));
     if (!delete_everything(table, dst, err) ||
         !conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
         return err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));

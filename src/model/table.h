@@ -88,6 +88,8 @@ typedef struct TablePair {
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
 char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix);
+/* COPY "schema"."name" ("a", "b") FROM STDIN into dst; a table may also have no column at all */
+char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 
 /* what stands behind FROM, UPDATE or DELETE FROM: "schema"."name", with ONLY where children are own tables */
 char *table_ref(const void *ctx, const Table *table);
