@@ -208,11 +208,7 @@ static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen)
 {
     Sql *q = sql_new(ctx);
 
-    sql_add(q, "COPY ");
-    sql_name(q, table->dst->schema, table->dst->name);
-    sql_add(q, " (");
-    sql_trusted(q, pair_columns_sql(q, table, ""));
-    sql_add(q, ") FROM STDIN");
+    sql_trusted(q, pair_copy_in_sql(q, table));
     if (frozen)
         sql_add(q, " (FREEZE)");
     return q;
