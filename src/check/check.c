@@ -78,14 +78,11 @@ static void add_object(Finding *f, const char *fmt, ...)
 static bool check_same(const Preflight *p, Finding *f, Err *err)
 {
     const CheckNodeRow *a = p->src.node, *b = p->dst.node;
-    /* the system identifier tells copies of one server apart from others, the start time sessions of one server */
-    bool same_system = strcmp(a->system_id, "0") != 0 && strcmp(a->system_id, b->system_id) == 0;
-    bool same_start =
-        strcmp(a->started, b->started) == 0 && strcmp(a->system_id, b->system_id) == 0;
+    /* two physical copies of one server have the same identifier, but were not started in the same microsecond */
+    bool same_server = strcmp(a->system_id, b->system_id) == 0 && strcmp(a->started, b->started) == 0;
 
     (void)err;
-    if (strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid &&
-        (same_system || same_start))
+    if (same_server && strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid)
         add_object(f, "database %s", a->database);
     return true;
 }

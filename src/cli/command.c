@@ -89,8 +89,8 @@ const Command cli_commands[] = {
       .summary = "move the application from the old node to the new one",
       .usage = NODES " [options]",
       .doc = "Stops writes on the source for a moment, carries over the last changes and "
-             "sequences, and opens the target. It begins only when the copy is no older than "
-             "--max-lag and nothing else is in the way; --dry-run tells whether that is so "
+             "sequences, and opens the target. It begins only when the copy keeps up (see "
+             "--max-lag) and nothing else is in the way; --dry-run tells whether that is so "
              "now.\n\n"
              "Until the point of no return any error, a signal or the end of --max-pause undoes "
              "everything: the source takes writes as before, and the exit code is 4. After it "
@@ -135,8 +135,8 @@ const Command cli_commands[] = {
       .doc = "Ends the upgrade for good: the new node no longer records changes for a way back. "
              "Refused while the application is still on the source; abort is for that.",
       .on_source = "Removes triggers, recorded changes and the schema pgtandem: its catalogs "
-                   "are as they were before. It stays a database of its own that no longer "
-                   "follows, so keep the application away.",
+                   "are as they were before. It no longer follows and no longer refuses writes, "
+                   "so keep the application away.",
       .on_target = "Removes the same. The application goes on.",
       .interrupt = "Safe; the same command removes the rest. But rollback is no longer possible "
                    "once it has begun.",
@@ -166,10 +166,13 @@ const Command cli_commands[] = {
       .summary = "compare the rows of both nodes while they are in use",
       .usage = NODES " [options]",
       .doc = "Computes checksums of all rows of all tables on both nodes and looks again at "
-             "what differs: a change that is just on its way is no difference. Prints the "
-             "tables with their numbers of rows, and the keys of rows that differ (exit code 5).",
+             "what differs: a change that is just on its way is no difference. Names the rows that "
+             "differ by their keys (exit code 5), and tells how much was compared.\n\n"
+             "A table without a key that changed since its last copy is not compared: it is copied "
+             "again during the switch.",
       .on_source = "Only reads, but reads everything once; fewer --jobs burden it less.",
-      .on_target = "Only reads, as on the source.",
+      .on_target = "Only reads, as on the source. When no upgrade is running, verify first "
+                   "carries over what is pending.",
       .interrupt = "At any time; it begins anew the next time.",
       .next = "When nothing differs, switchover, or finish after it.",
       .examples = {
@@ -193,9 +196,9 @@ const Command cli_commands[] = {
     { .name = "states", .id = CMD_STATES, .run = run_states,
       .summary = "explain the steps of an upgrade",
       .usage = "[--mermaid]",
-      .doc = "Prints the table of steps: what is done, what undoes it, and what is true "
-             "afterwards. These are the words that status and the messages of upgrade use. "
-             "Connects to no database.",
+      .doc = "Prints the steps from nothing to a copy that follows, in their order: the phase "
+             "before, the phase after, and what is done between them. These are the words that "
+             "status and the messages of upgrade use. Connects to no database.",
       .on_source = "Not used.",
       .on_target = "Not used.",
       .interrupt = "At any time.",
@@ -222,7 +225,7 @@ const ExitCode cli_exit_codes[] = {
     {0, "done"},
     {1, "failed"},
     {2, "wrong usage or configuration"},
-    {3, "refused by the checks before an upgrade; nothing was changed"},
+    {3, "refused by the checks before an upgrade or a switch; nothing was changed"},
     {4, "switchover aborted, and writes restored on the old node (rollback: on the new one)"},
     {5, "verify found differences"},
     {130, "interrupted; the same command goes on"},

@@ -74,9 +74,11 @@ const Option cli_options[] = {
     { .name = "max-lag", .type = OPT_DURATION, .arg = "DURATION", .def = "10s",
       .min = 100, .max = HOUR,
       .field = FIELD(int64_t, config.max_lag_ms), .commands = CMD_SWITCH,
-      .help = "a switch starts only when the copy is no older than this",
-      .doc  = "What is not yet carried over when the writes stop must be carried over within "
-              "--max-pause." },
+      .help = "a switch starts only when a round of changes takes no longer",
+      .doc  = "Before the writes stop, the changes are carried over in rounds until one was short. "
+              "On a busy node, where no round is, one within this time will do. A copy that does "
+              "not keep up is refused (exit code 3). What is left when the writes stop must be "
+              "carried over within --max-pause." },
     { .name = "dry-run", .type = OPT_FLAG,
       .field = FIELD(bool, config.dry_run), .commands = CMD_SWITCHOVER | CMD_ROLLBACK,
       .help = "do all checks of a switch, then stop",
@@ -103,9 +105,10 @@ const Option cli_options[] = {
 
     { .name = "pg-bindir", .type = OPT_DIR, .arg = "DIR",
       .field = TEXT(config.pg_bindir), .commands = CMD_CHECK | CMD_UPGRADE,
-      .help = "directory of pg_dump and pg_restore",
-      .doc  = "They carry the schema, and must be at least as new as the newer node. Without "
-              "this option the newest ones found in PATH and in the usual places are used." },
+      .help = "directory of pg_dump",
+      .doc  = "It carries the schema, and must be at least as new as the source. Without this "
+              "option the one that fits best is taken from PATH and the usual places: not older "
+              "than the source and, if possible, not newer than the target." },
     { .name = "accept", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "ID",
       LIST(config.accepted, config.n_accepted), .commands = CMD_NODES,
       .help = "go on in spite of a finding",

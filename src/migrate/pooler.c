@@ -5,6 +5,15 @@
  * PAUSE runs in a process of its own (a fork of this one) on its own console connection: all wait at the same time, one
  * that takes too long is killed at once, and the connections of this process stay free for the RESUME. The guardian is
  * such a process too: it reads a pipe whose end means that we are gone.
+ *
+ * Two traps of PgBouncer (seen with 1.18; issues 420 and 498 of pgbouncer/pgbouncer), each good for 15 seconds without
+ * service after the RESUME:
+ * - After a RELOAD that changes a host, the next client that logs in makes PgBouncer connect to the server even though
+ *   its database is paused; it closes this connection itself and takes that for a failure of the server. Only while all
+ *   databases are paused it does not. So from before RELOAD until RESUME all are (see hold()).
+ * - A PAUSE that meets a connection to a server during its login also counts that as a failure. So it awaits a moment
+ *   without logins. And since after a failure PgBouncer does not try again for server_login_retry, we make that short
+ *   while we RESUME (see hurry()).
  */
 #include "migrate/pooler.h"
 
@@ -25,6 +34,10 @@ enum {
     GUARDIAN_MS = 120000, /* how long the guardian tries */
     GUARDIAN_RETRY_MS = 500,
     SERVERS_POLL_MS = 50,
+    LOGINS_MS = 250, /* how long PAUSE waits for a moment without logins on servers */
+    LOGINS_POLL_MS = 2,
+    SETTLE_MS = 1000, /* how long after RESUME clients may wait for a server connection */
+    SETTLE_POLL_MS = 5,
     HOOK_SLICE_MS = 100, /* how often to look whether the user's command has ended */
     MAX_LINE = 4000      /* of its output */
 };
@@ -39,6 +52,9 @@ typedef struct Console {
     bool whole; /* pause and resume all databases, not `targets` */
     char **targets;
     size_t n_targets;
+    Child *hold;   /* the PAUSE of all, or NULL; see hold() */
+    bool lift_all; /* RESUME of all behind the targets: they are held, by us or perhaps another */
+    char *retry;   /* server_login_retry to go back to, or NULL */
 } Console;
 
 struct Poolers {
@@ -47,6 +63,7 @@ struct Poolers {
     const char *ini_path; /* or NULL */
     IniFallback fallback; /* what "*" in the ini did with clients of `from` when we began */
     Address from, to;
+    bool has_hook;
     bool planned;    /* the consoles' targets are known */
     Child *guardian; /* or NULL */
 };
@@ -114,16 +131,6 @@ static bool resume_one(Console *console, const char *db, Err *err)
     return true;
 }
 
-static bool console_resume(Console *console, Err *err)
-{
-    if (console->whole)
-        return resume_one(console, NULL, err);
-    for (size_t i = 0; i < console->n_targets; i++)
-        if (!resume_one(console, console->targets[i], err))
-            return false;
-    return true;
-}
-
 /* columns differ between versions of PgBouncer; NULL when there is none of that name */
 static const char *value_named(const Rows *rows, size_t row, const char *name)
 {
@@ -131,6 +138,112 @@ static const char *value_named(const Rows *rows, size_t row, const char *name)
         if (strcmp(rows_column_name(rows, col), name) == 0)
             return rows_text(rows, row, col);
     return NULL;
+}
+
+static bool is_target(const Console *console, const char *db)
+{
+    for (size_t i = 0; i < console->n_targets && db != NULL; i++)
+        if (strcmp(console->targets[i], db) == 0)
+            return true;
+    return console->whole;
+}
+
+static bool set_retry(Console *console, const char *value, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SET server_login_retry = ");
+    sql_literal(q, value);
+    return console_query(tmp, console, q, &rows, err);
+}
+
+/* makes PgBouncer try again at once where it believes that the server failed; not doing so is no error */
+static void hurry(Console *console)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SHOW CONFIG");
+    if (console->retry == NULL && console_query(tmp, console, q, &rows, err)) {
+        for (size_t i = 0; i < rows_count(rows); i++) {
+            const char *key = value_named(rows, i, "key"), *value = value_named(rows, i, "value");
+
+            if (key != NULL && value != NULL && strcmp(key, "server_login_retry") == 0)
+                console->retry = mem_strdup(NULL, value);
+        }
+    }
+    if (console->retry != NULL && !set_retry(console, "0.01", err))
+        log_debug("could not set server_login_retry: %s", err->msg);
+}
+
+/* whether clients of the targets still wait for a server connection */
+static bool clients_wait(Console *console, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SHOW POOLS");
+    if (!console_query(tmp, console, q, &rows, err))
+        return false;
+    for (size_t i = 0; i < rows_count(rows); i++) {
+        const char *waiting = value_named(rows, i, "cl_waiting");
+
+        if (waiting != NULL && strcmp(waiting, "0") != 0 &&
+            is_target(console, value_named(rows, i, "database")))
+            return true;
+    }
+    return false;
+}
+
+/* the end of hurry(), once the waiting clients were served */
+static void calm_down(Console *console)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    int64_t deadline = deadline_in(SETTLE_MS);
+
+    if (console->retry == NULL)
+        return;
+    while (clients_wait(console, err) && deadline_left(deadline) > 0 &&
+           wait_ms(SETTLE_POLL_MS, err))
+        ;
+    if (!set_retry(console, console->retry, err))
+        log_warn("%s: could not set server_login_retry back to %s: %s", console->spec.label,
+                 console->retry, err->msg);
+    talloc_free(console->retry);
+    console->retry = NULL;
+}
+
+/* ends the process that waits for its PAUSE of all; the PAUSE itself stays until RESUME */
+static void drop_hold(Console *console)
+{
+    if (console->hold == NULL)
+        return;
+    child_signal(console->hold, SIGKILL);
+    talloc_free(console->hold);
+    console->hold = NULL;
+}
+
+static bool console_resume(Console *console, Err *err)
+{
+    bool ok = true;
+
+    drop_hold(console);
+    if (!console_ready(console, err))
+        return false;
+    hurry(console);
+    for (size_t i = 0; i < console->n_targets && !console->whole && ok; i++)
+        ok = resume_one(console, console->targets[i], err);
+    /* at last: until then nothing moves */
+    if (ok && (console->whole || console->lift_all))
+        ok = resume_one(console, NULL, err);
+    calm_down(console);
+    return ok;
 }
 
 static bool row_leads_to(const Rows *rows, size_t row, const Address *node)
@@ -192,8 +305,8 @@ static void add_targets(Console *console, const void *ctx, const Rows *rows, con
 }
 
 /*
- * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To resume
- * what another process has paused: both.
+ * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To
+ * resume what another process has paused: both.
  */
 static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
 {
@@ -215,6 +328,8 @@ static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *e
     if (resume || console->n_targets == 0)
         add_targets(console, poolers, rows, &poolers->to);
     console->whole = poolers->fallback == INI_FALLBACK_ALL || console->n_targets == 0;
+    /* another process may have held all */
+    console->lift_all = resume;
     return true;
 }
 
@@ -231,8 +346,10 @@ static bool plan(Poolers *poolers, bool resume, Err *err)
 
 static int poolers_free(Poolers *poolers)
 {
-    for (size_t i = 0; i < poolers->n_consoles; i++)
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        drop_hold(&poolers->consoles[i]);
         talloc_free(poolers->consoles[i].conn);
+    }
     if (poolers->guardian != NULL) {
         /* nobody resumed: it does so now, and takes the time it needs */
         child_close_input(poolers->guardian);
@@ -299,6 +416,7 @@ Poolers *poolers_open(const void *ctx, const Config *config, const Address *from
     }
     if (config->pgbouncer_ini != NULL)
         poolers->ini_path = mem_strdup(poolers, config->pgbouncer_ini);
+    poolers->has_hook = config->on_switch != NULL;
     talloc_set_destructor(poolers, poolers_free);
     if (check_ini(poolers, err) && open_consoles(poolers, err))
         return poolers;
@@ -308,11 +426,13 @@ Poolers *poolers_open(const void *ctx, const Config *config, const Address *from
 
 /* The guardian. */
 
-/* after fork(): the connections are those of our parent, so they are neither used nor closed */
+/* after fork(): connections and processes are those of our parent, so they are neither used nor ended */
 static void forget_connections(Poolers *poolers)
 {
-    for (size_t i = 0; i < poolers->n_consoles; i++)
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
         poolers->consoles[i].conn = NULL;
+        poolers->consoles[i].hold = NULL;
+    }
 }
 
 static bool told_to_go(void)
@@ -372,6 +492,7 @@ typedef struct Pause {
     Poolers *poolers;
     Console *console;
     const char *db; /* NULL: all */
+    bool at_once;   /* whatever goes on; see await_logins() */
     Child *child;   /* NULL when it has ended well */
     Str *message;
 } Pause;
@@ -400,6 +521,34 @@ static bool wait_servers(Conn *conn, const char *db, Err *err)
     }
 }
 
+/* waits a little for a moment when PgBouncer opens no connection to the servers of db or (NULL) of any; see the head */
+static bool await_logins(Conn *conn, const char *db, Err *err)
+{
+    int64_t deadline = deadline_in(LOGINS_MS);
+
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+        bool busy = false;
+
+        sql_add(q, "SHOW POOLS");
+        if (!conn_query(tmp, conn, q, &rows, err))
+            return false;
+        for (size_t i = 0; i < rows_count(rows); i++) {
+            const char *name = value_named(rows, i, "database");
+            const char *logins = value_named(rows, i, "sv_login");
+
+            if (logins != NULL && strcmp(logins, "0") != 0)
+                busy = busy || db == NULL || (name != NULL && strcmp(name, db) == 0);
+        }
+        if (!busy || deadline_left(deadline) == 0)
+            return true;
+        if (!wait_ms(LOGINS_POLL_MS, err))
+            return false;
+    }
+}
+
 /* runs in the forked process; whoever waits for it kills it when it takes too long */
 static int pause_one(void *arg)
 {
@@ -409,7 +558,7 @@ static int pause_one(void *arg)
 
     forget_connections(p->poolers);
     Conn *conn = conn_open_console(tmp, &p->console->spec, err);
-    if (conn != NULL) {
+    if (conn != NULL && (p->at_once || await_logins(conn, p->db, err))) {
         if (conn_exec(conn, pause_or_resume(tmp, true, p->db), err))
             return 0;
         /* all were paused before, e.g. by an earlier run: but are they idle yet? */
@@ -576,8 +725,65 @@ bool poolers_resume(Poolers *poolers, Err *err)
 
 /* Pointing to the new node. */
 
-/* is the file the one that this PgBouncer reads? */
-static bool warn_of_old(Poolers *poolers, Console *console, Err *err)
+/* whether PgBouncer has begun to pause all; this PAUSE itself is never carried out */
+static bool is_held(Console *console, bool *ret_held, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+
+    *ret_held = false;
+    if (console_query(tmp, console, pause_or_resume(tmp, true, "pgbouncer"), &rows, err))
+        return true;
+    if (err->kind != ERR_SQL)
+        return false;
+    *ret_held = says(err, "already suspended");
+    err_clear(err);
+    return true;
+}
+
+static bool wait_held(Console *console, Err *err)
+{
+    int64_t deadline = deadline_in(CONSOLE_MS);
+    bool held = false;
+
+    while (is_held(console, &held, err)) {
+        if (held)
+            return true;
+        if (deadline_left(deadline) == 0)
+            return err_set(err, ERR_TIMEOUT, "%s does not begin to pause", console->spec.label);
+        if (!wait_ms(1, err))
+            return false;
+    }
+    return false;
+}
+
+/*
+ * Pauses all databases of the PgBouncers from now until RESUME, without waiting for the idleness of those that are not
+ * ours: see the first trap at the head of this file.
+ */
+static bool hold(Poolers *poolers, Err *err)
+{
+    Pause p = {.poolers = poolers, .at_once = true};
+
+    if (!poolers->planned && !plan(poolers, true, err))
+        return false;
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        p.console = &poolers->consoles[i];
+        if (p.console->whole || p.console->hold != NULL)
+            continue;
+        p.console->hold = child_fork(NULL, pause_one, &p, false, err);
+        if (p.console->hold == NULL)
+            return false;
+        p.console->lift_all = true;
+    }
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (poolers->consoles[i].hold != NULL && !wait_held(&poolers->consoles[i], err))
+            return false;
+    return true;
+}
+
+/* RELOAD says nothing of errors in the file, nor can it know that it is not the one we wrote to */
+static bool check_left_old(Poolers *poolers, Console *console, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Rows *rows;
@@ -585,36 +791,48 @@ static bool warn_of_old(Poolers *poolers, Console *console, Err *err)
     if (!show_databases(tmp, console, &rows, err))
         return false;
     for (size_t i = 0; i < rows_count(rows); i++) {
-        if (row_leads_to(rows, i, &poolers->from) && !row_leads_to(rows, i, &poolers->to))
-            log_warn("%s: the database \"%s\" still leads to the old node after RELOAD; does this "
-                     "PgBouncer "
-                     "read %s?",
-                     console->spec.label, value_named(rows, i, "name"), poolers->ini_path);
+        const char *name = value_named(rows, i, "name");
+
+        if (!row_leads_to(rows, i, &poolers->from) || row_leads_to(rows, i, &poolers->to))
+            continue;
+        if (!poolers->has_hook) {
+            err_set(err, ERR_STATE,
+                    "%s: the database \"%s\" still leads to the old node after RELOAD",
+                    console->spec.label, name);
+            return err_hint(err, "Does it read %s? Its log tells of errors in the file.",
+                            poolers->ini_path);
+        }
+        log_warn("%s: the database \"%s\" still leads to the old node after RELOAD",
+                 console->spec.label, name);
     }
     return true;
 }
 
+/* first all of them, so that one that is not led by this file does not keep the others from it */
 static bool reload(Poolers *poolers, Err *err)
 {
-    for (size_t i = 0; i < poolers->n_consoles; i++) {
-        AUTO_CTX(tmp, NULL);
-        Console *console = &poolers->consoles[i];
-        Sql *q = sql_new(tmp);
-        Rows *rows;
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
 
-        sql_add(q, "RELOAD");
-        if (!console_query(tmp, console, q, &rows, err) || !warn_of_old(poolers, console, err))
+    sql_add(q, "RELOAD");
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!console_query(tmp, &poolers->consoles[i], q, &rows, err))
             return false;
-    }
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!check_left_old(poolers, &poolers->consoles[i], err))
+            return false;
     if (poolers->n_consoles == 0)
         log_warn("no PgBouncer was told to reload %s: there is no --pgbouncer", poolers->ini_path);
     return true;
 }
 
-bool poolers_repoint(Poolers *poolers, Err *err)
+static bool repoint(Poolers *poolers, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
+    if (!hold(poolers, err))
+        return false;
     if (poolers->ini_path == NULL)
         return true;
     /* anew: it may have been edited since poolers_open() */
@@ -626,6 +844,14 @@ bool poolers_repoint(Poolers *poolers, Err *err)
         log_info("%s: %zu of its entries now lead to host=%s port=%s dbname=%s", poolers->ini_path,
                  pooler_ini_changes(ini), poolers->to.host, poolers->to.port, poolers->to.dbname);
     return reload(poolers, err);
+}
+
+bool poolers_repoint(Poolers *poolers, Err *err)
+{
+    wait_shield(true);
+    bool ok = repoint(poolers, err);
+    wait_shield(false);
+    return ok || err_add(err, "could not lead PgBouncer to the new node");
 }
 
 /* The user's command. */
@@ -671,7 +897,8 @@ static bool follow_hook(Child *child, Str *text, int64_t deadline, int *ret_stat
             n = read(child->from_fd, buf, sizeof buf);
         if (n > 0) {
             for (ssize_t i = 0; i < n; i++)
-                buf[i] = buf[i] == '\0' ? '?' : buf[i];
+                if (buf[i] == '\0')
+                    buf[i] = '?';
             str_bytes(text, buf, (size_t)n);
             log_lines(text, false);
         }

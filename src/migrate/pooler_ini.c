@@ -157,7 +157,8 @@ static bool scan_word(const void *ctx, const char *text, size_t *pos, size_t end
     } else {
         size_t from = p;
 
-        while (p < end && !is_blank(text[p]))
+        /* not at a tab: PgBouncer takes that as a part of the value */
+        while (p < end && text[p] != ' ')
             p++;
         str_bytes(value, text + from, p - from);
     }
@@ -191,20 +192,24 @@ static void scan_words(PoolerIni *ini, Entry *entry)
     }
 }
 
-/* the name of an entry or a setting, perhaps in double quotes; NULL when there is none */
+/*
+ * The name of an entry or a setting; NULL when there is none. PgBouncer's manual has names in double quotes, its newer
+ * versions read them in single ones.
+ */
 static char *scan_name(const void *ctx, const char *text, size_t *pos, size_t end, bool *ret_quoted)
 {
     AUTO_CTX(tmp, NULL);
     Str *name = str_new(tmp);
     size_t p = *pos;
+    char quote = text[p];
 
-    *ret_quoted = p < end && text[p] == '"';
+    *ret_quoted = quote == '"' || quote == '\'';
     if (*ret_quoted) {
         for (p++;; p++) {
-            if (p >= end || text[p] == '\n')
+            if (p >= end)
                 return NULL;
-            if (text[p] == '"') {
-                if (p + 1 >= end || text[p + 1] != '"')
+            if (text[p] == quote) {
+                if (p + 1 >= end || text[p + 1] != quote)
                     break;
                 p++;
             }
@@ -549,31 +554,32 @@ static void put_value(Str *s, const char *text, const Entry *entry, const char *
         s->text[--s->len] = '\0';
 }
 
-static void put_name(Str *s, const char *name)
+/* without quotes: these are not the same in all versions of PgBouncer */
+static bool is_plain_name(const char *name)
 {
-    bool plain = name[0] != '\0';
-
     for (const char *p = name; *p != '\0'; p++)
-        plain = plain && (isalnum((unsigned char)*p) || *p == '_');
-    if (plain)
-        str_add(s, name);
-    else
-        str_ident(s, name);
+        if (!isalnum((unsigned char)*p) && strchr("_.-", *p) == NULL)
+            return false;
+    return name[0] != '\0';
 }
 
 /* a line for the database that so far came to `from` by "*" */
-static void put_own_entry(Str *s, const char *text, const Entry *fallback, const Address *from,
-                          const Address *to)
+static bool put_own_entry(Str *s, const char *text, const Entry *fallback, const Address *from,
+                          const Address *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Str *value = str_new(tmp);
-    size_t eol = fallback->value_end;
 
+    if (!is_plain_name(from->dbname)) {
+        err_set(err, ERR_STATE, "the database \"%s\" is served by PgBouncer's entry \"*\"",
+                from->dbname);
+        return err_hint(err, "Give it an entry of its own, which can be moved without the others.");
+    }
     put_value(value, text, fallback, from->dbname, to);
-    put_name(s, from->dbname);
-    str_fmt(s, " = %s", value->text);
+    str_fmt(s, "%s = %s", from->dbname, value->text);
     /* the same line end; the last line may have none */
-    str_add(s, text[eol] == '\r' ? "\r\n" : "\n");
+    str_add(s, text[fallback->value_end] == '\r' ? "\r\n" : "\n");
+    return true;
 }
 
 static bool nothing_leads(const PoolerIni *ini, const Address *from, Err *err)
@@ -626,18 +632,17 @@ bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err
 
             if (entry->file != f)
                 continue;
-            if (leads_to(ini, entry, to)) {
+            if (leads_to(ini, entry, to) || falls_back_by_name(ini, entry, to)) {
                 already++;
             } else if (leads_to(ini, entry, from)) {
                 str_bytes(planned, file->text + done, entry->value_start - done);
                 put_value(planned, file->text, entry, entry->name, to);
                 done = entry->value_end;
                 ini->changes++;
-            } else if (falls_back_by_name(ini, entry, to)) {
-                already++;
             } else if (falls_back_by_name(ini, entry, from)) {
                 str_bytes(planned, file->text + done, entry->line_start - done);
-                put_own_entry(planned, file->text, entry, from, to);
+                if (!put_own_entry(planned, file->text, entry, from, to, err))
+                    return false;
                 done = entry->line_start;
                 ini->changes++;
             } else {

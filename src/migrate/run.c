@@ -192,7 +192,7 @@ static bool refuse_same_database(Run *run, Err *err)
         !q_identity_of_node(tmp, run->conn[SIDE_TARGET], &t, &n, err))
         return false;
     if (strcmp(s->system_id, t->system_id) != 0 || s->database_oid != t->database_oid ||
-        strcmp(s->address, t->address) != 0)
+        strcmp(s->started, t->started) != 0)
         return true;
     err_set(err, ERR_USAGE, "source and target are the same database (\"%s\")", s->database);
     return err_hint(err, "Check --source and --target.");

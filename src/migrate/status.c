@@ -94,7 +94,7 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
     return read_copy(run, status, err) && read_edge(ctx, run, status, err);
 }
 
-static void print_json(const Status *s)
+static void print_json(const Status *s, bool one_line)
 {
     json_t *json = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", s->state, "phase", s->phase,
@@ -104,7 +104,7 @@ static void print_json(const Status *s)
         (json_int_t)s->queue_bytes, "rounds", (json_int_t)s->rounds, "rows", (json_int_t)s->rows);
 
     json_object_set_new(json, "last_round_age_s", s->age_s < 0 ? json_null() : json_real(s->age_s));
-    char *text = json_dumps(json, JSON_INDENT(2));
+    char *text = json_dumps(json, one_line ? JSON_COMPACT : JSON_INDENT(2));
     puts(text == NULL ? "{}" : text);
     free(text);
     json_decref(json);
@@ -147,7 +147,7 @@ static bool show_once(const Config *config, Err *err)
     if (run == NULL || !read_status(tmp, run, &status, err))
         return false;
     if (config->json)
-        print_json(&status);
+        print_json(&status, config->watch);
     else
         print_text(&status);
     fflush(stdout);

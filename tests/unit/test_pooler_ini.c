@@ -90,6 +90,9 @@ static const Case cases[] = {
      DB
      "\"my \"\"shop\" = host = 'old.example' dbname='shop' password='it''s = host=x' port='5432'",
      DB "\"my \"\"shop\" = host=new.example dbname=shop password='it''s = host=x' port=5432", 1},
+    {"quoted the other way", &from, &to_plain, DB "'my \"shop' = host=old.example dbname=shop\n",
+     DB "'my \"shop' = host=new.example dbname=shop\n", 1},
+    {"a tab in a value", &from, &to, DB "shop = host=old.example\tport=5432\n", NULL, 0},
     {"a new name with blanks and quotes", &from, &to_renamed, DB "shop = host=old.example user=a\n",
      DB "shop = host=10.0.0.2 dbname='shop 2''s' user=a\n", 1},
     {"hostaddr goes", &from, &to_plain, DB "shop = host=old.example hostaddr=1.2.3.4 user=a\n",
@@ -258,6 +261,16 @@ static void test_errors(void **state)
         assert_non_null(strstr(err->msg, i == 0 ? ":1:" : i == 1 ? ":3:" : ":2:"));
     }
     unlink(path);
+
+    /* a name that cannot be written for all versions */
+    static const Address odd = {"old.example", "5432", "the shop"};
+    Err *odd_err = err_new(*state);
+    path = put_file(*state, dir, "ini", DB "* = host=old.example\n");
+    PoolerIni *odd_ini = pooler_ini_read(*state, path, odd_err);
+    assert_non_null(odd_ini);
+    assert_false(pooler_ini_plan(odd_ini, &odd, &to, odd_err));
+    assert_string_equal(odd_err->msg,
+                        "the database \"the shop\" is served by PgBouncer's entry \"*\"");
 
     /* the message says what was looked for and what is there, but no password */
     Err *err = err_new(*state);
