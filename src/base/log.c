@@ -73,6 +73,12 @@ void log_err(LogLevel level, const Err *err)
         put_line(level, "  hint: ", err->hint);
 }
 
+void log_progress_end(void)
+{
+    end_progress();
+    progress_last_ms = 0;
+}
+
 void log_progress(const char *fmt, ...)
 {
     bool tty = isatty(STDERR_FILENO) == 1;
@@ -81,11 +87,6 @@ void log_progress(const char *fmt, ...)
 
     if (LOG_INFO < min_level)
         return;
-    if (fmt[0] == '\0') {
-        end_progress();
-        progress_last_ms = 0;
-        return;
-    }
     if (clock_ms() - progress_last_ms < (tty ? PROGRESS_TTY_MS : PROGRESS_LINE_MS))
         return;
     progress_last_ms = clock_ms();

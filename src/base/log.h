@@ -24,8 +24,9 @@ void log_err(LogLevel level, const Err *err);
 
 /*
  * Progress of long work, e.g. "copy 45 %, 12.3 MB/s, 1m20s left": on a terminal one line that is written
- * over, otherwise a line every few seconds. An empty text ends the line.
+ * over, otherwise a line every few seconds. log_progress_end() takes it away.
  */
 void log_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_progress_end(void);
 
 #endif

@@ -98,7 +98,8 @@ static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk 
     return true;
 }
 
-bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
+/* in the caller's transaction on dst */
+static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     TriggerRelationsRow *rels;
@@ -107,8 +108,6 @@ bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Er
 
     if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err))
         return false;
-    if (!conn_do(dst, "BEGIN", err))
-        return false;
     for (size_t i = 0; i < n_rels; i++) {
         RelationFilenodeRow *file;
         size_t n_file;
@@ -116,7 +115,7 @@ bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Er
         if (strcmp(rels[i].kind, "r") != 0)
             continue;
         if (!q_relation_filenode(tmp, src, rels[i].schema_name, rels[i].table_name, &file, &n_file, err))
-            goto failed;
+            return false;
         if (n_file == 0)
             continue;
         Chunk rel = {.tab = table->id,
@@ -125,11 +124,18 @@ bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Er
                      .filenode = file[0].filenode,
                      .bytes = file[0].bytes};
         if (!plan_relation(src, dst, table, &rel, file[0].blocks, chunk_bytes, &no, err))
-            goto failed;
+            return false;
     }
-    if (conn_do(dst, "COMMIT", err))
+    return true;
+}
+
+bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (conn_do(dst, "BEGIN", err) && plan_table(src, dst, table, chunk_bytes, err) &&
+        conn_do(dst, "COMMIT", err))
         return true;
-failed:
     conn_rollback(dst);
     return err_add(err, "while planning the copy of table %s", table_label(tmp, table));
 }
@@ -271,6 +277,21 @@ failed:
     return err_add(err, "while copying table %s.%s (part %d)", chunk->rel_schema, chunk->rel_name, chunk->no);
 }
 
+bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Chunk *chunks;
+    size_t n;
+
+    *ret_complete = true;
+    if (!copy_chunks(tmp, dst, &chunks, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (chunks[i].tab == tab && !chunks[i].done)
+            *ret_complete = false;
+    return true;
+}
+
 bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -296,20 +317,20 @@ bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *er
     return true;
 }
 
-bool copy_reset(Conn *dst, const Table *table, Err *err)
+bool copy_reset(Conn *src, Conn *dst, const TablePair *table, int64_t chunk_bytes, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "BEGIN; TRUNCATE ");
-    if (table->inherits)
+    if (table->dst->inherits)
         sql_add(q, "ONLY ");
-    sql_name(q, table->schema, table->name);
+    sql_name(q, table->dst->schema, table->dst->name);
     sql_add(q, "; DELETE FROM pgtandem.chunk WHERE tab = ");
-    sql_number(q, table->id);
-    sql_add(q, "; COMMIT");
-    if (conn_exec(dst, q, err))
+    sql_number(q, table->dst->id);
+    if (conn_exec(dst, q, err) && plan_table(src, dst, table->src, chunk_bytes, err) &&
+        conn_do(dst, "COMMIT", err) && fault("copy.reset", err))
         return true;
     conn_rollback(dst);
-    return err_add(err, "while emptying table %s to copy it anew", table_label(tmp, table));
+    return err_add(err, "while emptying table %s to copy it anew", table_label(tmp, table->dst));
 }

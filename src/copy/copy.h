@@ -12,7 +12,6 @@
 #ifndef COPY_COPY_H
 #define COPY_COPY_H
 
-#include "apply/apply.h"
 #include "model/table.h"
 #include "pg/conn.h"
 
@@ -46,10 +45,13 @@ CHECKED bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chun
                         void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
                         CopyStats *ret_stats, Err *err);
 
+/* whether all chunks of a table are loaded */
+CHECKED bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err);
+
 /* whether the files that block ranges were read from are still the same */
 CHECKED bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err);
 
-/* forgets the chunks of a table and empties it on the target, so that it is planned and copied anew */
-CHECKED bool copy_reset(Conn *dst, const Table *table, Err *err);
+/* empties a table on the target and plans its chunks anew, in one transaction */
+CHECKED bool copy_reset(Conn *src, Conn *dst, const TablePair *table, int64_t chunk_bytes, Err *err);
 
 #endif

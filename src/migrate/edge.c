@@ -262,6 +262,25 @@ failed:
     return false;
 }
 
+/* locks the table's entry against another settler (of a process that was thought dead), and looks what it did */
+static bool claim_settle(Conn *to, int tab, bool *ret_settled, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *lock = sql_new(tmp), *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(lock, "SELECT 1 FROM pgtandem.tab WHERE id = ");
+    sql_i64(lock, tab);
+    sql_add(lock, " FOR UPDATE");
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM pgtandem.settled WHERE tab = ");
+    sql_i64(q, tab);
+    sql_add(q, ")");
+    if (!conn_exec(to, lock, err) || !conn_query(tmp, to, q, &rows, err))
+        return false;
+    *ret_settled = rows_bool(rows, 0, 0);
+    return true;
+}
+
 bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -271,9 +290,15 @@ bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
     const char *snapshot;
     size_t n;
 
+    bool settled;
+
+    if (!conn_do(to, "BEGIN", err) || !claim_settle(to, pair->src->id, &settled, err))
+        goto failed;
+    if (settled) {
+        conn_rollback(to);
+        return true;
+    }
     if (!queue_begin(tmp, from, NULL, &pending, &n, &snapshot, err))
-        return false;
-    if (!conn_do(to, "BEGIN", err))
         goto failed;
     for (size_t i = 0; i < n && pair->src->n_keys > 0; i++)
         if (pending[i].tab == pair->src->id &&
@@ -283,7 +308,8 @@ bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
     sql_add(q, "INSERT INTO pgtandem.settled (tab) VALUES (");
     sql_i64(q, pair->src->id);
     sql_add(q, ")");
-    if (!conn_exec(to, q, err) || !fault("copy.settled", err) || !conn_do(to, "COMMIT", err))
+    if (!conn_exec(to, q, err) || !fault("copy.settled", err) || !conn_do(to, "COMMIT", err) ||
+        !fault("copy.settle.done", err))
         goto failed;
     conn_rollback(from);
     return true;

@@ -126,7 +126,7 @@ bool migrate_abort(const Config *config, Err *err)
     if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
         !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
-    log_progress("%s", "");
+    log_progress_end();
     log_info("aborted: the source is as it was before, and the copy is removed from the target");
     return true;
 }

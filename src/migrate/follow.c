@@ -16,6 +16,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/preflight.h"
 #include "migrate/sleep.h"
@@ -28,6 +29,7 @@ enum {
     IDLE_MAX_MS = 100,       /* the longest pause when nothing happens */
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
+    SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
     CLOSE_ROUND_MS = 300,    /* a round of this length is short enough to begin a switch */
@@ -72,7 +74,7 @@ static bool prepare(Run *run, Err *err)
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
-    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms();
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), schema_ms = 0;
     bool in_step = false;
 
     *ret_handover = false;
@@ -103,6 +105,11 @@ bool follow(Run *run, bool *ret_handover, Err *err)
                 return false;
             if (*ret_handover)
                 return run_release_lock(run, err);
+        }
+        if (schema_ms == 0 || clock_ms() - schema_ms > SCHEMA_EVERY_MS) {
+            schema_ms = clock_ms();
+            if (!baseline_warn(run, err))
+                return false;
         }
         idle = round.changes > 0 ? IDLE_MIN_MS : idle * 2 > IDLE_MAX_MS ? IDLE_MAX_MS : idle * 2;
         if (!wait_ms(idle, err))

@@ -96,8 +96,9 @@ static bool start_worker(Pool *pool, Worker *worker, Err *err)
     worker->busy = false;
     worker->input = str_new(pool->workers);
     return send_line(worker,
-                     json_pack("{s:s, s:s, s:i, s:b}", "source", pool->config->source.conninfo, "target",
-                               pool->config->target.conninfo, "number",
+                     json_pack("{s:s, s:s, s:I, s:i, s:b}", "source", pool->config->source.conninfo,
+                               "target", pool->config->target.conninfo, "chunk_bytes",
+                               (json_int_t)pool->config->chunk_bytes, "number",
                                (int)(worker - pool->workers) + 1, "verbose", log_level() == LOG_DEBUG),
                      err);
 }

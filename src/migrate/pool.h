@@ -3,7 +3,7 @@
  * parent hands out one job at a time as a line of JSON and gets lines back; a worker that dies, or whose server went
  * away, has its job done again by another. A worker ends when its parent does.
  *
- * Parent → worker: {"source", "target", "verbose"} once, then {"kind", "tab", "no"} for each job.
+ * Parent → worker: {"source", "target", "chunk_bytes", "number", "verbose"} once, then {"kind", "tab", "no"} for each job.
  * Worker → parent: {"rows", "bytes"} now and then, then {"done": true, "rows", "bytes", "again"} or
  * {"error": {"kind", "sqlstate", "msg", "detail", "hint"}}.
  */

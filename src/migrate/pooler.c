@@ -11,8 +11,9 @@
  * - After a RELOAD that changes a host, the next client that logs in makes PgBouncer connect to the server even though
  *   its database is paused; it closes this connection itself and takes that for a failure of the server. Only while all
  *   databases are paused it does not. So from before RELOAD until RESUME all are (see hold()).
- * - A PAUSE that meets a connection during its login also counts that as a failure. After a failure PgBouncer does not
- *   try again for server_login_retry, hence we make that short while we RESUME (see hurry()).
+ * - A PAUSE that meets a connection to a server during its login also counts that as a failure. So it awaits a moment
+ *   without logins. And since after a failure PgBouncer does not try again for server_login_retry, we make that short
+ *   while we RESUME (see hurry()).
  */
 #include "migrate/pooler.h"
 
@@ -33,6 +34,8 @@ enum {
     GUARDIAN_MS = 120000, /* how long the guardian tries */
     GUARDIAN_RETRY_MS = 500,
     SERVERS_POLL_MS = 50,
+    LOGINS_MS = 250, /* how long PAUSE waits for a moment without logins on servers */
+    LOGINS_POLL_MS = 2,
     SETTLE_MS = 1000, /* how long after RESUME clients may wait for a server connection */
     SETTLE_POLL_MS = 5,
     HOOK_SLICE_MS = 100, /* how often to look whether the user's command has ended */
@@ -49,10 +52,9 @@ typedef struct Console {
     bool whole; /* pause and resume all databases, not `targets` */
     char **targets;
     size_t n_targets;
-    Child *hold; /* the PAUSE of all, or NULL; see hold() */
-    bool
-        lift_all; /* after the targets all databases are to be resumed, because of a hold of ours or of another process */
-    char *retry;  /* server_login_retry to go back to, or NULL */
+    Child *hold;   /* the PAUSE of all, or NULL; see hold() */
+    bool lift_all; /* RESUME of all behind the targets: they are held, by us or perhaps another */
+    char *retry;   /* server_login_retry to go back to, or NULL */
 } Console;
 
 struct Poolers {
@@ -303,8 +305,8 @@ static void add_targets(Console *console, const void *ctx, const Rows *rows, con
 }
 
 /*
- * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To resume
- * what another process has paused: both.
+ * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To
+ * resume what another process has paused: both.
  */
 static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
 {
@@ -490,6 +492,7 @@ typedef struct Pause {
     Poolers *poolers;
     Console *console;
     const char *db; /* NULL: all */
+    bool at_once;   /* whatever goes on; see await_logins() */
     Child *child;   /* NULL when it has ended well */
     Str *message;
 } Pause;
@@ -518,6 +521,34 @@ static bool wait_servers(Conn *conn, const char *db, Err *err)
     }
 }
 
+/* waits a little for a moment when PgBouncer opens no connection to the servers of db or (NULL) of any; see the head */
+static bool await_logins(Conn *conn, const char *db, Err *err)
+{
+    int64_t deadline = deadline_in(LOGINS_MS);
+
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        Sql *q = sql_new(tmp);
+        Rows *rows;
+        bool busy = false;
+
+        sql_add(q, "SHOW POOLS");
+        if (!conn_query(tmp, conn, q, &rows, err))
+            return false;
+        for (size_t i = 0; i < rows_count(rows); i++) {
+            const char *name = value_named(rows, i, "database");
+            const char *logins = value_named(rows, i, "sv_login");
+
+            if (logins != NULL && strcmp(logins, "0") != 0)
+                busy = busy || db == NULL || (name != NULL && strcmp(name, db) == 0);
+        }
+        if (!busy || deadline_left(deadline) == 0)
+            return true;
+        if (!wait_ms(LOGINS_POLL_MS, err))
+            return false;
+    }
+}
+
 /* runs in the forked process; whoever waits for it kills it when it takes too long */
 static int pause_one(void *arg)
 {
@@ -527,7 +558,7 @@ static int pause_one(void *arg)
 
     forget_connections(p->poolers);
     Conn *conn = conn_open_console(tmp, &p->console->spec, err);
-    if (conn != NULL) {
+    if (conn != NULL && (p->at_once || await_logins(conn, p->db, err))) {
         if (conn_exec(conn, pause_or_resume(tmp, true, p->db), err))
             return 0;
         /* all were paused before, e.g. by an earlier run: but are they idle yet? */
@@ -732,7 +763,7 @@ static bool wait_held(Console *console, Err *err)
  */
 static bool hold(Poolers *poolers, Err *err)
 {
-    Pause p = {.poolers = poolers};
+    Pause p = {.poolers = poolers, .at_once = true};
 
     if (!poolers->planned && !plan(poolers, true, err))
         return false;
@@ -777,18 +808,20 @@ static bool check_left_old(Poolers *poolers, Console *console, Err *err)
     return true;
 }
 
+/* first all of them, so that one that is not led by this file does not keep the others from it */
 static bool reload(Poolers *poolers, Err *err)
 {
-    for (size_t i = 0; i < poolers->n_consoles; i++) {
-        AUTO_CTX(tmp, NULL);
-        Console *console = &poolers->consoles[i];
-        Sql *q = sql_new(tmp);
-        Rows *rows;
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
 
-        sql_add(q, "RELOAD");
-        if (!console_query(tmp, console, q, &rows, err) || !check_left_old(poolers, console, err))
+    sql_add(q, "RELOAD");
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!console_query(tmp, &poolers->consoles[i], q, &rows, err))
             return false;
-    }
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!check_left_old(poolers, &poolers->consoles[i], err))
+            return false;
     if (poolers->n_consoles == 0)
         log_warn("no PgBouncer was told to reload %s: there is no --pgbouncer", poolers->ini_path);
     return true;
@@ -864,7 +897,8 @@ static bool follow_hook(Child *child, Str *text, int64_t deadline, int *ret_stat
             n = read(child->from_fd, buf, sizeof buf);
         if (n > 0) {
             for (ssize_t i = 0; i < n; i++)
-                buf[i] = buf[i] == '\0' ? '?' : buf[i];
+                if (buf[i] == '\0')
+                    buf[i] = '?';
             str_bytes(text, buf, (size_t)n);
             log_lines(text, false);
         }

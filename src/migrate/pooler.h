@@ -22,7 +22,8 @@ typedef struct Address {
 
 /*
  * Connects to every admin console and reads the configuration file. Refuses when a console is not reachable or does not
- * obey us, when the file has no entry that leads to `from` (or already to `to`), or could not be replaced. Changes nothing.
+ * obey us, when the file has no entry that leads to `from` (or already to `to`), or could not be replaced. Changes
+ * nothing.
  */
 CHECKED Poolers *poolers_open(const void *ctx, const Config *config, const Address *from,
                               const Address *to, Err *err);
@@ -39,8 +40,8 @@ void poolers_point_of_no_return(Poolers *poolers);
 
 /*
  * Rewrites the entries of the ini file that lead to `from` so that they lead to `to`, and RELOADs. Can be repeated.
- * From here until poolers_resume all databases of the PgBouncers are paused, also those of others (why: see pooler.c), so
- * that should follow at once. Without an ini file this is all it does, for a command of the user that does the rest.
+ * From here until poolers_resume all databases of the PgBouncers are paused, also those of others (why: see pooler.c),
+ * so that should follow at once. Without an ini file this is all it does, for a command of the user that does the rest.
  * Not interrupted by signals.
  */
 CHECKED bool poolers_repoint(Poolers *poolers, Err *err);
@@ -54,8 +55,8 @@ CHECKED bool poolers_resume(Poolers *poolers, Err *err);
 
 /*
  * Runs the user's command with /bin/sh. Environment: PGTANDEM_EVENT ("switchover" or "rollback"), PGTANDEM_NEW_HOST,
- * _PORT, _DBNAME and PGTANDEM_OLD_HOST, _PORT, _DBNAME. `from` is the old one. Its output goes to the log. Non-zero exit
- * is ERR_IO. Processes that it leaves in the background live on.
+ * _PORT, _DBNAME and PGTANDEM_OLD_HOST, _PORT, _DBNAME. `from` is the old one. Its output goes to the log. Non-zero
+ * exit is ERR_IO. Processes that it leaves in the background live on.
  */
 CHECKED bool hook_run(const char *command, const char *event, const Address *from,
                       const Address *to, int64_t deadline, Err *err);

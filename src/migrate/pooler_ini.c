@@ -632,15 +632,13 @@ bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err
 
             if (entry->file != f)
                 continue;
-            if (leads_to(ini, entry, to)) {
+            if (leads_to(ini, entry, to) || falls_back_by_name(ini, entry, to)) {
                 already++;
             } else if (leads_to(ini, entry, from)) {
                 str_bytes(planned, file->text + done, entry->value_start - done);
                 put_value(planned, file->text, entry, entry->name, to);
                 done = entry->value_end;
                 ini->changes++;
-            } else if (falls_back_by_name(ini, entry, to)) {
-                already++;
             } else if (falls_back_by_name(ini, entry, from)) {
                 str_bytes(planned, file->text + done, entry->line_start - done);
                 if (!put_own_entry(planned, file->text, entry, from, to, err))

@@ -26,8 +26,8 @@ CHECKED PoolerIni *pooler_ini_read(const void *ctx, const char *path, Err *err);
 IniFallback pooler_ini_fallback(const PoolerIni *ini, const Address *node);
 
 /*
- * Works out the new texts. ERR_STATE when no entry leads to `from` and none leads to `to` already. When only a "*" without
- * dbname leads to `from`, the database gets an entry of its own, so that others behind "*" stay where they are.
+ * Works out the new texts. ERR_STATE when no entry leads to `from` and none leads to `to` already. When only a "*"
+ * without dbname leads to `from`, the database gets an entry of its own, so that others behind "*" stay where they are.
  */
 CHECKED bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err *err);
 
@@ -44,8 +44,8 @@ const char *pooler_ini_text(const PoolerIni *ini);
 CHECKED bool pooler_ini_write(const PoolerIni *ini, bool rehearsal, Err *err);
 
 /*
- * Whether host, port (of both NULL or "" is PgBouncer's default) and database name are those of node. The names of the loopback
- * address are the same, so are the spellings of a socket directory.
+ * Whether host, port (of both NULL or "" is PgBouncer's default) and database name are those of node. The names of the
+ * loopback address are the same, so are the spellings of a socket directory.
  */
 bool pooler_address_is(const char *host, const char *port, const char *dbname, const Address *node);
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "copy/copy.h"
+#include "migrate/baseline.h"
 #include "migrate/items.h"
 #include "migrate/pool.h"
 #include "migrate/sleep.h"
@@ -95,16 +96,14 @@ static bool copy_next(void *arg, Job *ret_job)
 
 static bool load_chunks(CopyWork *work, Err *err);
 
-/* the rows of a table moved without triggers noticing: its worker has emptied the copy */
+/* the rows of a table moved without triggers noticing: a worker has emptied the copy and planned new chunks */
 static bool copy_anew(CopyWork *work, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
     log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); copying it anew",
              table_label(tmp, table));
-    return copy_plan(work->run->conn[SIDE_SOURCE], work->run->conn[SIDE_TARGET], table,
-                     work->run->config->chunk_bytes, err) &&
-           load_chunks(work, err);
+    return load_chunks(work, err);
 }
 
 static bool copy_done(void *arg, const Job *job, const JobResult *result, Err *err)
@@ -271,7 +270,7 @@ static bool run_work(CopyWork *work, Err *err)
     JobSource source = {.arg = work, .next = copy_next, .done = copy_done, .tick = copy_tick};
     bool ok = pool_run(work->run->config, (int)work->run->config->jobs, &source, err);
 
-    log_progress("%s", "");
+    log_progress_end();
     return ok;
 }
 
@@ -326,7 +325,7 @@ static bool catch_up(Run *run, Err *err)
     bool ok = edge_catch_up(run->edge, SMALL_BACKLOG, show_round, NULL, err);
     size_t moved;
 
-    log_progress("%s", "");
+    log_progress_end();
     return ok && edge_sequences(run->edge, &moved, err);
 }
 
@@ -353,7 +352,7 @@ static bool build_items(Run *run, ItemStage stage, Err *err)
         if (!ok)
             return false;
     }
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 
@@ -405,7 +404,7 @@ bool refresh_views(Run *run, Side to, Err *err)
             return err_add(err, "while refreshing materialized view %s.%s", views[i].schema_name,
                            views[i].view_name);
     }
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 
@@ -421,5 +420,5 @@ bool step_reverse(Run *run, Err *err)
         return false;
     /* pg_dump creates materialized views empty */
     return refresh_views(run, SIDE_TARGET, err) && pool_run(run->config, (int)run->config->jobs, &source, err) &&
-           catch_up(run, err);
+           baseline_store(run, SIDE_TARGET, err) && catch_up(run, err);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/capture.h"
+#include "migrate/baseline.h"
 #include "migrate/items.h"
 #include "migrate/steps.h"
 #include "pg/sqlstate.h"
@@ -161,7 +162,9 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
     for (size_t i = 0; i < n_post; i++)
         if (!item_store(target, (int)i + 1, &post[i], tables, n, err))
             return false;
-    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err);
+    /* still in the snapshot that pg_dump saw */
+    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err) &&
+           baseline_store(run, SIDE_SOURCE, err);
 }
 
 bool step_schema(Run *run, Err *err)
@@ -176,6 +179,9 @@ bool step_schema(Run *run, Err *err)
     Rows *rows;
     Sql *q = sql_new(tmp);
 
+    /* all of it is one transaction: it was committed, only the phase was not recorded */
+    if (run->node[SIDE_TARGET].present)
+        return true;
     if (!dump_find(tmp, run->config->pg_bindir, conn_caps(source)->version, conn_caps(target)->version,
                    &dump, err))
         return false;
@@ -190,11 +196,11 @@ bool step_schema(Run *run, Err *err)
         !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &pre, &n_pre, err) ||
         !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &post, &n_post, err))
         goto failed;
-    conn_rollback(source);
     if (!conn_do(target, "BEGIN", err) ||
         !fill_target(run, catalog, pre, n_pre, post, n_post, err) || !fault("schema.filled", err) ||
         !conn_do(target, "COMMIT", err))
         goto failed;
+    conn_rollback(source);
     return run_read_state(run, err);
 failed:
     conn_rollback(source);
@@ -221,7 +227,7 @@ bool install_capture(Conn *conn, const Catalog *catalog, Err *err)
     for (size_t i = 0; i < catalog->n_roots; i++)
         if (!catalog->roots[i].in_extension && !capture_gate_only(conn, &catalog->roots[i], err))
             return false;
-    log_progress("%s", "");
+    log_progress_end();
     return true;
 }
 

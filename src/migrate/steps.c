@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "migrate/commands.h"
+#include "migrate/switch.h"
 
 const Step steps[] = {
     {"", "schema", step_schema, "drop what was created on the target",
@@ -85,6 +86,8 @@ void migrate_print_states(bool mermaid)
         else
             printf("%-11s -> %-11s %s\n", from, steps[i].to, steps[i].doing);
     }
+    for (size_t i = 0; !mermaid && switch_step(i) != NULL; i++)
+        printf("%-11s    %-11s %s\n", "switch", switch_step(i)->name, switch_step(i)->doing);
     if (!mermaid)
         return;
     printf("    following --> switched: switchover\n"

@@ -10,6 +10,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/follow.h"
 #include "migrate/pooler.h"
@@ -256,6 +257,11 @@ static const struct {
     {{"open", "opening the new node"}, step_open, true},
 };
 
+const SwitchStep *switch_step(size_t i)
+{
+    return i < sizeof switch_steps / sizeof *switch_steps ? &switch_steps[i].step : NULL;
+}
+
 /* ---- undo ---------------------------------------------------------------------------------------------------- */
 
 /* the old node opens again after its fence was committed; only while the new one is not open */
@@ -352,6 +358,10 @@ static bool open_poolers(Switch *sw, Err *err)
 {
     const Config *config = sw->run->config;
 
+    if (config->n_pgbouncers == 0 && config->pgbouncer_ini != NULL) {
+        err_set(err, ERR_USAGE, "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
+        return err_hint(err, "Nothing was changed.");
+    }
     if (config->n_pgbouncers == 0)
         return true;
     sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
@@ -398,7 +408,7 @@ static bool switch_preflight(Switch *sw, Err *err)
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
     if (!follow_until_close(run, err) || !captured_everywhere(sw, err) ||
-        !refuse_prepared_transactions(sw, err))
+        !refuse_prepared_transactions(sw, err) || !baseline_refuse_changes(run, err))
         return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))
@@ -414,22 +424,27 @@ static bool switch_preflight(Switch *sw, Err *err)
     return refresh_views(run, sw->to, err) && follow_until_close(run, err);
 }
 
-/* what follows the point of no return; done again when it is not known whether it was done */
+static bool run_hook(Switch *sw, Err *err)
+{
+    return sw->run->config->on_switch == NULL ||
+           hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address, NO_DEADLINE, err);
+}
+
+/*
+ * What follows the point of no return; done again when it is not known whether it was done. Clients of a pooler whose file we
+ * re-point need not wait for the hook; without a file it is the hook that re-points, so it comes first.
+ */
 static bool redirect(Switch *sw, Err *err)
 {
-    bool ok = true;
+    bool by_file = sw->poolers != NULL && sw->run->config->pgbouncer_ini != NULL;
+    bool ok = by_file ? poolers_repoint(sw->poolers, err) : run_hook(sw, err);
 
-    if (sw->poolers != NULL) {
-        ok = poolers_repoint(sw->poolers, err);
-        if (!ok)
-            err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command "
-                          "again.");
-    }
-    if (ok && sw->run->config->on_switch != NULL)
-        ok = hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address,
-                      NO_DEADLINE, err);
-    if (sw->poolers != NULL && (ok || err->kind == ERR_NONE))
-        ok = poolers_resume(sw->poolers, err) && ok;
+    if (!ok && sw->poolers != NULL)
+        err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command again.");
+    if (ok && sw->poolers != NULL)
+        ok = poolers_resume(sw->poolers, err);
+    if (ok && by_file)
+        ok = run_hook(sw, err);
     if (!ok)
         err_add(err, "the %s is done and the %s takes the writes, but what follows failed", sw->event,
                 side_name(sw->to));
@@ -451,7 +466,7 @@ static void tell(Switch *sw)
 /* the other node's keys are checked when the application is running again */
 static bool after_switch(Switch *sw, Err *err)
 {
-    if (!redirect(sw, err))
+    if (!redirect(sw, err) || !fault("switch.redirected", err))
         return false;
     tell(sw);
     if (!sleep_validate(sw->run->conn[sw->to], err))
@@ -527,12 +542,12 @@ static bool complete_halfway(Run *run, Side to, Err *err)
     sql_i64(q, run->node[sw->from].epoch);
     sw->begun_us = clock_us();
     if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
-        !conn_exec(conn, q, err) || !conn_do(conn, "COMMIT", err)) {
+        !conn_exec(conn, q, err) || !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }
     sw->open_us = clock_us();
-    return run_read_state(run, err) && after_switch(sw, err);
+    return fault("halfway.opened", err) && run_read_state(run, err) && after_switch(sw, err);
 }
 
 bool switch_take_back(Run *run, Err *err)
@@ -545,7 +560,7 @@ bool switch_take_back(Run *run, Err *err)
         return err_add(err, "while reopening the %s", side_name(side));
     }
     run_journal(run->conn[side], "taken back", "a switch that stopped half-way", -1);
-    return run_read_state(run, err);
+    return fault("halfway.back", err) && run_read_state(run, err);
 }
 
 bool switch_application(Run *run, Side to, Err *err)

@@ -29,4 +29,7 @@ typedef struct SwitchStep {
     const char *doing; /* for messages: "while …" */
 } SwitchStep;
 
+/* the i-th step, or NULL behind the last */
+const SwitchStep *switch_step(size_t i);
+
 #endif

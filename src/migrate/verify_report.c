@@ -18,10 +18,12 @@
 #include "verify/verify.h"
 
 enum {
-    MAX_DIFFS = 1000,       /* rows of one table that are named */
+    COMPARE_DIFFS = 50000,  /* rows of one table that may differ at first, changes on their way among them */
+    MAX_DIFFS = 1000,       /* rows of one table that are named as JSON */
     SHOWN_DIFFS = 20,       /* … and shown as text */
-    RECHECKS = 8,           /* how often a row that differs is looked at again */
-    RECHECK_PAUSE_MS = 200,
+    RECHECKS = 60,          /* how often a row that differs is looked at again while it changes */
+    KEYLESS_RECHECKS = 3,   /* each is a comparison of the whole table */
+    RECHECK_PAUSE_MS = 50,
     CAUGHT_UP_MS = 120000,  /* how long the process that follows may take to carry what is pending */
     POLL_MS = 20,
     SEQUENCE_TRIES = 3,
@@ -34,6 +36,7 @@ typedef struct TableReport {
     int64_t src_rows;
     int64_t dst_rows;
     int64_t n_diffs;
+    int64_t n_moving; /* rows that changed at every look */
     bool truncated;
     bool keyless_different;
     Diff *diffs;
@@ -58,7 +61,7 @@ bool verify_compare_json(const void *ctx, const TablePair *pair, Conn *from, Con
     AUTO_CTX(tmp, NULL);
     VerifyResult r;
 
-    if (!verify_table(tmp, from, to, pair, MAX_DIFFS, &r, err))
+    if (!verify_table(tmp, from, to, pair, COMPARE_DIFFS, &r, err))
         return false;
     json_t *diffs = json_array();
     for (size_t i = 0; i < r.n_listed; i++) {
@@ -167,48 +170,141 @@ static bool catch_up(Verification *v, Err *err)
     }
 }
 
-/* drops the differences that are gone by now; a table without key is compared whole again */
-static bool recheck_table(Verification *v, size_t t, Err *err)
+/* a key of the table that changed on `from` after what `to` has */
+typedef struct InFlight {
+    Rows *rows; /* the changed keys as text */
+    bool all;   /* keys whose text does not tell them apart: any may be among them */
+} InFlight;
+
+static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, const char *since,
+                           InFlight *ret_in_flight, Err *err)
+{
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "SELECT ");
+    ret_in_flight->all = false;
+    for (size_t k = 0; k < pair->src->n_keys; k++) {
+        const Column *column = table_column(pair->src, pair->src->keys[k].name);
+
+        ret_in_flight->all = ret_in_flight->all || (column != NULL && column->is_float);
+        if (k > 0)
+            sql_add(q, ", ");
+        sql_add(q, "d.k");
+        sql_number(q, (int64_t)k + 1);
+        sql_add(q, "::text");
+    }
+    sql_add(q, " FROM (");
+    sql_splice(q, queue_keys(ctx, pair->src, since));
+    sql_add(q, ") d");
+    return conn_query(ctx, from, q, &ret_in_flight->rows, err);
+}
+
+static bool is_in_flight(const InFlight *in_flight, const Diff *diff, size_t n_keys)
+{
+    for (size_t r = 0; r < rows_count(in_flight->rows); r++) {
+        bool same = true;
+
+        for (size_t k = 0; same && k < n_keys; k++)
+            same = strcmp(rows_text(in_flight->rows, r, (int)k), diff->key[k]) == 0;
+        if (same || in_flight->all)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Looks again at the rows that differ. The copy is read together with its progress P, then the other node, in a snapshot
+ * later than P, together with the keys that changed after P: a row without such a change must be the same on
+ * both sides. Rows that are changing now are kept for the next look. *ret_decided: none of those is left.
+ */
+static bool recheck_rows(Verification *v, size_t t, bool *ret_decided, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TableReport *report = &v->tables[t];
+    Edge *edge = v->run->edge;
+    const TablePair *pair = &edge->pairs[t];
+    bool *equal = mem_array(tmp, bool, report->n_listed + 1);
+    size_t kept = 0, n;
+    ProgressRow *progress;
+    PurgedRow *purged;
+    InFlight in_flight;
+
+    *ret_decided = true;
+    bool ok = conn_do(edge->to, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
+              q_progress(tmp, edge->to, &progress, &n, err) &&
+              conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
+              verify_recheck(tmp, edge->from, edge->to, pair, report->diffs, report->n_listed, equal, err) &&
+              read_in_flight(tmp, edge->from, pair, progress->snapshot, &in_flight, err);
+    conn_rollback(edge->from);
+    conn_rollback(edge->to);
+    /* what was purged meanwhile could not be seen among the changes */
+    if (!ok || !q_purged(tmp, edge->from, &purged, &n, err))
+        return false;
+    bool unknown = snapshot_xmax(purged->snapshot) > snapshot_xmax(progress->snapshot);
+    for (size_t i = 0; i < report->n_listed; i++) {
+        if (equal[i])
+            continue;
+        bool moving = unknown || is_in_flight(&in_flight, &report->diffs[i], pair->src->n_keys);
+
+        *ret_decided = *ret_decided && !moving;
+        report->diffs[kept] = report->diffs[i];
+        report->diffs[kept++].moving = moving;
+    }
+    report->n_listed = kept;
+    report->n_diffs = (int64_t)kept;
+    return true;
+}
+
+static bool recheck_table(Verification *v, size_t t, bool *ret_decided, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     TableReport *report = &v->tables[t];
     const TablePair *pair = &v->run->edge->pairs[t];
+    const char *text;
+
+    if (pair->src->n_keys > 0)
+        return recheck_rows(v, t, ret_decided, err);
+    if (!verify_compare_json(tmp, pair, v->run->edge->from, v->run->edge->to, &text, err))
+        return false;
+    read_report(v, text, pair->src->n_keys, report);
+    *ret_decided = report->n_diffs == 0;
+    return true;
+}
+
+/* rows that change all the time and were never seen at rest are no differences, but told */
+static void set_aside_moving(TableReport *report)
+{
     size_t kept = 0;
 
-    if (pair->src->n_keys == 0 || report->truncated) {
-        const char *text;
-
-        if (!verify_compare_json(tmp, pair, v->run->edge->from, v->run->edge->to, &text, err))
-            return false;
-        read_report(v, text, pair->src->n_keys, report);
-        return true;
-    }
-    bool *equal = mem_array(tmp, bool, report->n_listed + 1);
-    if (!verify_recheck(tmp, v->run->edge->from, v->run->edge->to, pair, report->diffs, report->n_listed,
-                        equal, err))
-        return false;
-    for (size_t i = 0; i < report->n_listed; i++)
-        if (!equal[i])
+    for (size_t i = 0; i < report->n_listed; i++) {
+        if (report->diffs[i].moving)
+            report->n_moving++;
+        else
             report->diffs[kept++] = report->diffs[i];
+    }
     report->n_diffs -= (int64_t)(report->n_listed - kept);
     report->n_listed = kept;
-    return true;
 }
 
 static bool recheck(Verification *v, Err *err)
 {
-    for (int tries = 0; tries < RECHECKS; tries++) {
-        bool any = false;
+    for (size_t t = 0; t < v->run->n_tables; t++) {
+        bool decided = v->tables[t].n_diffs == 0;
+        RoundStats round;
 
-        for (size_t t = 0; t < v->run->n_tables; t++)
-            any = any || v->tables[t].n_diffs > 0;
-        if (!any)
-            return true;
-        if ((tries > 0 && !wait_ms(RECHECK_PAUSE_MS, err)) || !catch_up(v, err))
+        if (!decided && !catch_up(v, err))
             return false;
-        for (size_t t = 0; t < v->run->n_tables; t++)
-            if (v->tables[t].n_diffs > 0 && !recheck_table(v, t, err))
+        int limit = v->run->edge->pairs[t].src->n_keys > 0 ? RECHECKS : KEYLESS_RECHECKS;
+
+        for (int tries = 0; !decided && tries < limit; tries++) {
+            if (tries > 0 && !wait_ms(RECHECK_PAUSE_MS, err))
                 return false;
+            if (v->own_lock && !edge_round(v->run->edge, &round, err))
+                return false;
+            if (!recheck_table(v, t, &decided, err))
+                return false;
+        }
+        set_aside_moving(&v->tables[t]);
     }
     return true;
 }
@@ -302,14 +398,14 @@ static void print_json(const Verification *v, int64_t diffs)
         const TablePair *pair = &v->run->edge->pairs[t];
         json_t *keys = json_array();
 
-        for (size_t i = 0; i < r->n_listed; i++)
+        for (size_t i = 0; i < r->n_listed && i < MAX_DIFFS; i++)
             json_array_append_new(
                 keys, json_pack("{s:s, s:s}", "key", verify_key_text(tmp, pair, &r->diffs[i]), "difference",
                                 diff_names[r->diffs[i].kind]));
         json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:o}", "schema", pair->src->schema, "table",
+            tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "schema", pair->src->schema, "table",
                               pair->src->name, "rows", (json_int_t)r->src_rows, "copy_rows",
-                              (json_int_t)r->dst_rows, "differences", (json_int_t)r->n_diffs, "truncated",
+                              (json_int_t)r->dst_rows, "differences", (json_int_t)r->n_diffs, "moving", (json_int_t)r->n_moving, "truncated",
                               r->truncated, "not_followed", r->not_followed, "keys", keys));
     }
     for (size_t i = 0; i < v->n_sequences; i++)
@@ -322,6 +418,12 @@ static void print_json(const Verification *v, int64_t diffs)
     json_decref(json);
 }
 
+/* so much changed between the two looks that not all of it could be told apart from differences */
+static bool is_undecided(const TableReport *report)
+{
+    return report->truncated && report->n_diffs == 0;
+}
+
 static void print_table(const Verification *v, size_t t)
 {
     AUTO_CTX(tmp, NULL);
@@ -332,6 +434,11 @@ static void print_table(const Verification *v, size_t t)
     if (r->not_followed)
         printf("%s: not compared: it has no key and changed since its last copy; it is copied at the switchover\n",
                label);
+    if (is_undecided(r))
+        printf("%s: too many rows changed while it was compared\n", label);
+    if (r->n_moving > 0)
+        printf("%s: %s rows changed at every look and could not be compared\n", label,
+               str_count(tmp, r->n_moving));
     if (r->n_diffs == 0)
         return;
     if (r->keyless_different) {
@@ -351,10 +458,12 @@ static bool conclude(Verification *v, bool json, Err *err)
     AUTO_CTX(tmp, NULL);
     int64_t diffs = (int64_t)v->n_sequences, rows = 0;
     bool at_least = false;
+    size_t undecided = 0;
 
     for (size_t t = 0; t < v->run->n_tables; t++) {
         diffs += v->tables[t].n_diffs;
         rows += v->tables[t].src_rows;
+        undecided += is_undecided(&v->tables[t]) ? 1 : 0;
         at_least = at_least || (v->tables[t].truncated && v->tables[t].n_diffs > 0);
     }
     if (json) {
@@ -366,10 +475,15 @@ static bool conclude(Verification *v, bool json, Err *err)
             printf("sequence %s: different\n", v->sequences[i]);
         printf("%zu tables, %s rows, %zu sequences compared: %s\n", v->run->n_tables, str_count(tmp, rows),
                v->run->edge->n_sequences,
-               diffs == 0 ? "no differences"
+               diffs == 0 ? (undecided == 0 ? "no differences" : "no differences in what could be compared")
                           : mem_printf(tmp, "%s%s differences", at_least ? "at least " : "", str_count(tmp, diffs)));
     }
     fflush(stdout);
+    if (diffs == 0 && undecided > 0) {
+        err_set(err, ERR_STATE, "%zu table%s could not be compared: too much changes there", undecided,
+                undecided == 1 ? "" : "s");
+        return err_hint(err, "Verify at a quieter time.");
+    }
     if (diffs == 0)
         return true;
     err_set(err, ERR_DIFFERENT, "the two sides differ");
@@ -399,7 +513,7 @@ bool migrate_verify(const Config *config, Err *err)
     v->next = 1;
     v->tables = mem_array(v, TableReport, v->run->n_tables + 1);
     bool ok = pool_run(config, (int)config->jobs, &source, err);
-    log_progress("%s", "");
+    log_progress_end();
     if (!ok || !recheck(v, err) || !excuse_keyless(v, err) || !compare_sequences(v, err))
         return false;
     return conclude(v, config->json, err);

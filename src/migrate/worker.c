@@ -124,13 +124,19 @@ static bool do_settle(WorkerState *state, const Job *job, JobResult *ret_result,
 {
     Edge *edge = state->run->edge;
     TablePair *pair = &edge->pairs[job->tab - 1];
-    bool same;
+    bool complete, same;
 
+    /* a worker before us may have reset the table and died before it could say so */
+    if (!copy_is_complete(edge->to, job->tab, &complete, err))
+        return false;
+    ret_result->again = !complete;
+    if (!complete)
+        return true;
     if (!copy_files_unchanged(edge->from, edge->to, job->tab, &same, err))
         return false;
     ret_result->again = !same;
     if (!same)
-        return copy_reset(edge->to, pair->dst, err);
+        return copy_reset(edge->from, edge->to, pair, state->config.chunk_bytes, err);
     return edge_settle_table(pair, edge->from, edge->to, err);
 }
 
@@ -214,6 +220,7 @@ bool migrate_worker(Err *err)
     if (!read_line(state, state, &line, err))
         return false;
     json_t *json = json_loads(line, 0, NULL);
+    state->config.chunk_bytes = json_integer_value(json_object_get(json, "chunk_bytes"));
     const char *source = json_string_value(json_object_get(json, "source"));
     const char *target = json_string_value(json_object_get(json, "target"));
     if (source == NULL || target == NULL) {

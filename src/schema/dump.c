@@ -111,28 +111,96 @@ static bool parse_header(const void *ctx, const char *line, DumpEntry *entry)
     return entry->type != NULL && entry->schema != NULL;
 }
 
+/* where in SQL text we are: nothing that stands in a string, a quoted name or a function's body is a header */
+typedef struct Lex {
+    char in;   /* '\0' outside, '\'' and '"' as they are, 'E' for E'…', '$' between dollar quotes */
+    char *tag; /* "$body$" */
+} Lex;
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
+}
+
+/* a quote begins at p; returns its last character */
+static const char *lex_open(const void *ctx, Lex *lex, const char *line, const char *p)
+{
+    bool behind_word = p > line && is_word(p[-1]);
+    const char *end = p + 1;
+
+    if (*p == '"' || *p == '\'') {
+        bool escapes = behind_word && strchr("eE", p[-1]) != NULL && (p - 1 == line || !is_word(p[-2]));
+
+        lex->in = *p == '\'' && escapes ? 'E' : *p;
+        return p;
+    }
+    while (is_word(*end))
+        end++;
+    if (behind_word || *end != '$')
+        return p;
+    lex->tag = mem_strndup(ctx, p, (size_t)(end - p) + 1);
+    lex->in = '$';
+    return end;
+}
+
+static void lex_line(const void *ctx, Lex *lex, const char *line)
+{
+    for (const char *p = line; *p != '\0'; p++) {
+        char quote = lex->in == 'E' ? '\'' : lex->in;
+
+        if (lex->in == '\0') {
+            if (p[0] == '-' && p[1] == '-')
+                return;
+            if (strchr("'\"$", *p) != NULL)
+                p = lex_open(ctx, lex, line, p);
+        } else if (lex->in == '$') {
+            if (str_starts(p, lex->tag)) {
+                p += strlen(lex->tag) - 1;
+                lex->in = '\0';
+            }
+        } else if (lex->in == 'E' && p[0] == '\\' && p[1] != '\0') {
+            p++;
+        } else if (*p == quote && p[1] == quote) {
+            p++;
+        } else if (*p == quote) {
+            lex->in = '\0';
+        }
+    }
+}
+
 void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size_t *ret_n)
 {
+    AUTO_CTX(tmp, NULL);
     DumpEntry *entries = NULL;
     size_t n = 0;
-    Str *body = NULL;
+    Str *body = NULL, *ahead = str_new(tmp);
+    Lex lex = {0};
 
     while (*text != '\0') {
         const char *end = strchr(text, '\n');
         size_t len = end == NULL ? strlen(text) : (size_t)(end - text);
-        AUTO_CTX(tmp, NULL);
         char *line = mem_strndup(tmp, text, len);
         DumpEntry entry = {0};
+        bool outside = lex.in == '\0';
 
-        if (parse_header(ctx, line, &entry)) {
+        lex_line(tmp, &lex, line);
+        if (outside && parse_header(ctx, line, &entry)) {
             mem_push(ctx, entries, n, entry);
             body = str_new(entries);
-        } else if (body != NULL && !str_starts(line, "\\restrict ") && !str_starts(line, "\\unrestrict ") &&
-                   strcmp(line, "--") != 0) {
+            str_add(body, ahead->text);
+            str_clear(ahead);
+        } else if (outside && str_starts(line, "SET default_")) {
+            /* stands before the header of the entry that it is for */
+            str_add(ahead, line);
+            str_char(ahead, '\n');
+        } else if (body != NULL && !(outside && (str_starts(line, "\\restrict ") ||
+                                                 str_starts(line, "\\unrestrict ") || strcmp(line, "--") == 0))) {
             str_bytes(body, text, len);
             str_char(body, '\n');
-            entries[n - 1].statement = body->text;
         }
+        if (n > 0)
+            entries[n - 1].statement = body->text;
+        talloc_free(line);
         text = end == NULL ? text + len : end + 1;
     }
     *ret_entries = entries;

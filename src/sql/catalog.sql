@@ -251,3 +251,63 @@ select
 select
 --@ >= 10       substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
 --@ < 10       substr(pg_xlogfile_name(pg_current_xlog_location()), 1, 8)
+
+-- name: schema_prints
+-- doc: a fingerprint of the definition of each user object, to notice changes of the schema during a run.
+-- doc: Foreign keys and whether triggers are enabled are left out: both change when a node sleeps or wakes.
+-- returns: object text, print text
+with nsp as (
+    select oid, nspname from pg_namespace
+     where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem')),
+rel as (
+    select c.oid, c.relkind, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+      from pg_class c join nsp n on n.oid = c.relnamespace
+     where c.relpersistence <> 't'
+       and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                          and d.deptype = 'e'))
+select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'f' then 'foreign table '
+                      when 'c' then 'type ' else 'table ' end || r.name,
+       md5(coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
+                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), ''), ',' order by a.attnum), ''))
+  from rel r
+  left join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
+ where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+ group by r.relkind, r.name
+union all
+select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)) from rel r where r.relkind in ('v', 'm')
+union all
+select 'sequence ' || r.name, '' from rel r where r.relkind = 'S'
+union all
+select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid))
+  from rel r join pg_index i on i.indrelid = r.oid join pg_class ic on ic.oid = i.indexrelid
+ where i.indisvalid
+union all
+select 'constraint ' || quote_ident(o.conname) || ' of ' || r.name, md5(pg_get_constraintdef(o.oid))
+  from rel r join pg_constraint o on o.conrelid = r.oid
+ where o.contype in ('c', 'p', 'u', 'x')
+union all
+select 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, md5(pg_get_triggerdef(t.oid))
+  from rel r join pg_trigger t on t.tgrelid = r.oid
+ where not t.tgisinternal and t.tgname !~ '^pgtandem_'
+union all
+select 'rule ' || quote_ident(w.rulename) || ' of ' || r.name, md5(pg_get_ruledef(w.oid))
+  from rel r join pg_rewrite w on w.ev_class = r.oid
+ where r.relkind in ('r', 'p')
+union all
+select 'function ' || p.oid::regprocedure::text, md5(p.prosrc)
+  from pg_proc p join nsp n on n.oid = p.pronamespace
+ where not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+                      and d.deptype = 'e')
+union all
+select 'type ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
+       md5(string_agg(e.enumlabel, ',' order by e.enumsortorder))
+  from pg_type t join nsp n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid
+ group by n.nspname, t.typname
+union all
+select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
+       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, ''))
+  from pg_type t join nsp n on n.oid = t.typnamespace
+ where t.typtype = 'd'
+union all
+select 'schema ' || quote_ident(n.nspname), '' from nsp n

@@ -83,8 +83,16 @@ CREATE TABLE pgtandem.run (
     source_name  text NOT NULL,                 -- without secrets
     target_name  text NOT NULL,
     source_version integer NOT NULL,
-    source_bytes bigint NOT NULL DEFAULT 0,
-    schema_print text NOT NULL DEFAULT ''       -- fingerprint of the source's schema when it was copied
+    source_bytes bigint NOT NULL DEFAULT 0
+);
+
+-- fingerprints of all definitions on either node: the source's when they were copied, the target's when it was
+-- ready. A difference later is DDL that was run meanwhile, on one node only.
+CREATE TABLE pgtandem.baseline (
+    side         text NOT NULL CHECK (side IN ('source', 'target')),
+    object       text NOT NULL,
+    print        text NOT NULL,
+    PRIMARY KEY (side, object)
 );
 
 -- pieces of the initial copy; done in the transaction that loads the rows

@@ -12,8 +12,8 @@ select exists (select 1 from pg_namespace n where n.nspname = 'pgtandem'),
 select format, tool_version, run_id, side, gate, epoch from pgtandem.node
 
 -- name: run_state
--- returns: phase text, source_name text, target_name text, source_version int, source_bytes int8, schema_print text
-select phase, source_name, target_name, source_version, source_bytes, schema_print from pgtandem.run
+-- returns: phase text, source_name text, target_name text, source_version int, source_bytes int8
+select phase, source_name, target_name, source_version, source_bytes from pgtandem.run
 
 -- name: progress
 -- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text
@@ -165,3 +165,8 @@ select gid from pg_prepared_xacts where database = current_database() order by p
 -- params: pid int
 -- returns: pid int
 select a.pid from pg_stat_activity a where a.pid = $1::int and a.application_name like 'pgtandem%'
+
+-- name: baseline
+-- params: side text
+-- returns: object text, print text
+select object, print from pgtandem.baseline where side = $1

@@ -16,6 +16,7 @@ typedef enum DiffKind { DIFF_MISSING, DIFF_EXTRA, DIFF_CHANGED } DiffKind;
 
 typedef struct Diff {
     DiffKind kind;     /* the row is missing on dst, only on dst, or different */
+    bool moving;       /* set by callers: the row changed while it was looked at */
     const char **key;  /* the key's values as text, n_keys of the table; NULL for a table without key */
 } Diff;
 

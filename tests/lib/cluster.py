@@ -8,7 +8,7 @@
 
 Each has its own data and socket directory and listens on no port (unless tcp=True), so any
 number of them can run side by side and nothing has to be negotiated. initdb runs once per
-version; after that its result is copied. The superuser is "postgres"; everybody is let in
+version and role; after that its result is copied. The superuser is "postgres"; everybody is let in
 without a password, or with one from a password file when auth="scram".
 """
 
@@ -77,9 +77,13 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _template(server):
-    """A data directory fresh from initdb, made once per version and run."""
-    if server.bindir not in _templates:
+def _template(server, name):
+    """A data directory fresh from initdb, made once per run for every version and name.
+
+    Two servers of one version that face each other must not come from the same initdb: they would
+    have one system identifier, as a server and its physical copy have.
+    """
+    if (server.bindir, name) not in _templates:
         directory = place.new_dir("t" + server.version.replace(".", ""))
         data = os.path.join(directory, "data")
         done = subprocess.run(
@@ -102,8 +106,8 @@ def _template(server):
         )
         if done.returncode != 0:
             raise RuntimeError(f"initdb {server.version} failed:\n{done.stdout}")
-        _templates[server.bindir] = data
-    return _templates[server.bindir]
+        _templates[server.bindir, name] = data
+    return _templates[server.bindir, name]
 
 
 class Cluster:
@@ -125,7 +129,7 @@ class Cluster:
         self._has_scram = self.number >= 100000
         self._log_mark = 0
 
-        subprocess.run(["cp", "-a", "--reflink=auto", _template(server), self.data], check=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", _template(server, name), self.data], check=True)
         self.configure(
             **{
                 **SETTINGS,
