@@ -33,10 +33,9 @@ static ItemStage stage_of(const char *type)
     return LISTED(type, "INDEX", "CONSTRAINT") ? ITEM_INDEX : ITEM_LATE;
 }
 
-bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables, size_t n_tables, Err *err)
+bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Catalog catalog = {.tables = mem_array(tmp, Table, n_tables + 1), .n_tables = n_tables};
     const char *schema, *name;
     const Table *table = NULL;
     Sql *q = sql_new(tmp);
@@ -49,9 +48,8 @@ bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables,
                  entry->name);
         return true;
     }
-    memcpy(catalog.tables, tables, n_tables * sizeof *tables);
     if (stage_of(entry->type) == ITEM_INDEX && dump_entry_table(tmp, entry, &schema, &name))
-        table = catalog_find(&catalog, schema, name);
+        table = catalog_find(planned, schema, name);
     sql_add(q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");
     sql_i64(q, no);
     sql_add(q, ", ");

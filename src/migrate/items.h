@@ -26,9 +26,8 @@ typedef struct Item {
     bool done;
 } Item;
 
-/* stores an entry; skipped kinds (event triggers, publications, subscriptions) are logged and not stored */
-CHECKED bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables, size_t n_tables,
-                        Err *err);
+/* stores an entry, with the planned table that it belongs to; skipped kinds (event triggers, publications, subscriptions) are logged and not stored */
+CHECKED bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned, Err *err);
 
 /* all items in order */
 CHECKED bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Err *err);

@@ -50,21 +50,20 @@ static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
     return side == SIDE_SOURCE ? gate_open(conn, err) : gate_close(conn, err);
 }
 
-/* tables that are replicated, numbered from 1; tables of extensions are left to their extension */
-static void number_tables(const void *ctx, const Catalog *catalog, Table **ret_tables, size_t *ret_n)
+/* the tables that are replicated, numbered from 1; those of extensions are left to their extension */
+static Catalog *number_tables(const void *ctx, const Catalog *catalog)
 {
-    Table *tables = mem_array(ctx, Table, catalog->n_tables + 1);
-    size_t n = 0;
+    Catalog *planned = mem_new(ctx, Catalog);
 
+    planned->tables = mem_array(planned, Table, catalog->n_tables + 1);
     for (size_t i = 0; i < catalog->n_tables; i++) {
         if (catalog->tables[i].in_extension)
             continue;
-        tables[n] = catalog->tables[i];
-        tables[n].id = (int)n + 1;
-        n++;
+        planned->tables[planned->n_tables] = catalog->tables[i];
+        planned->tables[planned->n_tables].id = (int)planned->n_tables + 1;
+        planned->n_tables++;
     }
-    *ret_tables = tables;
-    *ret_n = n;
+    return planned;
 }
 
 static bool insert_run(Run *run, const Catalog *catalog, Err *err)
@@ -145,11 +144,9 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
-    Table *tables;
-    size_t n;
+    const Catalog *planned = number_tables(tmp, catalog);
     uint64_t random = 0;
 
-    number_tables(tmp, catalog, &tables, &n);
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
     if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
@@ -160,10 +157,10 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
         if (!run_entry(target, &pre[i], err))
             return false;
     for (size_t i = 0; i < n_post; i++)
-        if (!item_store(target, (int)i + 1, &post[i], tables, n, err))
+        if (!item_store(target, (int)i + 1, &post[i], planned, err))
             return false;
     /* still in the snapshot that pg_dump saw */
-    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err) &&
+    return catalog_register(target, planned->tables, planned->n_tables, err) && insert_run(run, catalog, err) &&
            baseline_store(run, SIDE_SOURCE, err);
 }
 
