@@ -262,6 +262,9 @@ bool run_load_edge(Run *run, Err *err)
         edge->sequences[i].sequence = &run->catalog[from]->sequences[i];
     talloc_free(run->edge);
     run->edge = edge;
+    /* a round of a process that was killed may still be at work in its session: wait for its end */
+    if (run->lock != NULL && !conn_do(edge->to, "SELECT 1 FROM pgtandem.progress FOR UPDATE", err))
+        return false;
     return edge_check(edge, config_accepts(run->config, "timeline"), err);
 }
 

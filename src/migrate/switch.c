@@ -88,7 +88,14 @@ static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
     Sql *begin = sql_new(tmp);
 
     /* in a message of its own: older servers start the statement's clock only with the next one */
-    sql_add(begin, "BEGIN; SET LOCAL statement_timeout = ");
+    sql_add(begin, "BEGIN; ");
+    if (conn_caps(sw->fence)->has_idle_in_xact_timeout) {
+        /* a lease: the server itself ends the fence should we hang or be cut off, from the first moment on */
+        sql_add(begin, "SET LOCAL idle_in_transaction_session_timeout = ");
+        sql_number(begin, deadline_left(sw->deadline) + LEASE_GRACE_MS);
+        sql_add(begin, "; ");
+    }
+    sql_add(begin, "SET LOCAL statement_timeout = ");
     sql_number(begin, limit_ms);
     sql_add(begin, "; SET LOCAL lock_timeout = ");
     sql_number(begin, limit_ms);
@@ -128,7 +135,7 @@ static bool step_lock(Switch *sw, Err *err)
         if (sw->poolers == NULL)
             sw->begun_us = clock_us();
         if (try_locks(sw, limit, err))
-            break;
+            return true;
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
                     err_is(err, SQLSTATE_DEADLOCK);
         conn_rollback(sw->fence);
@@ -140,14 +147,6 @@ static bool step_lock(Switch *sw, Err *err)
         if (!wait_ms(LOCK_PAUSE_MS, err))
             return false;
     }
-    if (!conn_caps(sw->fence)->has_idle_in_xact_timeout)
-        return true;
-    /* a lease: the server itself ends the fence should we hang or be cut off */
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    sql_add(q, "SET LOCAL idle_in_transaction_session_timeout = ");
-    sql_number(q, deadline_left(sw->deadline) + LEASE_GRACE_MS);
-    return conn_exec(sw->fence, q, err);
 }
 
 /* nobody can write any more: carry the rest, and see that nothing is left */
@@ -196,9 +195,22 @@ static bool step_prepare(Switch *sw, Err *err)
            gate_close(sw->fence, err);
 }
 
+/* the server process ended, or was told to: a COMMIT that is still on its way to it must not happen any more */
+static bool session_is_gone(Conn *conn, int pid, bool *ret_gone, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EndSessionRow *sessions;
+    size_t n;
+
+    if (!q_end_session(tmp, conn, pid, &sessions, &n, err))
+        return false;
+    *ret_gone = n == 0;
+    return true;
+}
+
 /*
- * COMMIT whose answer may get lost with the connection: then the node is asked what became of it. *ret_open is
- * the state of the node's gate at this switch's epoch.
+ * COMMIT whose answer may get lost with the connection: then the node is asked what became of it, once its
+ * session is gone, so that the answer is final.
  */
 static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err *err)
 {
@@ -206,24 +218,28 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     Err *ignored = err_new(tmp);
     int64_t deadline = deadline_in(OUTCOME_WAIT_MS);
     const ConnSpec *spec = side == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+    int pid = conn_backend_pid(conn);
 
     if (conn_do(conn, "COMMIT", err))
         return true;
-    if (!conn_is_broken(conn) && !conn_in_transaction(conn))
+    if (err->kind == ERR_SQL && !conn_is_broken(conn) && !conn_in_transaction(conn))
         return false; /* the server said no */
     conn_rollback(conn);
     do {
         Conn *fresh = conn_open(tmp, spec, "switch", ignored);
         NodeStateRow *node;
         size_t n;
+        bool gone;
 
-        if (fresh != NULL && q_node_state(tmp, fresh, &node, &n, ignored)) {
+        if (fresh != NULL && session_is_gone(fresh, pid, &gone, ignored) && gone &&
+            q_node_state(tmp, fresh, &node, &n, ignored)) {
             bool reached = node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
 
             if (reached)
                 err_clear(err);
             return reached;
         }
+        talloc_free(fresh);
         err_clear(ignored);
     } while (deadline_left(deadline) > 0 && wait_ms(LOCK_PAUSE_MS, ignored));
     sw->closed = true;
@@ -291,11 +307,11 @@ static bool confirm_open(Switch *sw, Err *err)
         Conn *conn = conn_open(tmp, spec, "switch", err);
         NodeStateRow *node;
         size_t n;
-        FenceSessionsRow *sessions;
+        bool gone = false;
 
-        if (conn != NULL && q_node_state(tmp, conn, &node, &n, err) &&
-            (strcmp(node->gate, "open") == 0 || reopen(conn, err)) &&
-            q_fence_sessions(tmp, conn, sw->fence_pid, &sessions, &n, err) && n == 0)
+        if (conn != NULL && session_is_gone(conn, sw->fence_pid, &gone, err) && gone &&
+            q_node_state(tmp, conn, &node, &n, err) &&
+            (strcmp(node->gate, "open") == 0 || reopen(conn, err)))
             return true;
         if (deadline_left(deadline) <= 0)
             return err->kind == ERR_NONE ? err_set(err, ERR_TIMEOUT, "the fence's session is still there") : false;

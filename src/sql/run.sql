@@ -165,11 +165,14 @@ select distinct on (l.pid) l.pid, coalesce(a.usename, '?')::text, c.relname::tex
 -- returns: gid text
 select gid from pg_prepared_xacts where database = current_database() order by prepared
 
--- name: fence_sessions
--- doc: whether a session of ours is still there
+-- name: end_session
+-- doc: ends a session of ours; returns a row as long as it is still there
 -- params: pid int
 -- returns: pid int
-select a.pid from pg_stat_activity a where a.pid = $1::int and a.application_name like 'pgtandem%'
+select s.pid
+  from (select a.pid from pg_stat_activity a
+          where a.pid = $1::int and a.application_name like 'pgtandem%' offset 0) s
+ where pg_terminate_backend(s.pid) is not null
 
 -- name: baseline
 -- params: side text
