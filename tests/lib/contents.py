@@ -123,7 +123,7 @@ def insert(key, source, number):
 
 
 # What may go wrong in a statement for reasons of the data: integrity, deadlocks, locks.
-DATA = ("23", "40", "55P03", "428C9", "22003")
+DATA = ("21000", "23", "40", "55P03", "428C9", "22003")
 GATE = "25006"
 
 
