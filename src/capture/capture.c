@@ -24,7 +24,8 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
         if (table->key_is_int)
             sql_add(q, "::bigint");
         else
-            sql_add(q, "::text");
+            /* columns of different collations cannot be compared as one array otherwise */
+            sql_add(q, "::text COLLATE pg_catalog.\"C\"");
     }
     if (!table->key_is_int)
         sql_add(q, "]");

@@ -254,14 +254,17 @@ static bool same_key(const Table *table, const char *registered)
 }
 
 /*
- * The table of that name. A partition that is replicated by itself, since only the partitions have keys, is
- * not among the tables of a target whose indexes are yet to be built.
+ * The table of that name. While the indexes of a target are being built, it may look as if the partitions
+ * were replicated by themselves instead of the partitioned table, or the other way round.
  */
 static const Table *find_registered(const Catalog *catalog, const char *schema, const char *name)
 {
+    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
     const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
     const Table *found = catalog_find(catalog, schema, name);
 
+    if (found == NULL)
+        found = catalog_find(&roots, schema, name);
     return found != NULL ? found : catalog_find(&partitions, schema, name);
 }
 

@@ -96,6 +96,11 @@ select i.indrelid::int8,
    and i.indisvalid
    and i.indpred is null
    and i.indexprs is null
+   -- rows are found by the column's own equality, so that may not be coarser than the index's
+--@ >= 12   and not exists (select 1 from generate_series(0, i.indnkeyatts - 1) as m (n)
+--@ >= 12                     join pg_attribute ma on ma.attrelid = i.indrelid and ma.attnum = i.indkey[m.n]
+--@ >= 12                     join pg_collation mc on mc.oid = ma.attcollation and not mc.collisdeterministic
+--@ >= 12                    where i.indcollation[m.n] <> ma.attcollation)
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem')
    and not exists (select 1

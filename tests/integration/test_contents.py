@@ -12,6 +12,7 @@ from lib import contents, servers
 from lib.cluster import make_conninfo, random_name
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.contents import Changes
+from lib.tool import kill_leftovers
 
 
 @pytest.fixture
@@ -22,12 +23,11 @@ def roles(pair):
         for name in names:
             node.cluster.create_role(name)
     yield names
+    kill_leftovers()
     for node in (pair.old, pair.new):
-        node.cluster.sql(node.dbname, "drop schema if exists public, kinds, ext cascade")
         node.cluster.drop_db(node.dbname)
         for name in names:
             node.cluster.drop_role(name)
-        node.cluster.create_db(node.dbname)
 
 
 def compare(pair):
@@ -43,6 +43,7 @@ def forth_and_back(pair, tool, number):
     """upgrade, switchover, rollback, switchover; the writers write all the time."""
     both = [pair.old.conninfo, pair.new.conninfo]
     with Changes(both, number, seed=1) as changes:
+        changes.wait_for(20)
         run = tool.start("upgrade", "--jobs", "2")
         run.wait_for_output(r"in sync", timeout=120)
         changes.wait_for(100)
