@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/wait.h"
+#include "migrate/steps.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
 
@@ -134,10 +135,31 @@ static bool try_lock(Run *run, bool *ret_locked, Err *err)
     return true;
 }
 
+/* who makes the copy does not step aside, so waiting for it is in vain */
+static bool refuse_while_copying(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    HasControlRow *has;
+    RunStateRow *row;
+    size_t n = 0;
+
+    if (!q_has_control(tmp, run->lock, &has, &n, err))
+        return false;
+    if (has->present && has->readable) {
+        if (!q_run_state(tmp, run->lock, &row, &n, err))
+            return false;
+        if (n == 1 && strcmp(row->phase, PHASE_FOLLOWING) == 0)
+            return true;
+    }
+    err_set(err, ERR_REFUSED, "another pgtandem is still making the copy");
+    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
+    return err_hint(err, "Let it run until it says that it is in sync, or stop it first. Nothing was changed.");
+}
+
 static bool take_lock(Run *run, RunLock lock, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    bool locked, asked = false;
+    bool locked, wished = false;
     int64_t deadline = deadline_in(lock == RUN_LOCK_WAIT       ? -1
                                    : lock == RUN_LOCK_HANDOVER ? HANDOVER_MS
                                                                : TAKE_MS);
@@ -150,17 +172,20 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
         return true;
     }
     if (!locked && lock == RUN_LOCK_HANDOVER) {
+        if (!refuse_while_copying(run, err))
+            return false;
         log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
+        wished = true;
         if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err))
             return false;
-        asked = true;
     }
     while (!locked && deadline_left(deadline) != 0) {
         if (!wait_ms(LOCK_POLL_MS, err) || !try_lock(run, &locked, err))
             return false;
     }
     if (locked)
-        return !asked || conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
+        return !wished ||
+               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
     err_set(err, ERR_STATE, "another pgtandem works on this run");
     err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
     return err_hint(err, "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");

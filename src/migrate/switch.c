@@ -29,6 +29,8 @@ enum {
     LOCK_LONG_TRY_MS = 1500,
     LOCK_SHORT_TRIES = 2,
     LOCK_PAUSE_MS = 150,
+    BLOCKERS_MS = 2000,     /* how long the search for who holds locks may take */
+    BLOCKERS_NAMED = 5,
     DRAIN_ROUNDS = 5,       /* nobody writes any more, so the second round finds nothing */
     UNDO_CHECK_MS = 10000,  /* how long the undo waits to see the old node open */
     OUTCOME_WAIT_MS = 30000,/* how long a commit whose answer got lost is looked for */
@@ -47,8 +49,8 @@ typedef struct Switch {
     Address to_address;
     int64_t epoch;
     int64_t deadline;
-    int64_t begun_us;  /* poolers paused, or the tables locked */
-    int64_t open_us;   /* the new node takes writes */
+    int64_t begun_us;  /* poolers paused, or the tables locked; 0: not known */
+    int64_t open_us;   /* the new node takes writes, and poolers let them through */
     int64_t keyless_rows;
     bool closed;       /* the fence is committed */
     bool decided;      /* the point of no return is behind us */
@@ -111,12 +113,14 @@ static void name_blockers(Switch *sw, Err *err)
     size_t n;
     Str *s = str_new(tmp);
 
+    conn_set_deadline(sw->run->conn[sw->from], deadline_in(BLOCKERS_MS));
     if (!q_blockers(tmp, sw->run->conn[sw->from], &rows, &n, err_new(tmp)) || n == 0)
         return;
-    for (size_t i = 0; i < n && i < 5; i++)
-        str_fmt(s, "%sprocess %d (%s, %s)", i == 0 ? "" : ", ", rows[i].pid, rows[i].usename,
-                rows[i].relation);
-    err_detail(err, "Writers that hold tables: %s.", s->text);
+    for (size_t i = 0; i < n && i < BLOCKERS_NAMED; i++)
+        str_fmt(s, "%sprocess %d (%s, %s, for %s)", i == 0 ? "" : ", ", rows[i].pid, rows[i].usename,
+                rows[i].relation, str_duration(tmp, (int64_t)(rows[i].age * 1000)));
+    err_detail(err, "Transactions that hold tables, oldest first: %s%s.", s->text,
+               n > BLOCKERS_NAMED ? " and others" : "");
 }
 
 static bool step_lock(Switch *sw, Err *err)
@@ -137,7 +141,7 @@ static bool step_lock(Switch *sw, Err *err)
         if (try_locks(sw, limit, err))
             return true;
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
-                    err_is(err, SQLSTATE_DEADLOCK);
+                    err_is(err, SQLSTATE_DEADLOCK) || err->kind == ERR_TIMEOUT;
         conn_rollback(sw->fence);
         if (!busy)
             return false;
@@ -252,7 +256,8 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
 
 static bool step_close(Switch *sw, Err *err)
 {
-    if (!commit_gate(sw, sw->fence, sw->from, false, err))
+    /* a new node that died meanwhile is noticed while the undo is still a mere rollback */
+    if (!conn_do(sw->run->conn[sw->to], "SELECT 1", err) || !commit_gate(sw, sw->fence, sw->from, false, err))
         return false;
     sw->closed = true;
     return true;
@@ -336,12 +341,10 @@ static bool undo(Switch *sw, const char *doing, Err *err)
     conn_rollback(sw->fence);
     conn_rollback(sw->run->conn[sw->to]);
     conn_rollback(sw->run->conn[sw->from]);
-    bool restored = true;
-    if (sw->closed || conn_is_broken(sw->fence))
-        restored = confirm_open(sw, trouble);
-    else
-        talloc_free(sw->fence);
+    bool doubtful = sw->closed || conn_is_broken(sw->fence);
+    talloc_free(sw->fence);
     sw->fence = NULL;
+    bool restored = !doubtful || confirm_open(sw, trouble);
     if (sw->poolers != NULL && !poolers_resume(sw->poolers, trouble))
         log_err(LOG_ERROR, trouble);
     wait_shield(false);
@@ -466,8 +469,10 @@ static bool redirect(Switch *sw, Err *err)
 
     if (!ok && sw->poolers != NULL)
         err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command again.");
-    if (ok && sw->poolers != NULL)
+    if (ok && sw->poolers != NULL) {
         ok = poolers_resume(sw->poolers, err);
+        sw->open_us = clock_us();
+    }
     if (ok && by_file)
         ok = run_hook(sw, err);
     if (!ok)
@@ -479,11 +484,11 @@ static bool redirect(Switch *sw, Err *err)
 static void tell(Switch *sw)
 {
     AUTO_CTX(tmp, NULL);
-    double ms = (double)(sw->open_us - sw->begun_us) / 1000.0;
+    double ms = sw->begun_us == 0 ? -1 : (double)(sw->open_us - sw->begun_us) / 1000.0;
+    char *pause = ms < 0 ? mem_strdup(tmp, "") : mem_printf(tmp, "; writes were paused for %.1f ms", ms);
 
     run_journal(sw->run->conn[sw->to], sw->event, "", ms);
-    log_info("%s done: the application is on the %s; writes were paused for %.1f ms", sw->event,
-             side_name(sw->to), ms);
+    log_info("%s done: the application is on the %s%s", sw->event, side_name(sw->to), pause);
     if (sw->keyless_rows > 0)
         log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
 }
@@ -491,10 +496,12 @@ static void tell(Switch *sw)
 /* the other node's keys are checked when the application is running again; all of it can be repeated */
 static bool after_switch(Switch *sw, Err *err)
 {
-    if (!redirect(sw, err) || !fault("switch.redirected", err))
-        return false;
+    bool redirected = redirect(sw, err) && fault("switch.redirected", err);
+
     if (sw->open_us > 0)
         tell(sw);
+    if (!redirected)
+        return false;
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
     log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, \"pgtandem finish\" "
@@ -521,16 +528,13 @@ static bool run_steps(Switch *sw, Err *err)
                   fault(mem_printf(tmp, "switch.%s.after", step->name), err);
         if (switch_steps[i].shielded)
             wait_shield(false);
-        if (!ok && !sw->decided)
-            return undo(sw, step->doing, err);
-        if (!ok)
-            return false;
-        if (!sw->decided && deadline_left(sw->deadline) <= 0) {
-            err_set(err, ERR_TIMEOUT, "the time budget of %lld ms passed",
-                    (long long)sw->run->config->max_pause_ms);
+        if (ok && !sw->decided && deadline_left(sw->deadline) <= 0)
+            ok = err_set(err, ERR_TIMEOUT, "the time budget of %lld ms passed",
+                         (long long)sw->run->config->max_pause_ms);
+        if (!ok && err->kind == ERR_TIMEOUT && err->hint == NULL)
             err_hint(err, "Give more time with --max-pause, or switch at a quieter time.");
-            return undo(sw, step->doing, err);
-        }
+        if (!ok)
+            return sw->decided ? false : undo(sw, step->doing, err);
     }
     conn_set_deadline(sw->run->conn[sw->from], NO_DEADLINE);
     conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
@@ -566,13 +570,11 @@ static bool complete_halfway(Run *run, Side to, Err *err)
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, run->node[sw->from].epoch);
-    sw->begun_us = clock_us();
     if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
         !conn_exec(conn, q, err) || !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }
-    sw->open_us = clock_us();
     return fault("halfway.opened", err) && run_read_state(run, err) && after_switch(sw, err);
 }
 

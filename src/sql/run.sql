@@ -145,9 +145,10 @@ select case o.type when 'composite type' then 'type' when 'foreign-data wrapper'
  limit 1
 
 -- name: blockers
--- doc: sessions of others that hold locks of writers on user tables
--- returns: pid int, usename text, relation text
-select distinct on (l.pid) l.pid, coalesce(a.usename, '?')::text, c.relname::text
+-- doc: sessions of others that hold locks of writers on user tables, those of the oldest transactions first
+-- returns: pid int, usename text, relation text, age float8
+select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
+       coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8 as age
   from pg_locks l
   join pg_class c on c.oid = l.relation
   join pg_namespace n on n.oid = c.relnamespace
@@ -158,7 +159,8 @@ select distinct on (l.pid) l.pid, coalesce(a.usename, '?')::text, c.relname::tex
                   'ExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p')
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
- order by l.pid, c.relname
+ group by l.pid
+ order by age desc
 
 -- name: prepared_transactions
 -- doc: prepared transactions of this database

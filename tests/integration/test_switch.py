@@ -219,7 +219,7 @@ def test_given_up_while_somebody_holds_a_lock(one_pair, tool):
         waiting.sigint()
         assert waiting.wait(20).rc == ABORTED
         assert_writable(old)
-        for step in ("pause", "lock", "drain", "prepare", "close"):
+        for step in ("pause", "lock", "drain", "prepare"):
             done = tool.run("switchover", fault=f"switch.{step}.after:fail")
             assert done.rc == ABORTED, done
             assert_writable(old)
@@ -230,6 +230,14 @@ def test_given_up_while_somebody_holds_a_lock(one_pair, tool):
         assert done.rc == ABORTED and "time budget" in done.err, done
         ledger.wait_for(50)
         assert not ledger.refused, ledger.refused[:3]
+
+        # Between the two commits writers are refused for a moment, and then no more.
+        done = tool.run("switchover", fault="switch.close.after:fail")
+        assert done.rc == ABORTED, done
+        assert_writable(old)
+        assert node_state(old)[0] == "open" and node_state(one_pair.new)[0] == "closed"
+        ledger.wait_for(50)
+        assert set(ledger.refusals()) <= {"25006"}
 
         # And then it goes through.
         tool.ok("switchover", "--on-switch", ledger.switch_command(one_pair.new.conninfo))
