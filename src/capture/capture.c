@@ -118,7 +118,9 @@ static void begin_function(Sql *q, const Table *table, const char *what)
     if (!plain)
         sql_add(q, " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
                    " SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C'");
+    /* a user's column may be called "me": our own names win, columns are always qualified */
     sql_add(q, " AS $pgtandem$\n"
+               "#variable_conflict use_variable\n"
                "DECLARE me bigint := txid_current();\n"
                "BEGIN\n"
                "  IF left(current_setting('application_name'), 8) = 'pgtandem' THEN\n"

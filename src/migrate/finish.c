@@ -12,6 +12,7 @@
 #include "migrate/commands.h"
 #include "migrate/run.h"
 #include "migrate/sleep.h"
+#include "migrate/steps.h"
 #include "migrate/switch.h"
 #include "sql/queries.h"
 
@@ -62,7 +63,7 @@ bool migrate_finish(const Config *config, Err *err)
                              "without.");
     }
     /* after this the old node takes writes again that nobody carries over: so it goes first, and is said */
-    if (!release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
+    if (!steps_begin_ending(run, PHASE_FINISHING, err) || !release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
         !release_node(run, SIDE_TARGET, err))
         return false;
     log_info("finished: the target stands alone, and nothing of pgtandem is left in either database");
@@ -119,6 +120,8 @@ bool migrate_abort(const Config *config, Err *err)
         return err_hint(err, "\"pgtandem rollback\" brings it back first, \"pgtandem finish\" ends the run where it "
                              "is.");
     }
+    if (run->node[SIDE_TARGET].present && !steps_begin_ending(run, PHASE_ABORTING, err))
+        return false;
     if (!release_node(run, SIDE_SOURCE, err) || !fault("abort.source", err))
         return false;
     if (!run->node[SIDE_TARGET].present)

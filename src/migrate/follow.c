@@ -156,19 +156,16 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
         log_info("the run was ended by another command");
         return true;
     }
-    if (run_is_halfway(run) && !switch_take_back(run, err))
+    if (!steps_refuse_ending(run, err) || (run_is_halfway(run) && !switch_take_back(run, err)))
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;
     while (strcmp(run->phase, PHASE_FOLLOWING) != 0 && more)
         if (!steps_advance(run, &more, err))
             return false;
-    if (config->switchover && run_active(run) == SIDE_SOURCE)
+    /* also when the application is there already: it may not have been told */
+    if (config->switchover)
         return switch_application(run, SIDE_TARGET, err);
-    if (config->switchover) {
-        log_info("the application is on the target already");
-        return true;
-    }
     return follow(run, ret_again, err);
 }
 

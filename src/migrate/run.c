@@ -137,7 +137,7 @@ static bool try_lock(Run *run, bool *ret_locked, Err *err)
 static bool take_lock(Run *run, RunLock lock, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    bool locked;
+    bool locked, asked = false;
     int64_t deadline = deadline_in(lock == RUN_LOCK_WAIT       ? -1
                                    : lock == RUN_LOCK_HANDOVER ? HANDOVER_MS
                                                                : TAKE_MS);
@@ -153,14 +153,14 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
         log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
         if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err))
             return false;
+        asked = true;
     }
     while (!locked && deadline_left(deadline) != 0) {
         if (!wait_ms(LOCK_POLL_MS, err) || !try_lock(run, &locked, err))
             return false;
     }
     if (locked)
-        return lock != RUN_LOCK_HANDOVER ||
-               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
+        return !asked || conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
     err_set(err, ERR_STATE, "another pgtandem works on this run");
     err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
     return err_hint(err, "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");

@@ -61,29 +61,39 @@ static bool step_pause(Switch *sw, Err *err)
     return sw->poolers == NULL || poolers_pause(sw->poolers, sw->deadline, err);
 }
 
-static Sql *lock_statement(const void *ctx, Switch *sw, int64_t limit_ms)
+/* LOCK TABLE of everything that is replicated; a partitioned table stands for its partitions */
+static Sql *lock_statement(const void *ctx, Switch *sw)
 {
     Sql *q = sql_new(ctx);
     const Run *run = sw->run;
     size_t n = 0;
 
-    sql_add(q, "BEGIN; SET LOCAL statement_timeout = ");
-    sql_number(q, limit_ms);
-    sql_add(q, "; SET LOCAL lock_timeout = ");
-    sql_number(q, limit_ms);
-    sql_add(q, ";");
     for (size_t i = 0; i < run->n_tables; i++, n++) {
-        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_trusted(q, n == 0 ? "LOCK TABLE " : ", ");
         sql_name(q, run->tables[sw->from][i].schema, run->tables[sw->from][i].name);
     }
     for (size_t i = 0; i < run->catalog[sw->from]->n_roots; i++, n++) {
-        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_trusted(q, n == 0 ? "LOCK TABLE " : ", ");
         sql_name(q, run->catalog[sw->from]->roots[i].schema, run->catalog[sw->from]->roots[i].name);
     }
     if (n > 0)
-        sql_add(q, " IN SHARE ROW EXCLUSIVE MODE;");
-    sql_add(q, " SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0");
+        sql_add(q, " IN SHARE ROW EXCLUSIVE MODE");
     return q;
+}
+
+/* one try to have all locks within limit_ms; the transaction is left open, also after a failure */
+static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *begin = sql_new(tmp);
+
+    /* in a message of its own: older servers start the statement's clock only with the next one */
+    sql_add(begin, "BEGIN; SET LOCAL statement_timeout = ");
+    sql_number(begin, limit_ms);
+    sql_add(begin, "; SET LOCAL lock_timeout = ");
+    sql_number(begin, limit_ms);
+    return conn_exec(sw->fence, begin, err) && conn_exec(sw->fence, lock_statement(tmp, sw), err) &&
+           conn_do(sw->fence, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0", err);
 }
 
 /* who holds locks that keep us from fencing, for the message */
@@ -105,7 +115,6 @@ static void name_blockers(Switch *sw, Err *err)
 static bool step_lock(Switch *sw, Err *err)
 {
     for (int tries = 0;; tries++) {
-        AUTO_CTX(tmp, NULL);
         int64_t limit = tries < LOCK_SHORT_TRIES ? LOCK_TRY_MS : LOCK_LONG_TRY_MS;
         int64_t left = deadline_left(sw->deadline);
 
@@ -118,7 +127,7 @@ static bool step_lock(Switch *sw, Err *err)
         }
         if (sw->poolers == NULL)
             sw->begun_us = clock_us();
-        if (conn_exec(sw->fence, lock_statement(tmp, sw, limit), err))
+        if (try_locks(sw, limit, err))
             break;
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
                     err_is(err, SQLSTATE_DEADLOCK);
@@ -463,12 +472,13 @@ static void tell(Switch *sw)
         log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
 }
 
-/* the other node's keys are checked when the application is running again */
+/* the other node's keys are checked when the application is running again; all of it can be repeated */
 static bool after_switch(Switch *sw, Err *err)
 {
     if (!redirect(sw, err) || !fault("switch.redirected", err))
         return false;
-    tell(sw);
+    if (sw->open_us > 0)
+        tell(sw);
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
     log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, \"pgtandem finish\" "
@@ -567,6 +577,8 @@ bool switch_application(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
+    if (!steps_refuse_ending(run, err))
+        return false;
     if (!run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present) {
         err_set(err, ERR_STATE, "there is no run to switch between these databases");
         return err_hint(err, "Begin with \"pgtandem upgrade\".");
@@ -585,7 +597,7 @@ bool switch_application(Run *run, Side to, Err *err)
         }
         log_info("the application is on the %s already", side_name(to));
         fill_addresses(sw);
-        return run->config->dry_run || (open_poolers(sw, err) && redirect(sw, err));
+        return run->config->dry_run || (open_poolers(sw, err) && after_switch(sw, err));
     }
     if (!switch_preflight(sw, err))
         return false;

@@ -64,3 +64,13 @@ char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefi
     }
     return s->text;
 }
+
+char *pair_copy_in_sql(const void *ctx, const TablePair *pair)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *name = table_name_sql(tmp, pair->dst);
+
+    if (pair->n_columns == 0)
+        return mem_printf(ctx, "COPY %s FROM STDIN", name);
+    return mem_printf(ctx, "COPY %s (%s) FROM STDIN", name, pair_columns_sql(tmp, pair, ""));
+}

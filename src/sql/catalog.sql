@@ -31,11 +31,17 @@ select c.oid::int8,
  order by n.nspname, c.relname
 
 -- name: columns
--- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value
--- returns: relid int8, name text, type text, generated bool, identity_always bool, is_float bool
+-- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
+-- doc: base_type is what a domain is made of in the end
+-- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
+       (with recursive base (oid, level) as (
+            select a.atttypid, 0
+            union all
+            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
+        select format_type(b.oid, -1) from base b order by b.level desc limit 1),
 --@ >= 12       a.attgenerated <> '',
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',

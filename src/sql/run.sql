@@ -48,9 +48,14 @@ select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text
 select t.tgname::text from pg_trigger t where t.tgrelid = $1::int8::oid and t.tgname = 'pgtandem_gate'
 
 -- name: chunks
--- returns: tab int, no int, rel_schema text, rel_name text, kind text, lo text?, hi text?, filenode int8, bytes int8, done bool
-select tab, no, rel_schema, rel_name, kind, lo::text, hi::text, filenode, bytes, done
-  from pgtandem.chunk order by tab, no
+-- doc: all chunks, or one when tab is not 0; in_table is the number of chunks of its table
+-- params: tab int, no int
+-- returns: tab int, no int, rel_schema text, rel_name text, kind text, lo text?, hi text?, filenode int8, bytes int8, done bool, in_table int8
+select c.tab, c.no, c.rel_schema, c.rel_name, c.kind, c.lo::text, c.hi::text, c.filenode, c.bytes, c.done,
+       case when $1::int = 0 then 0 else (select count(*) from pgtandem.chunk o where o.tab = c.tab) end
+  from pgtandem.chunk c
+ where $1::int = 0 or (c.tab = $1::int and c.no = $2::int)
+ order by c.tab, c.no
 
 -- name: settled
 -- returns: tab int
