@@ -281,10 +281,14 @@ bool run_load_edge(Run *run, Err *err)
         if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns, err))
             return false;
     }
-    edge->n_sequences = run->catalog[from]->n_sequences;
-    edge->sequences = mem_array(edge, SequenceState, edge->n_sequences + 1);
-    for (size_t i = 0; i < edge->n_sequences; i++)
-        edge->sequences[i].sequence = &run->catalog[from]->sequences[i];
+    /* one that is on one node only came or went during the run: baseline.h tells about it */
+    edge->sequences = mem_array(edge, SequenceState, run->catalog[from]->n_sequences + 1);
+    for (size_t i = 0; i < run->catalog[from]->n_sequences; i++) {
+        const Sequence *sequence = &run->catalog[from]->sequences[i];
+
+        if (catalog_find_sequence(run->catalog[to], sequence->schema, sequence->name) != NULL)
+            edge->sequences[edge->n_sequences++].sequence = sequence;
+    }
     talloc_free(run->edge);
     run->edge = edge;
     /* a round of a process that was killed may still be at work in its session: wait for its end */

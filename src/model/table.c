@@ -14,6 +14,14 @@ Table *catalog_find(const Catalog *catalog, const char *schema, const char *name
     return NULL;
 }
 
+const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name)
+{
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (strcmp(catalog->sequences[i].name, name) == 0 && strcmp(catalog->sequences[i].schema, schema) == 0)
+            return &catalog->sequences[i];
+    return NULL;
+}
+
 const Column *table_column(const Table *table, const char *name)
 {
     for (size_t i = 0; i < table->n_columns; i++)

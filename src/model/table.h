@@ -72,6 +72,9 @@ typedef struct Catalog {
 /* the table of that name, or NULL */
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name);
 
+/* the sequence of that name, or NULL */
+const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name);
+
 /* the column of that name, or NULL */
 const Column *table_column(const Table *table, const char *name);
 bool table_is_key(const Table *table, const char *column);
