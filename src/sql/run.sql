@@ -165,9 +165,13 @@ select statement from steps order by step, name, item, statement
 -- doc: one object of the target that was not there before us, in an order in which dropping works; our own
 -- doc: schema is left out
 -- returns: type text, identity text
-select case o.type when 'composite type' then 'type' when 'foreign-data wrapper' then 'foreign data wrapper'
-                   else o.type end,
-       o.identity
+select case when o.type = 'composite type' then 'type'
+            when o.type = 'foreign-data wrapper' then 'foreign data wrapper'
+            when o.type = 'procedure' or x.class = 'pg_proc'::regclass and o.type <> 'aggregate' then
+--@ >= 11                 'routine'
+--@ < 11                 'function'
+            else o.type end,
+       case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end
   from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
         union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
                    where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')
@@ -192,7 +196,7 @@ select case o.type when 'composite type' then 'type' when 'foreign-data wrapper'
                     where b.class = (select relname::text from pg_class where oid = x.class)
                       and b.oid = x.oid::int8)
    and coalesce(o.schema, '') <> 'pgtandem'
-   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid and d.deptype = 'e')
+   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid and d.deptype in ('e', 'i'))
  order by x.step, o.identity
  limit 1
 
