@@ -234,6 +234,12 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
     bool is_leaf = rel->oid != table->oid;
 
     add_gate_trigger(q, rel);
+    if (table->n_keys == 0 && table->row_level) {
+        /* a statement that names the parent fires no statement triggers of ours here */
+        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture", table->id);
+        add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false, "capture", table->id);
+        return;
+    }
     if (table->n_keys == 0) {
         add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false,
                     "capture", table->id);

@@ -104,6 +104,25 @@ static bool empty_target(Run *run, Err *err)
     }
 }
 
+/* owners, rights and comments of what was in the target before us */
+static bool put_back(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    PutBackRow *rows;
+    size_t n;
+
+    if (!q_put_back(tmp, run->conn[SIDE_TARGET], &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        Sql *q = sql_new(tmp);
+
+        sql_trusted(q, rows[i].statement);
+        if (!conn_exec(run->conn[SIDE_TARGET], q, err))
+            return err_add(err, "while putting back what the copy had changed: %s", rows[i].statement);
+    }
+    return true;
+}
+
 bool migrate_abort(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -127,7 +146,7 @@ bool migrate_abort(const Config *config, Err *err)
     if (!run->node[SIDE_TARGET].present)
         return true;
     if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
-        !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
+        !put_back(run, err) || !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
     log_progress_end();
     log_info("aborted: the source is as it was before, and the copy is removed from the target");

@@ -87,11 +87,12 @@ bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Er
     return true;
 }
 
-bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
+bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
+    *ret_refusal = NULL;
     sql_trusted(q, statement);
     if (!conn_do(conn, "SAVEPOINT optional", err))
         return false;
@@ -100,9 +101,21 @@ bool item_run_optional(Conn *conn, const char *what, const char *statement, Err 
     /* insufficient rights, a role that does not exist there, no such object */
     if (err->kind != ERR_SQL || (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
         return false;
-    log_warn("not carried over: %s (%s)", what, err->msg);
+    *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
     return conn_do(conn, "ROLLBACK TO SAVEPOINT optional", err);
+}
+
+bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *refusal;
+
+    if (!item_try_optional(tmp, conn, statement, &refusal, err))
+        return false;
+    if (refusal != NULL)
+        log_warn("not carried over: %s (%s)", what, refusal);
+    return true;
 }
 
 /* claims the item in the caller's transaction; *ret_row is NULL when it is done already */

@@ -43,6 +43,9 @@ CHECKED bool item_foreign_key_asleep(Conn *conn, int no, Err *err);
  * missing rights or roles are logged as warnings.
  */
 CHECKED bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err);
+/* the same without a word: *ret_refusal says why it was not possible, or is NULL; it belongs to ctx */
+CHECKED bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal,
+                               Err *err);
 bool item_type_is_optional(const char *type);
 
 #endif

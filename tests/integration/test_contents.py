@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from lib import contents, servers
-from lib.cluster import make_conninfo, random_name
+from lib.cluster import random_name
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.contents import Changes
-from lib.tool import kill_leftovers
+from lib.tool import Tool, kill_leftovers
 
 
 @pytest.fixture
@@ -102,3 +102,38 @@ def test_abort_leaves_nothing(pair, tool, roles):
 
     for node, fingerprint in zip((pair.old, pair.new), before):
         assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
+@pytest.mark.parametrize("rights", ["owner", "member", "parameter"])
+def test_ordinary_rights(pair, ordinary, roles, rights):
+    """The whole way without being a superuser anywhere: (a) triggers, rules and foreign keys sleep, (b) they do
+    not fire because session_replication_role may be set."""
+    app = ordinary(pair, rights)
+    for node in (pair.old, pair.new):
+        node.sql(f"grant {roles[0]} to {app}")
+        contents.create_extensions(node)
+    contents.create(pair.old, *roles, user=app)
+    before = catalog_fingerprint(pair.old.connect())
+
+    forth_and_back(pair, pair.tool(), pair.old.number)
+    pair.tool().ok("finish")
+
+    assert_same_catalog(before, catalog_fingerprint(pair.old.connect()))
+    compare(pair)
+
+
+def test_password(new_cluster):
+    """A role that logs in with a password from a password file, in every connection and in pg_dump."""
+    old, new = (new_cluster(version, auth="scram") for version in servers.wanted_one_pair())
+    role = random_name("app")
+    for cluster in (old, new):
+        cluster.create_role(role)
+        cluster.create_db("shop", owner=role)
+    old.sql("shop", "create table items (id int primary key); insert into items values (1), (2)", user=role)
+    tool = Tool(source=old.conninfo("shop", role), target=new.conninfo("shop", role), client_version=old.version)
+    tool.ok("upgrade", "--switchover")
+    new.sql("shop", "insert into items values (3)", user=role)
+    tool.ok("rollback")
+    assert old.value("shop", "select count(*) from items") == 3
+    tool.ok("switchover")
+    tool.ok("finish")
