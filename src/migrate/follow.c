@@ -62,8 +62,7 @@ static void report(Run *run, FollowStats *stats)
     *stats = (FollowStats){.since_ms = clock_ms()};
 }
 
-/* what must be in place on both nodes before changes may be carried; all of it is idempotent */
-static bool prepare(Run *run, Err *err)
+bool follow_prepare(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
 
@@ -78,7 +77,7 @@ bool follow(Run *run, bool *ret_handover, Err *err)
     bool in_step = false;
 
     *ret_handover = false;
-    if (!prepare(run, err))
+    if (!follow_prepare(run, err))
         return false;
     for (;;) {
         RoundStats round;
@@ -122,7 +121,7 @@ bool follow_until_close(Run *run, Err *err)
     RoundStats round;
     size_t moved;
 
-    if (!prepare(run, err))
+    if (!follow_prepare(run, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))

@@ -11,6 +11,7 @@
 #include "base/wait.h"
 #include "capture/queue.h"
 #include "migrate/commands.h"
+#include "migrate/follow.h"
 #include "migrate/pool.h"
 #include "migrate/run.h"
 #include "migrate/steps.h"
@@ -509,7 +510,7 @@ bool migrate_verify(const Config *config, Err *err)
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
     v->own_lock = v->run->lock != NULL;
-    if (!run_load_edge(v->run, err) || !catch_up(v, err))
+    if (!(v->own_lock ? follow_prepare(v->run, err) : run_load_edge(v->run, err)) || !catch_up(v, err))
         return false;
     v->next = 1;
     v->tables = mem_array(v, TableReport, v->run->n_tables + 1);
