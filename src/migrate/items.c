@@ -170,15 +170,13 @@ bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
         goto failed;
     if (row != NULL) {
         DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
-        const char *schema, *table;
+        const char *schema, *table, *name;
 
-        /* pg_dump names the entry "<table> <constraint>" */
-        if (!dump_entry_table(tmp, &entry, &schema, &table) || !str_starts(row->name, table) ||
-            row->name[strlen(table)] != ' ') {
+        if (!dump_entry_constraint(tmp, &entry, &schema, &table, &name)) {
             err_set(err, ERR_BUG, "cannot read the foreign key \"%s\" of pg_dump", row->name);
             goto failed;
         }
-        if (!sleep_add_foreign_key(conn, schema, table, row->name + strlen(table) + 1, row->statement, err))
+        if (!sleep_add_foreign_key(conn, schema, table, name, row->statement, err))
             goto failed;
     }
     if (conn_do(conn, "COMMIT", err))

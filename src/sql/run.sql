@@ -133,7 +133,7 @@ with acls as (
     select 'ON ' || case d.defaclobjtype when 'r' then 'TABLES' when 'S' then 'SEQUENCES' when 'f' then 'FUNCTIONS'
                                          when 'T' then 'TYPES' when 'n' then 'SCHEMAS' else 'LARGE OBJECTS' end,
            format('ALTER DEFAULT PRIVILEGES FOR ROLE %I ', pg_get_userbyid(d.defaclrole))
-             || coalesce(format('IN SCHEMA %I ', n.nspname), ''),
+             || coalesce('IN SCHEMA ' || quote_ident(n.nspname) || ' ', ''),
            d.oid::text, d.defaclacl,
            coalesce(b.acl, case when d.defaclnamespace = 0
                                 then acldefault(case d.defaclobjtype when 'S' then 's' else d.defaclobjtype end,
@@ -201,7 +201,8 @@ select case when o.type = 'composite type' then 'type'
                     where b.class = (select relname::text from pg_class where oid = x.class)
                       and b.oid = x.oid::int8)
    and coalesce(o.schema, '') <> 'pgtandem'
-   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid and d.deptype in ('e', 'i'))
+   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid
+                      and (d.deptype = 'e' or d.deptype = 'i' and o.type <> 'composite type'))
  order by x.step, o.identity
  limit 1
 
