@@ -224,6 +224,9 @@ bool step_schema(Run *run, Err *err)
 failed:
     conn_rollback(source);
     conn_rollback(target);
+    /* then pg_dump lost its connection as well, and that passes */
+    if (conn_is_broken(source))
+        err->kind = ERR_CONNECT;
     return false;
 }
 

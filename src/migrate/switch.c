@@ -229,13 +229,15 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     if (err->kind == ERR_SQL && !conn_is_broken(conn) && !conn_in_transaction(conn))
         return false; /* the server said no */
     conn_rollback(conn);
+    /* with the session alive and idle, the commit was carried out or not; else one may still be on its way */
+    bool settled = !conn_is_broken(conn);
     do {
         Conn *fresh = conn_open(tmp, spec, "switch", ignored);
         NodeStateRow *node;
         size_t n;
-        bool gone;
+        bool gone = settled;
 
-        if (fresh != NULL && session_is_gone(fresh, pid, &gone, ignored) && gone &&
+        if (fresh != NULL && (settled || session_is_gone(fresh, pid, &gone, ignored)) && gone &&
             q_node_state(tmp, fresh, &node, &n, ignored)) {
             bool reached = node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
 
@@ -493,14 +495,29 @@ static void tell(Switch *sw)
         log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
 }
 
+/* the connection to the new node may be lost with the answer to its commit, or during a long hook */
+static bool revive(Switch *sw, Err *err)
+{
+    Run *run = sw->run;
+    const ConnSpec *spec = sw->to == SIDE_SOURCE ? &run->config->source : &run->config->target;
+
+    if (!conn_is_broken(run->conn[sw->to]))
+        return true;
+    Conn *fresh = conn_open(run, spec, "switch", err);
+    if (fresh == NULL)
+        return err_add(err, "the %s is done, but the rest could not be seen to", sw->event);
+    run->conn[sw->to] = fresh; /* the old one is freed with the run: the edge still points to it */
+    return true;
+}
+
 /* the other node's keys are checked when the application is running again; all of it can be repeated */
 static bool after_switch(Switch *sw, Err *err)
 {
-    bool redirected = redirect(sw, err) && fault("switch.redirected", err);
+    bool ok = redirect(sw, err) && fault("switch.redirected", err) && revive(sw, err);
 
     if (sw->open_us > 0)
         tell(sw);
-    if (!redirected)
+    if (!ok)
         return false;
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
