@@ -149,7 +149,8 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
         run->lock = NULL;
         return true;
     }
-    if (!locked && lock == RUN_LOCK_HANDOVER) {
+    bool asked = !locked && lock == RUN_LOCK_HANDOVER;
+    if (asked) {
         log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
         if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err))
             return false;
@@ -159,7 +160,7 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
             return false;
     }
     if (locked)
-        return lock != RUN_LOCK_HANDOVER ||
+        return !asked ||
                conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
     err_set(err, ERR_STATE, "another pgtandem works on this run");
     err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
