@@ -57,6 +57,18 @@ static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
     return lock_and_run(conn, sql_new(tmp), work, name, err) && fault("sleep.one", err);
 }
 
+/*
+ * A trigger of a partitioned table has a copy on each partition. Where these are triggers of their own they are
+ * listed and treated one by one; on older servers only the statement without ONLY reaches them.
+ */
+static void add_alter(Sql *q, const Conn *conn)
+{
+    if (conn_caps(conn)->has_partition_triggers)
+        sql_add(q, "ALTER TABLE ONLY ");
+    else
+        sql_add(q, "ALTER TABLE ");
+}
+
 /* DISABLE TRIGGER or DISABLE RULE; kind is "trigger" or "rule" */
 static bool disable(Conn *conn, const char *kind, const char *schema, const char *table, const char *name,
                     const char *was, Err *err)
@@ -65,7 +77,7 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     Sql *q = sql_new(tmp);
 
     add_memory(q, kind, schema, table, name, was, NULL, NULL);
-    sql_add(q, "ALTER TABLE ONLY ");
+    add_alter(q, conn);
     sql_name(q, schema, table);
     if (strcmp(kind, "rule") == 0)
         sql_add(q, " DISABLE RULE ");
@@ -197,7 +209,7 @@ static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "ALTER TABLE ONLY ");
+    add_alter(q, conn);
     sql_name(q, row->schema_name, row->table_name);
     sql_add(q, " ");
     for (size_t i = 0; i < sizeof enable_words / sizeof *enable_words; i++)
