@@ -130,6 +130,19 @@ static bool claim(const void *ctx, Conn *conn, int no, ClaimItemRow **ret_row, E
     return true;
 }
 
+/* the comment of a foreign key that sleeps waits with it */
+static bool comment_asleep(Conn *conn, const ClaimItemRow *row, bool *ret_asleep, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
+    const char *schema, *table, *name;
+
+    *ret_asleep = false;
+    return strcmp(row->type, "COMMENT") != 0 || strstr(row->statement, "COMMENT ON CONSTRAINT \"") == NULL ||
+           !dump_entry_constraint(tmp, &entry, &schema, &table, &name) ||
+           sleep_add_comment(conn, schema, table, name, row->statement, ret_asleep, err);
+}
+
 bool item_build(Conn *conn, int no, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -144,8 +157,13 @@ bool item_build(Conn *conn, int no, Err *err)
     if (row != NULL) {
         char *what = mem_printf(tmp, "%s %s", row->type, row->name);
 
+        bool asleep;
+
+        if (!comment_asleep(conn, row, &asleep, err))
+            goto failed;
         sql_trusted(q, row->statement);
-        ok = item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
+        ok = asleep                             ? true
+             : item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
                                               : conn_exec(conn, q, err);
         if (!ok) {
             err_add(err, "while creating %s", what);

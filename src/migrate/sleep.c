@@ -17,7 +17,7 @@ static const struct {
 } enable_words[] = {{"O", "ENABLE "}, {"A", "ENABLE ALWAYS "}, {"R", "ENABLE REPLICA "}};
 
 static void add_memory(Sql *q, const char *kind, const char *schema, const char *table, const char *name,
-                       const char *was, const char *definition)
+                       const char *was, const char *definition, const char *comment)
 {
     sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = ");
     sql_literal(q, kind);
@@ -27,7 +27,7 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
     sql_literal(q, table);
     sql_add(q, " AND name = ");
     sql_literal(q, name);
-    sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, definition) VALUES (");
+    sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, definition, comment) VALUES (");
     sql_literal(q, kind);
     sql_add(q, ", ");
     sql_literal(q, schema);
@@ -42,6 +42,11 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
         sql_add(q, "NULL");
     else
         sql_literal(q, definition);
+    sql_add(q, ", ");
+    if (comment == NULL)
+        sql_add(q, "NULL");
+    else
+        sql_literal(q, comment);
     sql_add(q, "); ");
 }
 
@@ -53,16 +58,15 @@ static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
 }
 
 /*
- * ALTER TABLE for the trigger or rule alone, or, where partitions have hidden copies of their parent's row triggers, for
- * those too.
+ * A trigger of a partitioned table has a copy on each partition. Where these are triggers of their own they are
+ * listed and treated one by one; on older servers only the statement without ONLY reaches them.
  */
-static void add_alter_table(Sql *q, const Conn *conn, const char *kind, const char *schema, const char *table)
+static void add_alter(Sql *q, const Conn *conn)
 {
-    if (strcmp(kind, "trigger") == 0 && !conn_caps(conn)->lists_partition_triggers)
-        sql_add(q, "ALTER TABLE ");
-    else
+    if (conn_caps(conn)->has_partition_triggers)
         sql_add(q, "ALTER TABLE ONLY ");
-    sql_name(q, schema, table);
+    else
+        sql_add(q, "ALTER TABLE ");
 }
 
 /* DISABLE TRIGGER or DISABLE RULE; kind is "trigger" or "rule" */
@@ -72,8 +76,9 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    add_memory(q, kind, schema, table, name, was, NULL);
-    add_alter_table(q, conn, kind, schema, table);
+    add_memory(q, kind, schema, table, name, was, NULL, NULL);
+    add_alter(q, conn);
+    sql_name(q, schema, table);
     if (strcmp(kind, "rule") == 0)
         sql_add(q, " DISABLE RULE ");
     else
@@ -97,13 +102,29 @@ static char *fk_statement(const void *ctx, const ForeignKeysRow *fk)
     return s->text;
 }
 
+static char *comment_statement(const void *ctx, const ForeignKeysRow *fk)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (fk->comment == NULL)
+        return NULL;
+    sql_add(q, "COMMENT ON CONSTRAINT ");
+    sql_ident(q, fk->name);
+    sql_add(q, " ON ");
+    sql_name(q, fk->schema_name, fk->table_name);
+    sql_add(q, " IS ");
+    sql_literal(q, fk->comment);
+    return mem_strdup(ctx, q->text->text);
+}
+
 static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", fk->schema_name, fk->table_name, fk->name,
-               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk));
+               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk), comment_statement(tmp, fk));
     sql_add(q, "ALTER TABLE ");
     sql_name(q, fk->schema_name, fk->table_name);
     sql_add(q, " DROP CONSTRAINT ");
@@ -154,20 +175,31 @@ static char *trimmed(const void *ctx, const char *text)
     return copy;
 }
 
+/* the definition, trimmed, ends so */
+static bool is_not_valid(const char *definition)
+{
+    size_t len = strlen(definition), mark = strlen("NOT VALID");
+
+    return len > mark && strcmp(definition + len - mark, "NOT VALID") == 0;
+}
+
 /* puts a foreign key back; *ret_validate: it must still be validated */
 static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validate, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     char *definition = trimmed(tmp, row->definition);
-    size_t len = strlen(definition);
-    bool marked = len > 9 && strcmp(definition + len - 9, "NOT VALID") == 0;
+    bool marked = is_not_valid(definition);
     /* a foreign key of a partitioned table cannot be NOT VALID on older servers: it is checked here and now */
     bool defer = !row->partitioned || conn_caps(conn)->has_partition_fk_not_valid;
 
     sql_trusted(q, definition);
     if (defer && !marked)
         sql_add(q, " NOT VALID");
+    if (row->comment != NULL) {
+        sql_add(q, "; ");
+        sql_trusted(q, row->comment);
+    }
     *ret_validate = defer && strcmp(row->was, "valid") == 0;
     return conn_exec(conn, q, err);
 }
@@ -177,7 +209,8 @@ static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    add_alter_table(q, conn, row->kind, row->schema_name, row->table_name);
+    add_alter(q, conn);
+    sql_name(q, row->schema_name, row->table_name);
     sql_add(q, " ");
     for (size_t i = 0; i < sizeof enable_words / sizeof *enable_words; i++)
         if (strcmp(enable_words[i].was, row->was) == 0)
@@ -235,6 +268,34 @@ bool sleep_wake(Conn *conn, Err *err)
     return true;
 }
 
+static bool validate(Conn *conn, const AsleepRow *row, const char *name, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "ALTER TABLE ");
+    sql_name(q, row->schema_name, row->table_name);
+    sql_add(q, " VALIDATE CONSTRAINT ");
+    sql_ident(q, name);
+    return alter(conn, q, name, err);
+}
+
+/* a foreign key, and what stands for it towards each partition of the table it refers to */
+static bool validate_foreign_key(Conn *conn, const AsleepRow *row, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    InvalidKeyPartsRow *parts;
+    size_t n;
+
+    if (!validate(conn, row, row->name, err) ||
+        !q_invalid_key_parts(tmp, conn, row->schema_name, row->table_name, row->name, &parts, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!validate(conn, row, parts[i].name, err))
+            return false;
+    return true;
+}
+
 bool sleep_validate(Conn *conn, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -244,15 +305,9 @@ bool sleep_validate(Conn *conn, Err *err)
     if (!q_asleep(tmp, conn, &rows, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        Sql *q = sql_new(tmp);
-
         if (!rows[i].awake)
             continue;
-        sql_add(q, "ALTER TABLE ");
-        sql_name(q, rows[i].schema_name, rows[i].table_name);
-        sql_add(q, " VALIDATE CONSTRAINT ");
-        sql_ident(q, rows[i].name);
-        if (!alter(conn, q, rows[i].name, err) || !forget(conn, &rows[i], false, err))
+        if (!validate_foreign_key(conn, &rows[i], err) || !forget(conn, &rows[i], false, err))
             return err_add(err, "while validating foreign key \"%s\" of table %s.%s", rows[i].name,
                            rows[i].schema_name, rows[i].table_name);
     }
@@ -265,6 +320,27 @@ bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, co
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    add_memory(q, "foreign key", schema, table, name, "valid", definition);
+    add_memory(q, "foreign key", schema, table, name,
+               is_not_valid(trimmed(tmp, definition)) ? "not valid" : "valid", definition, NULL);
     return conn_exec(conn, q, err);
+}
+
+bool sleep_add_comment(Conn *conn, const char *schema, const char *table, const char *name,
+                       const char *statement, bool *ret_asleep, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.asleep SET comment = ");
+    sql_text(q, statement);
+    sql_add(q, " WHERE kind = 'foreign key' AND schema_name = ");
+    sql_text(q, schema);
+    sql_add(q, " AND table_name = ");
+    sql_text(q, table);
+    sql_add(q, " AND name = ");
+    sql_text(q, name);
+    if (!conn_exec(conn, q, err))
+        return false;
+    *ret_asleep = conn_affected(conn) > 0;
+    return true;
 }

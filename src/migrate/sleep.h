@@ -25,4 +25,8 @@ CHECKED bool sleep_validate(Conn *conn, Err *err);
 CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, const char *name,
                                    const char *definition, Err *err);
 
+/* keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key */
+CHECKED bool sleep_add_comment(Conn *conn, const char *schema, const char *table, const char *name,
+                               const char *statement, bool *ret_asleep, Err *err);
+
 #endif

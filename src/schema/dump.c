@@ -306,9 +306,15 @@ bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_
 bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char **ret_schema,
                            const char **ret_table, const char **ret_name)
 {
-    const char *p = entry->statement;
+    const char *p = entry->statement, *first;
 
-    if (!qualified_name(ctx, &p, ret_schema, ret_table) || (p = strchr(p, '"')) == NULL)
+    if (!qualified_name(ctx, &p, ret_schema, ret_table))
+        return false;
+    /* COMMENT ON CONSTRAINT "name" ON "schema"."table" */
+    first = strchr(entry->statement, '"');
+    if (str_starts(first - strlen(" CONSTRAINT "), " CONSTRAINT "))
+        p = first;
+    else if ((p = strchr(p, '"')) == NULL)
         return false;
     *ret_name = quoted_name(ctx, &p);
     return *ret_name != NULL;

@@ -156,9 +156,9 @@ select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
 
 -- name: foreign_keys
 -- doc: foreign keys as they were declared (not the copies that partitions inherit)
--- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool
+-- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool, comment text?
 select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o.oid), o.convalidated,
-       c.relkind = 'p'
+       c.relkind = 'p', obj_description(o.oid, 'pg_constraint')
   from pg_constraint o
   join pg_class c on c.oid = o.conrelid
   join pg_namespace n on n.oid = c.relnamespace

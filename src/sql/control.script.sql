@@ -61,6 +61,7 @@ CREATE TABLE pgtandem.asleep (
     name         text NOT NULL,
     was          text NOT NULL,                 -- tgenabled / ev_enabled; for foreign keys valid or not valid
     definition   text,
+    comment      text,                          -- the statement that puts a foreign key's comment back
     awake        boolean NOT NULL DEFAULT false,-- put back, but a foreign key still has to be validated
     PRIMARY KEY (kind, schema_name, table_name, name)
 );

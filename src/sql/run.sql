@@ -71,12 +71,24 @@ select a.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''
 
 -- name: asleep
 -- doc: what sleeps on this node, foreign keys last
--- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, awake bool, partitioned bool
-select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.awake,
+-- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, awake bool, partitioned bool
+select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.awake,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = a.schema_name and c.relname = a.table_name and c.relkind = 'p')
   from pgtandem.asleep a
  order by a.kind desc, a.schema_name, a.table_name, a.name
+
+-- name: invalid_key_parts
+-- doc: foreign keys that stand for a validated one towards the partitions of the table it refers to
+-- params: schema_name text, table_name text, name text
+-- returns: name text
+--@ >= 11 select o.conname::text
+--@ >= 11   from pg_constraint p
+--@ >= 11   join pg_class c on c.oid = p.conrelid
+--@ >= 11   join pg_namespace n on n.oid = c.relnamespace
+--@ >= 11   join pg_constraint o on o.conparentid = p.oid and o.conrelid = p.conrelid and not o.convalidated
+--@ >= 11  where p.contype = 'f' and p.convalidated and n.nspname = $1 and c.relname = $2 and p.conname = $3
+--@ < 11 select ''::text where $1::text is null and $2::text is null and $3::text is null
 
 -- name: post_items
 -- returns: no int, type text, schema_name text, name text, tab int, done bool

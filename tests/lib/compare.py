@@ -319,7 +319,7 @@ _FINGERPRINT = [
      "select pg_get_userbyid(a.defaclrole), n.nspname, a.defaclobjtype::text, a.defaclacl::text"
      " from pg_default_acl a left join pg_namespace n on n.oid = a.defaclnamespace"),
     ("comment", 0,
-     "select d.classoid::regclass::text, d.objsubid::text, d.description, d.objoid::text"
+     "select d.classoid::regclass::text, pg_describe_object(d.classoid, d.objoid, d.objsubid), d.description"
      " from pg_description d where d.objoid >= 16384"),
     ("security label", 0,
      "select s.objtype, s.objname, s.provider, s.label from pg_seclabels s"),

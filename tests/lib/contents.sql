@@ -18,7 +18,9 @@ create function kinds.noted() returns trigger language plpgsql as $body$
 begin
   -- what the user's triggers do would double rows on the copy
   insert into kinds.notes (what) values (tg_name || ' ' || tg_op || ' ' || tg_table_name);
-  return case when tg_op = 'DELETE' then old else new end;
+  if tg_level = 'STATEMENT' then return null; end if;
+  if tg_op = 'DELETE' then return old; end if;
+  return new;
 end $body$;
 create table kinds.notes (id bigserial primary key, what text);
 
