@@ -17,7 +17,7 @@ import pytest
 
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.ledger import Ledger
-from lib.tool import ROOT, Tool, default_binary
+from lib.tool import ROOT, default_binary
 from lib.wait import poll_until
 
 KILLED = -9
@@ -333,7 +333,7 @@ def test_processes_killed_while_copying(one_pair, tool):
         poll_until(lambda: not any(is_alive(pid) for pid in workers), 5, "the end of the workers")
         running.wait()
         # Ctrl-C and SIGTERM at any moment
-        for number in range(8):
+        for number in range(5):
             running = tool.start("upgrade", *CHUNKS)
             time.sleep(0.15 + chance.random() * 0.6)
             running.sigint() if number % 2 == 0 else running.sigterm()

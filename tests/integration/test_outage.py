@@ -11,11 +11,9 @@ import time
 
 import pytest
 
-from lib.compare import assert_same_content
 from lib.ledger import Ledger
 from lib.place import as_server_user, server_environment
 from lib.proxy import Proxy
-from lib.tool import Tool
 from lib.wait import poll_until
 
 OURS = "application_name like 'pgtandem%'"
@@ -218,9 +216,19 @@ def test_network_frozen_under_the_fence(cut_pair, side, phase):
         running.sigint()
         running.wait()
         switch = tool.start("switchover", "--max-pause", "1500ms", fault=f"switch.{phase}:sleep=300")
+        if phase == "lock.before":
+            # it gets its locks when nobody can be told any more
+            blocker = cut_pair.old.connect(autocommit=False)
+            blocker.cursor().execute("lock table big in row exclusive mode")
         switch.wait_for_output(f"fault point switch.{phase}")
+        if phase == "lock.before":
+            poll_until(lambda: cut_pair.old.value(
+                "select count(*) from pg_locks l join pg_stat_activity a using (pid)"
+                " where not l.granted and a.application_name = 'pgtandem fence'"), 20, "the fence", 0.005)
         begun = time.monotonic()
         proxy.freeze()
+        if phase == "lock.before":
+            blocker.close()
         if (side, phase) != ("new", "close.before"):
             ledger.wait_for(5, timeout=15)
             assert time.monotonic() - begun < 1.5 + 2 + 2, "the old node was closed for too long"
@@ -312,7 +320,7 @@ def test_target_went_back(one_pair, tool):
 
 
 @pytest.mark.timeout(120)
-def test_source_was_promoted(own_pair, tool, new_cluster):
+def test_source_was_promoted(own_pair, tool):
     """A standby took over: the timeline changed, so what was carried may not be there."""
     follow_and_stop(own_pair, tool)
     cluster = own_pair.old.cluster
