@@ -572,7 +572,8 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .run = check_not_empty,
      .title = "the target database is not empty",
-     .hint = "Name a new database as the target: CREATE DATABASE ... TEMPLATE template0."},
+     .hint = "Name a new database as the target: CREATE DATABASE ... TEMPLATE template0. With "
+             "--allow-nonempty what is there stays."},
     {.id = "name-taken",
      .severity = SEVERITY_ERROR,
      .run = check_name_taken,

@@ -136,6 +136,16 @@ bool follow_until_close(Run *run, Err *err)
     return err_hint(err, "Switch at a quieter time. Nothing was changed.");
 }
 
+/* our schema on the source was made by the second step, and nothing but the end of a run removes it */
+static bool refuse_lost_source(Run *run, Err *err)
+{
+    if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present ||
+        strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
+        return true;
+    err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
+    return err_hint(err, "If \"pgtandem finish\" or \"pgtandem abort\" was interrupted, run it again.");
+}
+
 /*
  * One turn with one set of connections. *ret_again: another command took over for a while. *connected: both
  * nodes were reached at least once.
@@ -155,7 +165,8 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
         log_info("the run was ended by another command");
         return true;
     }
-    if (!steps_refuse_ending(run, err) || (run_is_halfway(run) && !switch_take_back(run, err)))
+    if (!steps_refuse_ending(run, err) || !refuse_lost_source(run, err) ||
+        (run_is_halfway(run) && !switch_take_back(run, err)))
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;

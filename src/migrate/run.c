@@ -77,6 +77,29 @@ static bool read_node(Run *run, Side side, Err *err)
     return true;
 }
 
+/*
+ * A source that knows nothing of the target's run: it may be that nothing was done there yet, or that `finish` or
+ * `abort` were there already, or that it is another database.
+ */
+static bool refuse_other_source(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ProgressRow *progress;
+    IdentityOfNodeRow *identity;
+    size_t n;
+
+    if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present)
+        return true;
+    if (!q_progress(tmp, run->conn[SIDE_TARGET], &progress, &n, err) ||
+        !q_identity_of_node(tmp, run->conn[SIDE_SOURCE], &identity, &n, err))
+        return false;
+    char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
+    if (progress->peer_id[0] == '\0' || strcmp(progress->peer_id, peer_id) == 0)
+        return true;
+    err_set(err, ERR_STATE, "the target is in a run with another source");
+    return err_hint(err, "Name the two databases that the run was started with.");
+}
+
 bool run_read_state(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -101,6 +124,8 @@ bool run_read_state(Run *run, Err *err)
         return err_hint(err, "This must not happen. Stop the application on one of them and compare the two "
                              "with \"pgtandem verify\".");
     }
+    if (!refuse_other_source(run, err))
+        return false;
     if (!t->present)
         return true;
     if (!q_run_state(tmp, run->conn[SIDE_TARGET], &row, &n, err))

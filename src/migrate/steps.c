@@ -12,9 +12,9 @@
 #include "migrate/switch.h"
 
 const Step steps[] = {
-    {"", "schema", step_schema, "drop what was created on the target",
+    {"", PHASE_SCHEMA, step_schema, "drop what was created on the target",
      "creating the tables on the target", "the target has the tables"},
-    {"schema", "capturing", step_capture, "remove triggers and the schema pgtandem from the source",
+    {PHASE_SCHEMA, "capturing", step_capture, "remove triggers and the schema pgtandem from the source",
      "installing capture on the source", "every change on the source is recorded"},
     {"capturing", "copied", step_copy, NULL, "copying the data", "all rows are on the target"},
     {"copied", "indexed", step_indexes, NULL, "building the remaining indexes", "all indexes are built"},

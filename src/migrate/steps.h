@@ -18,7 +18,8 @@ typedef struct Step {
     const char *done;   /* "all rows are on the target" */
 } Step;
 
-/* the phase in which the copy is complete and only changes are carried */
+/* phases that others ask for: nothing of ours is on the source yet; the copy is complete and follows */
+#define PHASE_SCHEMA "schema"
 #define PHASE_FOLLOWING "following"
 
 /* phases of a run that is being removed: from here on only the same command goes on */

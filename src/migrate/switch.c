@@ -132,7 +132,7 @@ static bool step_lock(Switch *sw, Err *err)
         if (left < limit)
             limit = left;
         if (limit <= 0) {
-            err_set(err, ERR_TIMEOUT, "the tables could not be locked within the time budget");
+            err_set(err, ERR_TIMEOUT, "the tables could not be locked");
             name_blockers(sw, err);
             return err_hint(err, "End the long transactions, or give more time with --max-pause.");
         }
@@ -546,10 +546,12 @@ static bool run_steps(Switch *sw, Err *err)
         if (switch_steps[i].shielded)
             wait_shield(false);
         if (ok && !sw->decided && deadline_left(sw->deadline) <= 0)
-            ok = err_set(err, ERR_TIMEOUT, "the time budget of %lld ms passed",
-                         (long long)sw->run->config->max_pause_ms);
-        if (!ok && err->kind == ERR_TIMEOUT && err->hint == NULL)
-            err_hint(err, "Give more time with --max-pause, or switch at a quieter time.");
+            ok = err_set(err, ERR_TIMEOUT, "the step took too long");
+        if (!ok && err->kind == ERR_TIMEOUT) {
+            err_add(err, "the time budget of %lld ms passed", (long long)sw->run->config->max_pause_ms);
+            if (err->hint == NULL)
+                err_hint(err, "Give more time with --max-pause, or switch at a quieter time.");
+        }
         if (!ok)
             return sw->decided ? false : undo(sw, step->doing, err);
     }

@@ -39,7 +39,7 @@ def assert_says(done, rc, *words, hint=True):
     assert len(errors) == 1, done
     for word in words:
         assert word in done.err, (word, done)
-    assert not hint or "hint: " in done.err, done
+    assert not hint or "hint: " in done.err or "detail: Allowed is" in done.err, done
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_command_line(shop, tool):
         assert_says(tool.run("upgrade", "surplus"), USAGE, "surplus")
         assert_says(tool.run("finish", "--dry-run"), USAGE, "--dry-run")
         assert_says(tool.run("upgrade", env={"PGTANDEM_JOBS": "many"}), USAGE, "PGTANDEM_JOBS")
-        assert_says(tool.run("upgrade", "--pg-bindir", "/nonexistent"), USAGE, "/nonexistent", hint=False)
+        assert_says(tool.run("upgrade", "--pg-bindir", "/nonexistent"), REFUSED, "no pg_dump")
         done = Tool().run("upgrade")
         assert_says(done, USAGE, "--source")
 
@@ -77,7 +77,9 @@ def test_connection_strings_are_not_repeated(shop):
             for source, target in ((text, shop.new.conninfo), (shop.old.conninfo, text)):
                 done = Tool(source=source, target=target).run("upgrade", "--verbose")
                 assert done.rc in (FAILED, USAGE), done
-                assert "hint: " in done.err or "could not connect" in done.err, done
+                assert any(
+                    word in done.err for word in ("hint: ", "Allowed is", "could not connect")
+                ), done
                 if text != "secretword":
                     assert "secretword" not in done.text and "hunter2" not in done.text, done
 
@@ -125,7 +127,7 @@ def test_one_database_twice(new_cluster):
     by_tcp = cluster.conninfo(db, tcp=True)
     for source, target in ((by_socket, by_socket), (by_socket, by_tcp), (by_tcp, by_socket)):
         done = Tool(source=source, target=target).run("upgrade")
-        assert_says(done, USAGE, "the same database", db)
+        assert_says(done, USAGE, "are the same")
     assert_same_catalog(before, catalog_fingerprint(cluster.connect(db)))
     assert cluster.value(db, "select count(*) from t") == 100
 
@@ -179,14 +181,14 @@ def test_passwords_stay_secret(new_cluster):
     for secret in secrets.values():
         assert not any(secret in text for text in texts)
         assert not any(secret.encode() in argument for argument in arguments)
-    assert any(b"pgtandem" in a and b"worker" in a for a in arguments)
+    assert any(b"worker" in argument for argument in arguments)
 
 
 def test_what_the_target_lacks(shop, tool):
     old, new = shop.old, shop.new
     new.sql("create table in_the_way (id int primary key); insert into in_the_way values (1)")
     with Unchanged(old, new):
-        assert_says(tool.run("upgrade"), REFUSED, "in_the_way", "pgtandem check")
+        assert_says(tool.run("upgrade"), REFUSED, "not empty", "pgtandem check")
         done = tool.run("check")
         assert done.rc == REFUSED and "--allow-nonempty" in done.text, done
     new.sql("drop table in_the_way")
@@ -262,9 +264,9 @@ def test_a_run_is_protected(shop, tool):
             elsewhere = shop.tool(target=new.cluster.conninfo(other))
             for command in ("upgrade", "switchover", "finish", "verify"):
                 assert_says(elsewhere.run(command), FAILED, "the target knows nothing of")
-            assert_says(
-                shop.tool(source=old.cluster.conninfo(third)).run("upgrade"), FAILED
-            )
+            elsewhere = shop.tool(source=old.cluster.conninfo(third))
+            for command in ("upgrade", "switchover", "finish", "abort", "verify"):
+                assert_says(elsewhere.run(command), FAILED, "with another source")
         # A run of another version is left to that.
         for node in (old, new):
             node.sql("update pgtandem.node set format = 99, tool_version = '77.0'")
