@@ -491,6 +491,23 @@ static const CheckRolesRow *find_role(const CheckRolesRow *roles, size_t n, cons
     return NULL;
 }
 
+/* a policy cannot be created without its roles, and a table must not come over without its policies */
+static bool check_policy_roles(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckPolicyRolesRow *used;
+    CheckRolesRow *roles;
+    size_t n_used, n_roles;
+
+    if (!q_check_policy_roles(tmp, p->in->source, &used, &n_used, err) ||
+        !q_check_roles(tmp, p->in->target, &roles, &n_roles, err))
+        return false;
+    for (size_t i = 0; i < n_used; i++)
+        if (find_role(roles, n_roles, used[i].role) == NULL)
+            add_object(f, "%s (%s)", used[i].role, used[i].policy);
+    return true;
+}
+
 static bool check_owners(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -692,6 +709,11 @@ static const Check checks[] = {
      .query = &query_check_c_functions,
      .title = "functions in C belong to no extension: the target needs their libraries",
      .hint = "Install the libraries, built for the target's version, on the target's machine."},
+    {.id = "policy-roles-missing",
+     .severity = SEVERITY_ERROR,
+     .run = check_policy_roles,
+     .title = "roles that row-level security policies are for do not exist on the target",
+     .hint = "Create these roles on the target (pg_dumpall --roles-only)."},
     {.id = "owners-missing",
      .severity = SEVERITY_WARNING,
      .run = check_owners,

@@ -265,6 +265,17 @@ select s.provider || ' (' || count(*)::text || case when count(*) = 1 then ' lab
  group by s.provider
  order by 1
 
+-- name: check_policy_roles
+-- doc: the roles that policies name
+-- returns: role text, policy text
+--@ >= 9.5 select r.rolname::text, 'policy ' || p.polname::text || ' of ' || n.nspname::text || '.' || c.relname::text
+--@ >= 9.5   from pg_policy p
+--@ >= 9.5   join pg_class c on c.oid = p.polrelid
+--@ >= 9.5   join pg_namespace n on n.oid = c.relnamespace
+--@ >= 9.5   join pg_roles r on r.oid = any (p.polroles)
+--@ >= 9.5  order by 1, 2
+--@ < 9.5 select ''::text, ''::text where false
+
 -- name: check_roles_used
 -- doc: the roles that own the users' objects here or got rights on them. The bootstrap superuser is not in
 -- doc: pg_shdepend, so what it owns is looked up.
