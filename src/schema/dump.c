@@ -233,7 +233,11 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
         argv[n++] = "--no-privileges";
     argv[n++] = mem_printf(tmp, "--dbname=%s", conninfo);
     argv[n] = NULL;
+    const char *pgoptions = getenv("PGOPTIONS");
     env[n_env++] = "PGAPPNAME=" CONN_APPLICATION " dump";
+    /* pg_dump writes its literals in the source's way, and we read them in the standard way */
+    env[n_env++] = mem_printf(tmp, "PGOPTIONS=%s -c standard_conforming_strings=on",
+                              pgoptions == NULL ? "" : pgoptions);
     if (password != NULL)
         env[n_env++] = mem_printf(tmp, "PGPASSWORD=%s", password);
     env[n_env] = NULL;
