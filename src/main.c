@@ -53,7 +53,7 @@ static bool run(const void *ctx, int argc, char **argv, bool *ret_worker, Err *e
 
 static void print_error(const Err *err, bool worker)
 {
-    log_progress("%s", "");
+    log_progress_end();
     if (err->kind == ERR_CANCELED) {
         if (!worker) /* Ctrl-C reaches the workers too, and one such line is enough */
             fputs("pgtandem: interrupted; run the same command to go on\n", stderr);

@@ -72,8 +72,15 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
         sql_number(q, (int64_t)k + 1);
     }
     for (size_t i = 0; i < table->n_columns; i++) {
+        const Column *column = table_column(table->dst, table->columns[i]->name);
+
         sql_add(q, ", t.");
-        sql_ident(q, table->columns[i]->name);
+        sql_ident(q, column->name);
+        /* the columns of a deleted row are null, which a domain may refuse */
+        if (strcmp(column->base_type, column->type) != 0) {
+            sql_add(q, "::");
+            sql_trusted(q, column->base_type);
+        }
         sql_add(q, " AS c");
         sql_number(q, (int64_t)i + 1);
     }
@@ -341,11 +348,7 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
     sql_add(out, " FROM ");
     add_ref(out, table->src);
     sql_add(out, ") TO STDOUT");
-    sql_add(in, "COPY ");
-    sql_name(in, table->dst->schema, table->dst->name);
-    sql_add(in, " (");
-    sql_trusted(in, pair_columns_sql(tmp, table, ""));
-    sql_add(in, ") FROM STDIN");
+    sql_trusted(in, pair_copy_in_sql(tmp, table));
     if (!delete_everything(table, dst, err) ||
         !conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
         return err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));

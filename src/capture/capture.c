@@ -24,7 +24,8 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
         if (table->key_is_int)
             sql_add(q, "::bigint");
         else
-            sql_add(q, "::text");
+            /* columns of different collations cannot be compared as one array otherwise */
+            sql_add(q, "::text COLLATE pg_catalog.\"C\"");
     }
     if (!table->key_is_int)
         sql_add(q, "]");
@@ -118,7 +119,9 @@ static void begin_function(Sql *q, const Table *table, const char *what)
     if (!plain)
         sql_add(q, " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
                    " SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C'");
+    /* a user's column may be called "me": our own names win, columns are always qualified */
     sql_add(q, " AS $pgtandem$\n"
+               "#variable_conflict use_variable\n"
                "DECLARE me bigint := txid_current();\n"
                "BEGIN\n"
                "  IF left(current_setting('application_name'), 8) = 'pgtandem' THEN\n"
@@ -231,6 +234,12 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
     bool is_leaf = rel->oid != table->oid;
 
     add_gate_trigger(q, rel);
+    if (table->n_keys == 0 && table->row_level) {
+        /* a statement that names the parent fires no statement triggers of ours here */
+        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture", table->id);
+        add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false, "capture", table->id);
+        return;
+    }
     if (table->n_keys == 0) {
         add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false,
                     "capture", table->id);

@@ -197,8 +197,8 @@ const Command cli_commands[] = {
       .summary = "explain the steps of an upgrade",
       .usage = "[--mermaid]",
       .doc = "Prints the steps from nothing to a copy that follows, in their order: the phase "
-             "before, the phase after, and what is done between them. These are the words that "
-             "status and the messages of upgrade use. Connects to no database.",
+             "before, the phase after, and what is done between them; then the steps of a switch. "
+             "These are the words that status and the messages use. Connects to no database.",
       .on_source = "Not used.",
       .on_target = "Not used.",
       .interrupt = "At any time.",

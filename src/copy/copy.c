@@ -140,27 +140,46 @@ bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Er
     return err_add(err, "while planning the copy of table %s", table_label(tmp, table));
 }
 
+static Chunk chunk_of_row(const ChunksRow *row)
+{
+    return (Chunk){.tab = row->tab,
+                   .no = row->no,
+                   .rel_schema = row->rel_schema,
+                   .rel_name = row->rel_name,
+                   .kind = row->kind,
+                   .lo = row->lo,
+                   .hi = row->hi,
+                   .filenode = row->filenode,
+                   .bytes = row->bytes,
+                   .done = row->done};
+}
+
 bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err)
 {
     ChunksRow *rows;
     size_t n;
 
-    if (!q_chunks(ctx, dst, &rows, &n, err))
+    if (!q_chunks(ctx, dst, 0, 0, &rows, &n, err))
         return false;
     Chunk *chunks = mem_array(ctx, Chunk, n + 1);
     for (size_t i = 0; i < n; i++)
-        chunks[i] = (Chunk){.tab = rows[i].tab,
-                            .no = rows[i].no,
-                            .rel_schema = rows[i].rel_schema,
-                            .rel_name = rows[i].rel_name,
-                            .kind = rows[i].kind,
-                            .lo = rows[i].lo,
-                            .hi = rows[i].hi,
-                            .filenode = rows[i].filenode,
-                            .bytes = rows[i].bytes,
-                            .done = rows[i].done};
+        chunks[i] = chunk_of_row(&rows[i]);
     *ret_chunks = chunks;
     *ret_n = n;
+    return true;
+}
+
+bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk, bool *ret_lone, Err *err)
+{
+    ChunksRow *rows;
+    size_t n;
+
+    if (!q_chunks(ctx, dst, tab, no, &rows, &n, err))
+        return false;
+    if (n != 1)
+        return err_set(err, ERR_BUG, "there is no chunk %d of table number %d", no, tab);
+    *ret_chunk = chunk_of_row(&rows[0]);
+    *ret_lone = rows[0].in_table == 1;
     return true;
 }
 
@@ -208,11 +227,7 @@ static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen)
 {
     Sql *q = sql_new(ctx);
 
-    sql_add(q, "COPY ");
-    sql_name(q, table->dst->schema, table->dst->name);
-    sql_add(q, " (");
-    sql_trusted(q, pair_columns_sql(q, table, ""));
-    sql_add(q, ") FROM STDIN");
+    sql_trusted(q, pair_copy_in_sql(q, table));
     if (frozen)
         sql_add(q, " (FREEZE)");
     return q;

@@ -38,6 +38,12 @@ CHECKED bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_b
 CHECKED bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err);
 
 /*
+ * Looks up one chunk. *ret_lone tells that its table has no other. ERR_BUG when there is none.
+ */
+CHECKED bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk, bool *ret_lone,
+                             Err *err);
+
+/*
  * Loads one chunk unless it is done already (by a process that was thought dead, say). lone: the table has
  * no other chunk, so it can be emptied and loaded frozen.
  */

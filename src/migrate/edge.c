@@ -40,6 +40,14 @@ static bool refuse_edge(Edge *edge, Err *err)
                    conn_label(edge->to));
 }
 
+static void set_applied(Edge *edge, const char *snapshot)
+{
+    char *before = edge->applied;
+
+    edge->applied = snapshot == NULL ? NULL : mem_strdup(edge, snapshot);
+    talloc_free(before);
+}
+
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -56,7 +64,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         !queue_snapshot(tmp, edge->from, &now, err))
         return false;
     char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
-    edge->applied = progress->snapshot == NULL ? NULL : mem_strdup(edge, progress->snapshot);
+    set_applied(edge, progress->snapshot);
 
     if (progress->peer_id[0] == '\0')
         return set_peer(edge, peer_id, timeline->timeline, err);
@@ -192,7 +200,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     if (!ok)
         return false;
     if (n > 0) {
-        edge->applied = mem_strdup(edge, snapshot);
+        set_applied(edge, snapshot);
         edge->unpurged_changes += ret_stats->changes;
     }
     ret_stats->ms = clock_ms() - begun;

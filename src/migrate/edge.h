@@ -18,7 +18,7 @@ typedef struct Edge {
     size_t n_pairs;
     SequenceState *sequences;
     size_t n_sequences;
-    const char *applied;     /* snapshot of `from` that `to` has; NULL before the first round */
+    char *applied;           /* snapshot of `from` that `to` has; NULL before the first round */
     bool replace_next;       /* unique values collided: the next round deletes before it inserts */
     int64_t purged_ms;       /* when the queue was last looked at for purging */
     int64_t unpurged_changes;/* since then */

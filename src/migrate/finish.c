@@ -12,6 +12,7 @@
 #include "migrate/commands.h"
 #include "migrate/run.h"
 #include "migrate/sleep.h"
+#include "migrate/steps.h"
 #include "migrate/switch.h"
 #include "sql/queries.h"
 
@@ -62,7 +63,7 @@ bool migrate_finish(const Config *config, Err *err)
                              "without.");
     }
     /* after this the old node takes writes again that nobody carries over: so it goes first, and is said */
-    if (!release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
+    if (!steps_begin_ending(run, PHASE_FINISHING, err) || !release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
         !release_node(run, SIDE_TARGET, err))
         return false;
     log_info("finished: the target stands alone, and nothing of pgtandem is left in either database");
@@ -103,6 +104,25 @@ static bool empty_target(Run *run, Err *err)
     }
 }
 
+/* owners, rights and comments of what was in the target before us */
+static bool put_back(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    PutBackRow *rows;
+    size_t n;
+
+    if (!q_put_back(tmp, run->conn[SIDE_TARGET], &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        Sql *q = sql_new(tmp);
+
+        sql_trusted(q, rows[i].statement);
+        if (!conn_exec(run->conn[SIDE_TARGET], q, err))
+            return err_add(err, "while putting back what the copy had changed: %s", rows[i].statement);
+    }
+    return true;
+}
+
 bool migrate_abort(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -119,12 +139,14 @@ bool migrate_abort(const Config *config, Err *err)
         return err_hint(err, "\"pgtandem rollback\" brings it back first, \"pgtandem finish\" ends the run where it "
                              "is.");
     }
+    if (run->node[SIDE_TARGET].present && !steps_begin_ending(run, PHASE_ABORTING, err))
+        return false;
     if (!release_node(run, SIDE_SOURCE, err) || !fault("abort.source", err))
         return false;
     if (!run->node[SIDE_TARGET].present)
         return true;
     if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
-        !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
+        !put_back(run, err) || !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
     log_progress_end();
     log_info("aborted: the source is as it was before, and the copy is removed from the target");

@@ -62,8 +62,7 @@ static void report(Run *run, FollowStats *stats)
     *stats = (FollowStats){.since_ms = clock_ms()};
 }
 
-/* what must be in place on both nodes before changes may be carried; all of it is idempotent */
-static bool prepare(Run *run, Err *err)
+bool follow_prepare(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
 
@@ -78,7 +77,7 @@ bool follow(Run *run, bool *ret_handover, Err *err)
     bool in_step = false;
 
     *ret_handover = false;
-    if (!prepare(run, err))
+    if (!follow_prepare(run, err))
         return false;
     for (;;) {
         RoundStats round;
@@ -122,7 +121,7 @@ bool follow_until_close(Run *run, Err *err)
     RoundStats round;
     size_t moved;
 
-    if (!prepare(run, err))
+    if (!follow_prepare(run, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
@@ -144,7 +143,8 @@ static bool refuse_lost_source(Run *run, Err *err)
         strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
         return true;
     err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
-    return err_hint(err, "If \"pgtandem finish\" or \"pgtandem abort\" was interrupted, run it again.");
+    return err_hint(err, "Was its schema pgtandem dropped? \"pgtandem abort\" removes the copy, and a new run can "
+                         "begin.");
 }
 
 /*
@@ -166,19 +166,17 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
         log_info("the run was ended by another command");
         return true;
     }
-    if (!refuse_lost_source(run, err) || (run_is_halfway(run) && !switch_take_back(run, err)))
+    if (!steps_refuse_ending(run, err) || !refuse_lost_source(run, err) ||
+        (run_is_halfway(run) && !switch_take_back(run, err)))
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;
     while (strcmp(run->phase, PHASE_FOLLOWING) != 0 && more)
         if (!steps_advance(run, &more, err))
             return false;
-    if (config->switchover && run_active(run) == SIDE_SOURCE)
+    /* also when the application is there already: it may not have been told */
+    if (config->switchover)
         return switch_application(run, SIDE_TARGET, err);
-    if (config->switchover) {
-        log_info("the application is on the target already");
-        return true;
-    }
     return follow(run, ret_again, err);
 }
 

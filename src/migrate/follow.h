@@ -12,6 +12,12 @@
  */
 CHECKED bool follow(Run *run, bool *ret_handover, Err *err);
 
+/*
+ * What must be in place before the first round: what has to sleep on the copy sleeps, and run->edge is loaded. Idempotent; whoever
+ * makes rounds in the phase of following calls it first.
+ */
+CHECKED bool follow_prepare(Run *run, Err *err);
+
 /* rounds until the last one was short, so that a switch may begin */
 CHECKED bool follow_until_close(Run *run, Err *err);
 

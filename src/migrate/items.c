@@ -33,10 +33,9 @@ static ItemStage stage_of(const char *type)
     return LISTED(type, "INDEX", "CONSTRAINT") ? ITEM_INDEX : ITEM_LATE;
 }
 
-bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables, size_t n_tables, Err *err)
+bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Catalog catalog = {.tables = mem_array(tmp, Table, n_tables + 1), .n_tables = n_tables};
     const char *schema, *name;
     const Table *table = NULL;
     Sql *q = sql_new(tmp);
@@ -49,9 +48,8 @@ bool item_store(Conn *conn, int no, const DumpEntry *entry, const Table *tables,
                  entry->name);
         return true;
     }
-    memcpy(catalog.tables, tables, n_tables * sizeof *tables);
     if (stage_of(entry->type) == ITEM_INDEX && dump_entry_table(tmp, entry, &schema, &name))
-        table = catalog_find(&catalog, schema, name);
+        table = catalog_find(planned, schema, name);
     sql_add(q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");
     sql_i64(q, no);
     sql_add(q, ", ");
@@ -89,11 +87,12 @@ bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Er
     return true;
 }
 
-bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
+bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
+    *ret_refusal = NULL;
     sql_trusted(q, statement);
     if (!conn_do(conn, "SAVEPOINT optional", err))
         return false;
@@ -102,9 +101,21 @@ bool item_run_optional(Conn *conn, const char *what, const char *statement, Err 
     /* insufficient rights, a role that does not exist there, no such object */
     if (err->kind != ERR_SQL || (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
         return false;
-    log_warn("not carried over: %s (%s)", what, err->msg);
+    *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
     return conn_do(conn, "ROLLBACK TO SAVEPOINT optional", err);
+}
+
+bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *refusal;
+
+    if (!item_try_optional(tmp, conn, statement, &refusal, err))
+        return false;
+    if (refusal != NULL)
+        log_warn("not carried over: %s (%s)", what, refusal);
+    return true;
 }
 
 /* claims the item in the caller's transaction; *ret_row is NULL when it is done already */
@@ -159,15 +170,13 @@ bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
         goto failed;
     if (row != NULL) {
         DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
-        const char *schema, *table;
+        const char *schema, *table, *name;
 
-        /* pg_dump names the entry "<table> <constraint>" */
-        if (!dump_entry_table(tmp, &entry, &schema, &table) || !str_starts(row->name, table) ||
-            row->name[strlen(table)] != ' ') {
+        if (!dump_entry_constraint(tmp, &entry, &schema, &table, &name)) {
             err_set(err, ERR_BUG, "cannot read the foreign key \"%s\" of pg_dump", row->name);
             goto failed;
         }
-        if (!sleep_add_foreign_key(conn, schema, table, row->name + strlen(table) + 1, row->statement, err))
+        if (!sleep_add_foreign_key(conn, schema, table, name, row->statement, err))
             goto failed;
     }
     if (conn_do(conn, "COMMIT", err))

@@ -78,8 +78,8 @@ bool migrate_check(const Config *config, Err *err)
     if (run == NULL)
         return false;
     if (run->node[SIDE_TARGET].present) {
-        log_info("these databases are in a run already; \"pgtandem status\" shows how far it is");
-        return true;
+        err_set(err, ERR_STATE, "these databases are in a run already");
+        return err_hint(err, "\"pgtandem status\" shows how far it is.");
     }
     if (!find(tmp, run, &findings, &n, err))
         return false;

@@ -173,7 +173,7 @@ static bool refuse_while_copying(Run *run, Err *err)
     if (has->present && has->readable) {
         if (!q_run_state(tmp, run->lock, &row, &n, err))
             return false;
-        if (n == 1 && strcmp(row->phase, PHASE_FOLLOWING) == 0)
+        if (n == 1 && step_find(row->phase) == NULL)
             return true;
     }
     err_set(err, ERR_REFUSED, "another pgtandem is still making the copy");
@@ -306,12 +306,19 @@ bool run_load_edge(Run *run, Err *err)
         if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns, err))
             return false;
     }
-    edge->n_sequences = run->catalog[from]->n_sequences;
-    edge->sequences = mem_array(edge, SequenceState, edge->n_sequences + 1);
-    for (size_t i = 0; i < edge->n_sequences; i++)
-        edge->sequences[i].sequence = &run->catalog[from]->sequences[i];
+    /* one that is on one node only came or went during the run: baseline.h tells about it */
+    edge->sequences = mem_array(edge, SequenceState, run->catalog[from]->n_sequences + 1);
+    for (size_t i = 0; i < run->catalog[from]->n_sequences; i++) {
+        const Sequence *sequence = &run->catalog[from]->sequences[i];
+
+        if (catalog_find_sequence(run->catalog[to], sequence->schema, sequence->name) != NULL)
+            edge->sequences[edge->n_sequences++].sequence = sequence;
+    }
     talloc_free(run->edge);
     run->edge = edge;
+    /* a round of a process that was killed may still be at work in its session: wait for its end */
+    if (run->lock != NULL && !conn_do(edge->to, "SELECT 1 FROM pgtandem.progress FOR UPDATE", err))
+        return false;
     return edge_check(edge, config_accepts(run->config, "timeline"), err);
 }
 

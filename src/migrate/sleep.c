@@ -52,6 +52,19 @@ static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
     return lock_and_run(conn, sql_new(tmp), work, name, err) && fault("sleep.one", err);
 }
 
+/*
+ * ALTER TABLE for the trigger or rule alone, or, where partitions have hidden copies of their parent's row triggers, for
+ * those too.
+ */
+static void add_alter_table(Sql *q, const Conn *conn, const char *kind, const char *schema, const char *table)
+{
+    if (strcmp(kind, "trigger") == 0 && !conn_caps(conn)->lists_partition_triggers)
+        sql_add(q, "ALTER TABLE ");
+    else
+        sql_add(q, "ALTER TABLE ONLY ");
+    sql_name(q, schema, table);
+}
+
 /* DISABLE TRIGGER or DISABLE RULE; kind is "trigger" or "rule" */
 static bool disable(Conn *conn, const char *kind, const char *schema, const char *table, const char *name,
                     const char *was, Err *err)
@@ -60,8 +73,7 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     Sql *q = sql_new(tmp);
 
     add_memory(q, kind, schema, table, name, was, NULL);
-    sql_add(q, "ALTER TABLE ONLY ");
-    sql_name(q, schema, table);
+    add_alter_table(q, conn, kind, schema, table);
     if (strcmp(kind, "rule") == 0)
         sql_add(q, " DISABLE RULE ");
     else
@@ -165,8 +177,7 @@ static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "ALTER TABLE ONLY ");
-    sql_name(q, row->schema_name, row->table_name);
+    add_alter_table(q, conn, row->kind, row->schema_name, row->table_name);
     sql_add(q, " ");
     for (size_t i = 0; i < sizeof enable_words / sizeof *enable_words; i++)
         if (strcmp(enable_words[i].was, row->was) == 0)

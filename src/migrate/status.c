@@ -20,7 +20,7 @@
 enum { WATCH_MS = 2000 };
 
 typedef struct Status {
-    const char *state;  /* one word: none, copying, following, switched, half-way */
+    const char *state;  /* one word: none, copying, following, switched, half-way, aborting, finishing */
     const char *phase;
     const char *writes; /* the node that takes writes, or "nobody" */
     const char *worker; /* who works on the run now, or "" */
@@ -86,6 +86,8 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
         status->state = "switched";
     if (run_is_halfway(run))
         status->state = "half-way";
+    if (strcmp(run->phase, PHASE_ABORTING) == 0 || strcmp(run->phase, PHASE_FINISHING) == 0)
+        status->state = run->phase;
     if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], &holder, &n, err))
         return false;
     if (n > 0)

@@ -50,21 +50,20 @@ static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
     return side == SIDE_SOURCE ? gate_open(conn, err) : gate_close(conn, err);
 }
 
-/* tables that are replicated, numbered from 1; tables of extensions are left to their extension */
-static void number_tables(const void *ctx, const Catalog *catalog, Table **ret_tables, size_t *ret_n)
+/* the tables that are replicated, numbered from 1; those of extensions are left to their extension */
+static Catalog *number_tables(const void *ctx, const Catalog *catalog)
 {
-    Table *tables = mem_array(ctx, Table, catalog->n_tables + 1);
-    size_t n = 0;
+    Catalog *planned = mem_new(ctx, Catalog);
 
+    planned->tables = mem_array(planned, Table, catalog->n_tables + 1);
     for (size_t i = 0; i < catalog->n_tables; i++) {
         if (catalog->tables[i].in_extension)
             continue;
-        tables[n] = catalog->tables[i];
-        tables[n].id = (int)n + 1;
-        n++;
+        planned->tables[planned->n_tables] = catalog->tables[i];
+        planned->tables[planned->n_tables].id = (int)planned->n_tables + 1;
+        planned->n_tables++;
     }
-    *ret_tables = tables;
-    *ret_n = n;
+    return planned;
 }
 
 static bool insert_run(Run *run, const Catalog *catalog, Err *err)
@@ -106,8 +105,14 @@ static char *cut_owner(const void *ctx, char *statement)
     return owner;
 }
 
+/* statements that give objects to their owners and were refused: once more when the rights are there */
+typedef struct Owners {
+    DumpEntry *late;
+    size_t n;
+} Owners;
+
 /* one entry of the pre-data section, in the transaction of the step */
-static bool run_entry(Conn *conn, const DumpEntry *entry, Err *err)
+static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -137,7 +142,17 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Err *err)
             return err_hint(err, "Nothing was changed. Statement: %.300s", statement);
         }
     }
-    return owner == NULL || item_run_optional(conn, mem_printf(tmp, "owner of %s", what), owner, err);
+    const char *refusal;
+    if (owner == NULL)
+        return true;
+    if (!item_try_optional(tmp, conn, owner, &refusal, err))
+        return false;
+    if (refusal != NULL) {
+        DumpEntry late = {.name = mem_printf(owners, "owner of %s", what), .statement = mem_strdup(owners, owner)};
+
+        mem_push(owners, owners->late, owners->n, late);
+    }
+    return true;
 }
 
 static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, size_t n_pre,
@@ -145,25 +160,29 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
-    Table *tables;
-    size_t n;
+    const Catalog *planned = number_tables(tmp, catalog);
+    Owners *owners = mem_new(tmp, Owners);
     uint64_t random = 0;
 
-    number_tables(tmp, catalog, &tables, &n);
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
     if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
         !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET, err) ||
-        !run_script(target, &script_control_target, err) || !q_remember_objects(target, err))
+        !run_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
+        !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
         return false;
     for (size_t i = 0; i < n_pre; i++)
-        if (!run_entry(target, &pre[i], err))
+        if (!run_entry(target, &pre[i], owners, err))
+            return false;
+    /* an owner may need rights on the schema, which pg_dump grants at the end */
+    for (size_t i = 0; i < owners->n; i++)
+        if (!item_run_optional(target, owners->late[i].name, owners->late[i].statement, err))
             return false;
     for (size_t i = 0; i < n_post; i++)
-        if (!item_store(target, (int)i + 1, &post[i], tables, n, err))
+        if (!item_store(target, (int)i + 1, &post[i], planned, err))
             return false;
     /* still in the snapshot that pg_dump saw */
-    return catalog_register(target, tables, n, err) && insert_run(run, catalog, err) &&
+    return catalog_register(target, planned->tables, planned->n_tables, err) && insert_run(run, catalog, err) &&
            baseline_store(run, SIDE_SOURCE, err);
 }
 
@@ -205,6 +224,9 @@ bool step_schema(Run *run, Err *err)
 failed:
     conn_rollback(source);
     conn_rollback(target);
+    /* then pg_dump lost its connection as well, and that passes */
+    if (conn_is_broken(source))
+        err->kind = ERR_CONNECT;
     return false;
 }
 

@@ -35,17 +35,39 @@ const Step *step_find(const char *phase)
     return NULL;
 }
 
-static bool persist(Run *run, const Step *step, int64_t ms, Err *err)
+static bool set_phase(Run *run, const char *phase, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "UPDATE pgtandem.run SET phase = ");
-    sql_text(q, step->to);
+    sql_text(q, phase);
     sql_add(q, ", phase_at = now()");
     if (!conn_exec(run->conn[SIDE_TARGET], q, err))
         return err_add(err, "while recording the phase");
-    run->phase = step->to;
+    run->phase = phase;
+    return true;
+}
+
+bool steps_begin_ending(Run *run, const char *phase, Err *err)
+{
+    return set_phase(run, phase, err) && fault("ending.recorded", err);
+}
+
+bool steps_refuse_ending(const Run *run, Err *err)
+{
+    bool aborting = strcmp(run->phase, PHASE_ABORTING) == 0;
+
+    if (!aborting && strcmp(run->phase, PHASE_FINISHING) != 0)
+        return true;
+    err_set(err, ERR_STATE, "this run is being ended, and a part of it may be removed already");
+    return err_hint(err, "Run \"pgtandem %s\" again to remove the rest.", aborting ? "abort" : "finish");
+}
+
+static bool persist(Run *run, const Step *step, int64_t ms, Err *err)
+{
+    if (!set_phase(run, step->to, err))
+        return false;
     run_journal(run->conn[SIDE_TARGET], step->to, step->done, (double)ms);
     return true;
 }

@@ -22,6 +22,10 @@ typedef struct Step {
 #define PHASE_SCHEMA "schema"
 #define PHASE_FOLLOWING "following"
 
+/* phases of a run that is being removed: from here on only the same command goes on */
+#define PHASE_ABORTING "aborting"
+#define PHASE_FINISHING "finishing"
+
 extern const Step steps[];
 extern const size_t n_steps;
 
@@ -30,6 +34,12 @@ CHECKED bool steps_advance(Run *run, bool *ret_more, Err *err);
 
 /* the step whose `from` is the phase, or NULL */
 const Step *step_find(const char *phase);
+
+/* writes the phase of an `abort` or `finish` before anything is removed */
+CHECKED bool steps_begin_ending(Run *run, const char *phase, Err *err);
+
+/* refuses a run of which a part may be removed already, so that changes may go unrecorded */
+CHECKED bool steps_refuse_ending(const Run *run, Err *err);
 
 /* the actions */
 bool step_schema(Run *run, Err *err);

@@ -63,29 +63,46 @@ static bool step_pause(Switch *sw, Err *err)
     return sw->poolers == NULL || poolers_pause(sw->poolers, sw->deadline, err);
 }
 
-static Sql *lock_statement(const void *ctx, Switch *sw, int64_t limit_ms)
+/* LOCK TABLE of everything that is replicated; a partitioned table stands for its partitions */
+static Sql *lock_statement(const void *ctx, Switch *sw)
 {
     Sql *q = sql_new(ctx);
     const Run *run = sw->run;
     size_t n = 0;
 
-    sql_add(q, "BEGIN; SET LOCAL statement_timeout = ");
-    sql_number(q, limit_ms);
-    sql_add(q, "; SET LOCAL lock_timeout = ");
-    sql_number(q, limit_ms);
-    sql_add(q, ";");
     for (size_t i = 0; i < run->n_tables; i++, n++) {
-        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_trusted(q, n == 0 ? "LOCK TABLE " : ", ");
         sql_name(q, run->tables[sw->from][i].schema, run->tables[sw->from][i].name);
     }
     for (size_t i = 0; i < run->catalog[sw->from]->n_roots; i++, n++) {
-        sql_trusted(q, n == 0 ? " LOCK TABLE " : ", ");
+        sql_trusted(q, n == 0 ? "LOCK TABLE " : ", ");
         sql_name(q, run->catalog[sw->from]->roots[i].schema, run->catalog[sw->from]->roots[i].name);
     }
     if (n > 0)
-        sql_add(q, " IN SHARE ROW EXCLUSIVE MODE;");
-    sql_add(q, " SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0");
+        sql_add(q, " IN SHARE ROW EXCLUSIVE MODE");
     return q;
+}
+
+/* one try to have all locks within limit_ms; the transaction is left open, also after a failure */
+static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *begin = sql_new(tmp);
+
+    /* in a message of its own: older servers start the statement's clock only with the next one */
+    sql_add(begin, "BEGIN; ");
+    if (conn_caps(sw->fence)->has_idle_in_xact_timeout) {
+        /* a lease: the server itself ends the fence should we hang or be cut off, from the first moment on */
+        sql_add(begin, "SET LOCAL idle_in_transaction_session_timeout = ");
+        sql_number(begin, deadline_left(sw->deadline) + LEASE_GRACE_MS);
+        sql_add(begin, "; ");
+    }
+    sql_add(begin, "SET LOCAL statement_timeout = ");
+    sql_number(begin, limit_ms);
+    sql_add(begin, "; SET LOCAL lock_timeout = ");
+    sql_number(begin, limit_ms);
+    return conn_exec(sw->fence, begin, err) && conn_exec(sw->fence, lock_statement(tmp, sw), err) &&
+           conn_do(sw->fence, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0", err);
 }
 
 /* who holds locks that keep us from fencing, for the message */
@@ -109,7 +126,6 @@ static void name_blockers(Switch *sw, Err *err)
 static bool step_lock(Switch *sw, Err *err)
 {
     for (int tries = 0;; tries++) {
-        AUTO_CTX(tmp, NULL);
         int64_t limit = tries < LOCK_SHORT_TRIES ? LOCK_TRY_MS : LOCK_LONG_TRY_MS;
         int64_t left = deadline_left(sw->deadline);
 
@@ -122,8 +138,8 @@ static bool step_lock(Switch *sw, Err *err)
         }
         if (sw->poolers == NULL)
             sw->begun_us = clock_us();
-        if (conn_exec(sw->fence, lock_statement(tmp, sw, limit), err))
-            break;
+        if (try_locks(sw, limit, err))
+            return true;
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
                     err_is(err, SQLSTATE_DEADLOCK) || err->kind == ERR_TIMEOUT;
         conn_rollback(sw->fence);
@@ -135,14 +151,6 @@ static bool step_lock(Switch *sw, Err *err)
         if (!wait_ms(LOCK_PAUSE_MS, err))
             return false;
     }
-    if (!conn_caps(sw->fence)->has_idle_in_xact_timeout)
-        return true;
-    /* a lease: the server itself ends the fence should we hang or be cut off */
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    sql_add(q, "SET LOCAL idle_in_transaction_session_timeout = ");
-    sql_number(q, deadline_left(sw->deadline) + LEASE_GRACE_MS);
-    return conn_exec(sw->fence, q, err);
 }
 
 /* nobody can write any more: carry the rest, and see that nothing is left */
@@ -191,9 +199,22 @@ static bool step_prepare(Switch *sw, Err *err)
            gate_close(sw->fence, err);
 }
 
+/* the server process ended, or was told to: a COMMIT that is still on its way to it must not happen any more */
+static bool session_is_gone(Conn *conn, int pid, bool *ret_gone, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EndSessionRow *sessions;
+    size_t n;
+
+    if (!q_end_session(tmp, conn, pid, &sessions, &n, err))
+        return false;
+    *ret_gone = n == 0;
+    return true;
+}
+
 /*
- * COMMIT whose answer may get lost with the connection: then the node is asked what became of it. *ret_open is
- * the state of the node's gate at this switch's epoch.
+ * COMMIT whose answer may get lost with the connection: then the node is asked what became of it, once its
+ * session is gone, so that the answer is final.
  */
 static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err *err)
 {
@@ -201,24 +222,30 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     Err *ignored = err_new(tmp);
     int64_t deadline = deadline_in(OUTCOME_WAIT_MS);
     const ConnSpec *spec = side == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+    int pid = conn_backend_pid(conn);
 
     if (conn_do(conn, "COMMIT", err))
         return true;
-    if (!conn_is_broken(conn) && !conn_in_transaction(conn))
+    if (err->kind == ERR_SQL && !conn_is_broken(conn) && !conn_in_transaction(conn))
         return false; /* the server said no */
     conn_rollback(conn);
+    /* with the session alive and idle, the commit was carried out or not; else one may still be on its way */
+    bool settled = !conn_is_broken(conn);
     do {
         Conn *fresh = conn_open(tmp, spec, "switch", ignored);
         NodeStateRow *node;
         size_t n;
+        bool gone = settled;
 
-        if (fresh != NULL && q_node_state(tmp, fresh, &node, &n, ignored)) {
+        if (fresh != NULL && (settled || session_is_gone(fresh, pid, &gone, ignored)) && gone &&
+            q_node_state(tmp, fresh, &node, &n, ignored)) {
             bool reached = node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
 
             if (reached)
                 err_clear(err);
             return reached;
         }
+        talloc_free(fresh);
         err_clear(ignored);
     } while (deadline_left(deadline) > 0 && wait_ms(LOCK_PAUSE_MS, ignored));
     sw->closed = true;
@@ -287,11 +314,11 @@ static bool confirm_open(Switch *sw, Err *err)
         Conn *conn = conn_open(tmp, spec, "switch", err);
         NodeStateRow *node;
         size_t n;
-        FenceSessionsRow *sessions;
+        bool gone = false;
 
-        if (conn != NULL && q_node_state(tmp, conn, &node, &n, err) &&
-            (strcmp(node->gate, "open") == 0 || reopen(conn, err)) &&
-            q_fence_sessions(tmp, conn, sw->fence_pid, &sessions, &n, err) && n == 0)
+        if (conn != NULL && session_is_gone(conn, sw->fence_pid, &gone, err) && gone &&
+            q_node_state(tmp, conn, &node, &n, err) &&
+            (strcmp(node->gate, "open") == 0 || reopen(conn, err)))
             return true;
         if (deadline_left(deadline) <= 0)
             return err->kind == ERR_NONE ? err_set(err, ERR_TIMEOUT, "the fence's session is still there") : false;
@@ -468,13 +495,29 @@ static void tell(Switch *sw)
         log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
 }
 
-/* the other node's keys are checked when the application is running again */
+/* the connection to the new node may be lost with the answer to its commit, or during a long hook */
+static bool revive(Switch *sw, Err *err)
+{
+    Run *run = sw->run;
+    const ConnSpec *spec = sw->to == SIDE_SOURCE ? &run->config->source : &run->config->target;
+
+    if (!conn_is_broken(run->conn[sw->to]))
+        return true;
+    Conn *fresh = conn_open(run, spec, "switch", err);
+    if (fresh == NULL)
+        return err_add(err, "the %s is done, but the rest could not be seen to", sw->event);
+    run->conn[sw->to] = fresh; /* the old one is freed with the run: the edge still points to it */
+    return true;
+}
+
+/* the other node's keys are checked when the application is running again; all of it can be repeated */
 static bool after_switch(Switch *sw, Err *err)
 {
-    bool redirected = redirect(sw, err) && fault("switch.redirected", err);
+    bool ok = redirect(sw, err) && fault("switch.redirected", err) && revive(sw, err);
 
-    tell(sw);
-    if (!redirected)
+    if (sw->open_us > 0)
+        tell(sw);
+    if (!ok)
         return false;
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
@@ -571,6 +614,8 @@ bool switch_application(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
+    if (!steps_refuse_ending(run, err))
+        return false;
     if (!run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present) {
         err_set(err, ERR_STATE, "there is no run to switch between these databases");
         return err_hint(err, "Begin with \"pgtandem upgrade\".");
@@ -589,7 +634,7 @@ bool switch_application(Run *run, Side to, Err *err)
         }
         log_info("the application is on the %s already", side_name(to));
         fill_addresses(sw);
-        return run->config->dry_run || (open_poolers(sw, err) && redirect(sw, err));
+        return run->config->dry_run || (open_poolers(sw, err) && after_switch(sw, err));
     }
     if (!switch_preflight(sw, err))
         return false;

@@ -11,6 +11,7 @@
 #include "base/wait.h"
 #include "capture/queue.h"
 #include "migrate/commands.h"
+#include "migrate/follow.h"
 #include "migrate/pool.h"
 #include "migrate/run.h"
 #include "migrate/steps.h"
@@ -456,13 +457,14 @@ static void print_table(const Verification *v, size_t t)
 static bool conclude(Verification *v, bool json, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    int64_t diffs = (int64_t)v->n_sequences, rows = 0;
+    int64_t diffs = (int64_t)v->n_sequences, rows = 0, moving = 0;
     bool at_least = false;
     size_t undecided = 0;
 
     for (size_t t = 0; t < v->run->n_tables; t++) {
         diffs += v->tables[t].n_diffs;
         rows += v->tables[t].src_rows;
+        moving += v->tables[t].n_moving;
         undecided += is_undecided(&v->tables[t]) ? 1 : 0;
         at_least = at_least || (v->tables[t].truncated && v->tables[t].n_diffs > 0);
     }
@@ -475,7 +477,7 @@ static bool conclude(Verification *v, bool json, Err *err)
             printf("sequence %s: different\n", v->sequences[i]);
         printf("%zu tables, %s rows, %zu sequences compared: %s\n", v->run->n_tables, str_count(tmp, rows),
                v->run->edge->n_sequences,
-               diffs == 0 ? (undecided == 0 ? "no differences" : "no differences in what could be compared")
+               diffs == 0 ? (undecided == 0 && moving == 0 ? "no differences" : "no differences in what could be compared")
                           : mem_printf(tmp, "%s%s differences", at_least ? "at least " : "", str_count(tmp, diffs)));
     }
     fflush(stdout);
@@ -508,7 +510,7 @@ bool migrate_verify(const Config *config, Err *err)
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
     v->own_lock = v->run->lock != NULL;
-    if (!run_load_edge(v->run, err) || !catch_up(v, err))
+    if (!(v->own_lock ? follow_prepare(v->run, err) : run_load_edge(v->run, err)) || !catch_up(v, err))
         return false;
     v->next = 1;
     v->tables = mem_array(v, TableReport, v->run->n_tables + 1);

@@ -26,8 +26,6 @@ typedef struct WorkerState {
     Config config;
     Run *run;
     Str *input;
-    Chunk *chunks;
-    size_t n_chunks;
     int64_t said_ms; /* when progress was last reported */
 } WorkerState;
 
@@ -98,22 +96,14 @@ static bool connect_run(WorkerState *state, Err *err)
 static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const Chunk *chunk = NULL;
-    size_t n, in_table = 0;
-    Chunk *chunks;
+    const Edge *edge = state->run->edge;
+    Chunk chunk;
+    bool lone;
     CopyStats stats;
 
-    if (!copy_chunks(tmp, state->run->conn[SIDE_TARGET], &chunks, &n, err))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        in_table += chunks[i].tab == job->tab ? 1 : 0;
-        if (chunks[i].tab == job->tab && chunks[i].no == job->no)
-            chunk = &chunks[i];
-    }
-    if (chunk == NULL)
-        return err_set(err, ERR_BUG, "there is no chunk %d of table number %d", job->no, job->tab);
-    if (!copy_chunk(state->run->edge->from, state->run->edge->to, &state->run->edge->pairs[job->tab - 1], chunk,
-                    in_table == 1, say_progress, state, &stats, err))
+    if (!copy_find_chunk(tmp, edge->to, job->tab, job->no, &chunk, &lone, err) ||
+        !copy_chunk(edge->from, edge->to, &edge->pairs[job->tab - 1], &chunk, lone, say_progress, state,
+                    &stats, err))
         return false;
     ret_result->rows = stats.rows;
     ret_result->bytes = stats.bytes;

@@ -14,6 +14,14 @@ Table *catalog_find(const Catalog *catalog, const char *schema, const char *name
     return NULL;
 }
 
+const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name)
+{
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (strcmp(catalog->sequences[i].name, name) == 0 && strcmp(catalog->sequences[i].schema, schema) == 0)
+            return &catalog->sequences[i];
+    return NULL;
+}
+
 const Column *table_column(const Table *table, const char *name)
 {
     for (size_t i = 0; i < table->n_columns; i++)
@@ -63,4 +71,14 @@ char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefi
         str_ident(s, pair->columns[i]->name);
     }
     return s->text;
+}
+
+char *pair_copy_in_sql(const void *ctx, const TablePair *pair)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *name = table_name_sql(tmp, pair->dst);
+
+    if (pair->n_columns == 0)
+        return mem_printf(ctx, "COPY %s FROM STDIN", name);
+    return mem_printf(ctx, "COPY %s (%s) FROM STDIN", name, pair_columns_sql(tmp, pair, ""));
 }

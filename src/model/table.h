@@ -12,6 +12,7 @@
 typedef struct Column {
     const char *name;
     const char *type;     /* qualified, without modifiers, ready for a cast */
+    const char *base_type;/* the same; of a domain what it is made of */
     bool generated;       /* computed by the server: never carried */
     bool identity_always; /* GENERATED ALWAYS AS IDENTITY */
     bool is_float;        /* float4 or float8: its text differs between server versions */
@@ -62,12 +63,17 @@ typedef struct Catalog {
     size_t n_tables;
     Table *roots;       /* partitioned tables whose partitions stand in tables: they only carry the gate */
     size_t n_roots;
+    Table *partitions;  /* those that a root in tables stands for */
+    size_t n_partitions;
     Sequence *sequences;
     size_t n_sequences;
 } Catalog;
 
 /* the table of that name, or NULL */
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name);
+
+/* the sequence of that name, or NULL */
+const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name);
 
 /* the column of that name, or NULL */
 const Column *table_column(const Table *table, const char *name);
@@ -85,6 +91,8 @@ typedef struct TablePair {
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
 char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix);
+/* COPY "schema"."name" ("a", "b") FROM STDIN into dst; a table may also have no column at all */
+char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 
 /* what stands behind FROM, UPDATE or DELETE FROM: "schema"."name", with ONLY where children are own tables */
 char *table_ref(const void *ctx, const Table *table);

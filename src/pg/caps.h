@@ -21,6 +21,7 @@ typedef struct Caps {
     bool has_procedures;            /* 11 */
     bool has_short_floats;          /* 12: shortest exact text of floats */
     bool has_tid_range_scan;        /* 14 */
+    bool lists_partition_triggers;/* 15: a partition's copy of its parent's row trigger is a trigger of its own */
     bool has_transaction_timeout;   /* 17 */
     bool has_partition_fk_not_valid;/* 18: NOT VALID foreign keys on partitioned tables */
 } Caps;

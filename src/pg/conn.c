@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -171,6 +172,13 @@ static bool drain(Conn *conn, int64_t deadline, Err *err)
     }
 }
 
+static int send_cancel(void *arg)
+{
+    char text[256];
+
+    return PQcancel(arg, text, sizeof text) == 0 ? 1 : 0;
+}
+
 /*
  * Ends the running statement after our own side gave up (timeout, signal, error of the other side of a
  * COPY). If the server does not answer in time the connection is closed, which rolls back there too.
@@ -179,18 +187,20 @@ static void stop_statement(Conn *conn)
 {
     AUTO_CTX(tmp, NULL);
     Err *ignored = err_new(tmp);
-    char text[256];
+    Child *child = NULL;
 
     if (PQstatus(conn->pg) == CONNECTION_BAD || PQtransactionStatus(conn->pg) != PQTRANS_ACTIVE)
         return;
     PGcancel *cancel = PQgetCancel(conn->pg);
-    if (cancel != NULL) {
-        PQcancel(cancel, text, sizeof text);
-        PQfreeCancel(cancel);
-    }
+    /* PQcancel() blocks for as long as the network is silent, so a process of its own does it */
+    if (cancel != NULL)
+        child = child_fork(tmp, send_cancel, cancel, false, ignored);
     wait_shield(true);
     bool drained = drain(conn, deadline_in(CANCEL_GRACE_MS), ignored);
     wait_shield(false);
+    if (child != NULL)
+        child_end(child, drained ? CANCEL_GRACE_MS : 0);
+    PQfreeCancel(cancel);
     if (!drained) {
         PQfinish(conn->pg);
         conn->pg = NULL;

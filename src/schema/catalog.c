@@ -41,6 +41,7 @@ static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_
         Relation *r = find_oid(relations, n, rows[i].relid);
         Column column = {.name = rows[i].name,
                          .type = rows[i].type,
+                         .base_type = rows[i].base_type,
                          .generated = rows[i].generated,
                          .identity_always = rows[i].identity_always,
                          .is_float = rows[i].is_float};
@@ -141,8 +142,10 @@ static void choose_tables(const void *ctx, Relation *relations, size_t n, Catalo
                 mem_push(ctx, catalog->tables, catalog->n_tables, r->table);
             continue;
         }
-        if (r != root && !by_leaf)
+        if (r != root && !by_leaf) {
+            mem_push(ctx, catalog->partitions, catalog->n_partitions, r->table);
             continue;
+        }
         r->table.row_level = r->inherits || by_leaf;
         mem_push(ctx, catalog->tables, catalog->n_tables, r->table);
     }
@@ -250,6 +253,21 @@ static bool same_key(const Table *table, const char *registered)
     return strcmp(ours->text, registered) == 0;
 }
 
+/*
+ * The table of that name. While the indexes of a target are being built, it may look as if the partitions
+ * were replicated by themselves instead of the partitioned table, or the other way round.
+ */
+static const Table *find_registered(const Catalog *catalog, const char *schema, const char *name)
+{
+    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
+    const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
+    const Table *found = catalog_find(catalog, schema, name);
+
+    if (found == NULL)
+        found = catalog_find(&roots, schema, name);
+    return found != NULL ? found : catalog_find(&partitions, schema, name);
+}
+
 bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Table *peer,
                   Table **ret_tables, size_t *ret_n, Err *err)
 {
@@ -261,7 +279,7 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         return false;
     Table *tables = mem_array(ctx, Table, n + 1);
     for (size_t i = 0; i < n; i++) {
-        const Table *found = catalog_find(catalog, rows[i].schema_name, rows[i].table_name);
+        const Table *found = find_registered(catalog, rows[i].schema_name, rows[i].table_name);
 
         if (found == NULL) {
             err_set(err, ERR_STATE, "table %s.%s is gone from the %s", rows[i].schema_name,

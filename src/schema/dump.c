@@ -270,9 +270,10 @@ static char *quoted_name(const void *ctx, const char **text)
     return s->text;
 }
 
-bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name)
+/* the first "schema"."name" at *text, which is moved behind it */
+static bool qualified_name(const void *ctx, const char **text, const char **ret_schema, const char **ret_name)
 {
-    const char *p = entry->statement;
+    const char *p = *text;
 
     while (p != NULL && *p != '\0') {
         char *first;
@@ -288,8 +289,27 @@ bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_
             p++;
             *ret_schema = first;
             *ret_name = quoted_name(ctx, &p);
+            *text = p;
             return *ret_name != NULL;
         }
     }
     return false;
+}
+
+bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name)
+{
+    const char *p = entry->statement;
+
+    return qualified_name(ctx, &p, ret_schema, ret_name);
+}
+
+bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char **ret_schema,
+                           const char **ret_table, const char **ret_name)
+{
+    const char *p = entry->statement;
+
+    if (!qualified_name(ctx, &p, ret_schema, ret_table) || (p = strchr(p, '"')) == NULL)
+        return false;
+    *ret_name = quoted_name(ctx, &p);
+    return *ret_name != NULL;
 }

@@ -49,5 +49,8 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
  * pg_dump writes with all names quoted. False when there is none.
  */
 bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name);
+/* the same of ALTER TABLE "schema"."table" ADD CONSTRAINT "name" …; the entry's own name has no line breaks */
+bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char **ret_schema,
+                           const char **ret_table, const char **ret_name);
 
 #endif

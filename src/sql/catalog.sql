@@ -31,11 +31,17 @@ select c.oid::int8,
  order by n.nspname, c.relname
 
 -- name: columns
--- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value
--- returns: relid int8, name text, type text, generated bool, identity_always bool, is_float bool
+-- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
+-- doc: base_type is what a domain is made of in the end
+-- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
+       (with recursive base (oid, level) as (
+            select a.atttypid, 0
+            union all
+            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
+        select format_type(b.oid, -1) from base b order by b.level desc limit 1),
 --@ >= 12       a.attgenerated <> '',
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
@@ -56,51 +62,52 @@ select a.attrelid::int8,
 -- doc: the columns of every index that can identify rows: unique, valid, btree, complete, no nulls, no
 -- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
 -- doc: `plain` tells that the type's text does not depend on any setting.
+-- doc: The parts are fenced off, since a database that was just filled has no statistics of its catalogs: as one
+-- doc: join this took seconds.
 -- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
-select i.indrelid::int8,
-       ic.relname::text,
-       i.indisprimary,
-       k.n::int,
-       a.attname::text,
-       format_type(a.atttypid, -1),
-       a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
-       a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype,
+select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text, format_type(u.atttypid, -1),
+       u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
+       u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype,
                       'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype,
                       'bool'::regtype, 'oid'::regtype, 'name'::regtype, 'inet'::regtype),
-       opn.nspname::text,
-       op.oprname::text,
-       coln.nspname::text,
-       col.collname::text
-  from pg_index i
-  join pg_class ic on ic.oid = i.indexrelid
-  join pg_am am on am.oid = ic.relam and am.amname = 'btree'
-  join pg_class c on c.oid = i.indrelid
-  join pg_namespace n on n.oid = c.relnamespace
---@ >= 11  cross join lateral generate_series(0, i.indnkeyatts - 1) as k (n)
---@ < 11  cross join lateral generate_series(0, i.indnatts - 1) as k (n)
-  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k.n]
-  join pg_opclass oc on oc.oid = i.indclass[k.n]
-  join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
-                 and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
-  join pg_operator op on op.oid = ao.amopopr
-  join pg_namespace opn on opn.oid = op.oprnamespace
-  left join pg_collation col on col.oid = a.attcollation and col.collname <> 'default'
-  left join pg_namespace coln on coln.oid = col.collnamespace
- where i.indisunique
-   and i.indisvalid
-   and i.indpred is null
-   and i.indexprs is null
-   and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
-   and not exists (select 1
---@ >= 11                     from generate_series(0, i.indnkeyatts - 1) as m (n)
---@ < 11                     from generate_series(0, i.indnatts - 1) as m (n)
-                     join pg_attribute ma on ma.attrelid = i.indrelid and ma.attnum = i.indkey[m.n]
-                    where not ma.attnotnull)
- order by i.indrelid, i.indisprimary desc,
---@ >= 11          i.indnkeyatts,
---@ < 11          i.indnatts,
-          ic.relname, k.n
+       u.op_schema::text, u.oprname::text, u.coll_schema::text, u.collname::text
+  from (select k.*, a.attname, a.atttypid, o.nspname as op_schema, o.oprname, coln.nspname as coll_schema,
+               nullif(col.collname, 'default') as collname,
+               bool_and(a.attnotnull
+                        -- rows are found by the column's own equality: it may not be coarser than the index's
+--@ >= 12                        and (coalesce(col.collisdeterministic, true) or k.collation = a.attcollation)
+                        ) over (partition by k.indexrelid) as identifies
+          from (select i.indrelid, i.indexrelid, ic.relname, i.indisprimary, g.n, i.indkey[g.n] as attnum,
+                       i.indclass[g.n] as opclass, i.indcollation[g.n] as collation,
+--@ >= 11                       i.indnkeyatts as width
+--@ < 11                       i.indnatts as width
+                  from pg_index i
+                  join pg_class ic on ic.oid = i.indexrelid
+                  join pg_am am on am.oid = ic.relam and am.amname = 'btree'
+                  join pg_namespace n on n.oid = ic.relnamespace
+--@ >= 11                 cross join lateral generate_series(0, i.indnkeyatts - 1) as g (n)
+--@ < 11                 cross join lateral generate_series(0, i.indnatts - 1) as g (n)
+                 where i.indisunique
+                   and i.indisvalid
+                   and i.indpred is null
+                   and i.indexprs is null
+                   and n.nspname !~ '^pg_'
+                   and n.nspname not in ('information_schema', 'pgtandem')
+                offset 0) k
+          join pg_attribute a on a.attrelid = k.indrelid and a.attnum = k.attnum
+         cross join lateral
+               (select opn.nspname, op.oprname
+                  from pg_opclass oc
+                  join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
+                                 and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
+                  join pg_operator op on op.oid = ao.amopopr
+                  join pg_namespace opn on opn.oid = op.oprnamespace
+                 where oc.oid = k.opclass
+                 limit 1) o
+          left join pg_collation col on col.oid = a.attcollation
+          left join pg_namespace coln on coln.oid = col.collnamespace and col.collname <> 'default') u
+ where u.identifies
+ order by u.indrelid, u.indisprimary desc, u.width, u.relname, u.n
 
 -- name: sequences
 -- doc: every user sequence, owned by a column or free

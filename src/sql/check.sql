@@ -120,8 +120,13 @@ having count(*) > 0
 
 -- name: check_publications
 -- returns: object text
---@ >= 10 select p.pubname::text || case when p.puballtables then ' (all tables)' else '' end
---@ >= 10   from pg_publication p order by 1
+--@ >= 10 select p.pubname::text from pg_publication p order by 1
+--@ < 10 select ''::text where false
+
+-- name: check_publications_all
+-- doc: publications for all tables
+-- returns: object text
+--@ >= 10 select p.pubname::text from pg_publication p where p.puballtables order by 1
 --@ < 10 select ''::text where false
 
 -- name: check_removed_types

@@ -133,3 +133,16 @@ CREATE TABLE pgtandem.before (
     oid          bigint NOT NULL,
     PRIMARY KEY (class, oid)
 );
+
+-- what pg_dump changes of that which was in the target before us: `abort` puts it back. acl is null
+-- where nothing was ever granted.
+CREATE TABLE pgtandem.before_schema (
+    name         text PRIMARY KEY,
+    owner        text NOT NULL,
+    acl          aclitem[],
+    comment      text
+);
+CREATE TABLE pgtandem.before_default_acl (
+    oid          bigint PRIMARY KEY,
+    acl          aclitem[]
+);

@@ -48,9 +48,14 @@ select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text
 select t.tgname::text from pg_trigger t where t.tgrelid = $1::int8::oid and t.tgname = 'pgtandem_gate'
 
 -- name: chunks
--- returns: tab int, no int, rel_schema text, rel_name text, kind text, lo text?, hi text?, filenode int8, bytes int8, done bool
-select tab, no, rel_schema, rel_name, kind, lo::text, hi::text, filenode, bytes, done
-  from pgtandem.chunk order by tab, no
+-- doc: all chunks, or one when tab is not 0; in_table is the number of chunks of its table
+-- params: tab int, no int
+-- returns: tab int, no int, rel_schema text, rel_name text, kind text, lo text?, hi text?, filenode int8, bytes int8, done bool, in_table int8
+select c.tab, c.no, c.rel_schema, c.rel_name, c.kind, c.lo::text, c.hi::text, c.filenode, c.bytes, c.done,
+       case when $1::int = 0 then 0 else (select count(*) from pgtandem.chunk o where o.tab = c.tab) end
+  from pgtandem.chunk c
+ where $1::int = 0 or (c.tab = $1::int and c.no = $2::int)
+ order by c.tab, c.no
 
 -- name: settled
 -- returns: tab int
@@ -104,13 +109,74 @@ union all select 'pg_ts_template', oid::int8 from pg_ts_template where oid >= 16
 union all select 'pg_foreign_data_wrapper', oid::int8 from pg_foreign_data_wrapper where oid >= 16384
 union all select 'pg_foreign_server', oid::int8 from pg_foreign_server where oid >= 16384
 
+-- name: remember_schemas
+-- doc: the properties of the schemas that are in the target before us
+insert into pgtandem.before_schema (name, owner, acl, comment)
+select nspname::text, pg_get_userbyid(nspowner)::text, nspacl, obj_description(oid, 'pg_namespace')
+  from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem')
+
+-- name: remember_default_acls
+insert into pgtandem.before_default_acl (oid, acl) select oid::int8, defaclacl from pg_default_acl
+
+-- name: put_back
+-- doc: the statements that give schemas and default privileges the properties that they had before us
+-- returns: statement text
+with acls as (
+    select format('ON SCHEMA %I', n.nspname) as what, '' as prefix, n.nspname::text as name,
+           coalesce(n.nspacl, acldefault('n', n.nspowner)) as now,
+           coalesce(b.acl, acldefault('n', r.oid)) as was
+      from pg_namespace n
+      join pgtandem.before_schema b on b.name = n.nspname
+      join pg_roles r on r.rolname = b.owner
+     where n.nspacl is distinct from b.acl
+    union all
+    select 'ON ' || case d.defaclobjtype when 'r' then 'TABLES' when 'S' then 'SEQUENCES' when 'f' then 'FUNCTIONS'
+                                         when 'T' then 'TYPES' when 'n' then 'SCHEMAS' else 'LARGE OBJECTS' end,
+           format('ALTER DEFAULT PRIVILEGES FOR ROLE %I ', pg_get_userbyid(d.defaclrole))
+             || coalesce('IN SCHEMA ' || quote_ident(n.nspname) || ' ', ''),
+           d.oid::text, d.defaclacl,
+           coalesce(b.acl, case when d.defaclnamespace = 0
+                                then acldefault(case d.defaclobjtype when 'S' then 's' else d.defaclobjtype end,
+                                                d.defaclrole)
+                                else '{}' end)
+      from pg_default_acl d
+      left join pg_namespace n on n.oid = d.defaclnamespace
+      left join pgtandem.before_default_acl b on b.oid = d.oid::int8
+     where d.defaclacl is distinct from b.acl),
+steps as (
+    select 1 as step, 0::int8 as item, n.nspname::text as name,
+           format('ALTER SCHEMA %I OWNER TO %I', n.nspname, b.owner) as statement
+      from pg_namespace n
+      join pgtandem.before_schema b on b.name = n.nspname and b.owner <> pg_get_userbyid(n.nspowner)
+    union all
+    select distinct 2, 0::int8, a.name,
+           a.prefix || 'REVOKE ALL ' || a.what || ' FROM '
+             || case x.grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(x.grantee)) end
+      from acls a, aclexplode(a.now) x
+    union all
+    select 3, u.item, a.name,
+           a.prefix || 'GRANT ' || x.privilege_type || ' ' || a.what || ' TO '
+             || case x.grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(x.grantee)) end
+             || case when x.is_grantable then ' WITH GRANT OPTION' else '' end
+      from acls a, unnest(a.was) with ordinality u (acl, item), aclexplode(array[u.acl]) x
+    union all
+    select 4, 0, n.nspname::text, format('COMMENT ON SCHEMA %I IS %s', n.nspname, coalesce(quote_literal(b.comment), 'NULL'))
+      from pg_namespace n
+      join pgtandem.before_schema b on b.name = n.nspname
+       and b.comment is distinct from obj_description(n.oid, 'pg_namespace'))
+select statement from steps order by step, name, item, statement
+
 -- name: next_new_object
 -- doc: one object of the target that was not there before us, in an order in which dropping works; our own
 -- doc: schema is left out
 -- returns: type text, identity text
-select case o.type when 'composite type' then 'type' when 'foreign-data wrapper' then 'foreign data wrapper'
-                   else o.type end,
-       o.identity
+select case when o.type = 'composite type' then 'type'
+            when o.type = 'foreign-data wrapper' then 'foreign data wrapper'
+            when o.type = 'procedure' or x.class = 'pg_proc'::regclass and o.type <> 'aggregate' then
+--@ >= 11                 'routine'
+--@ < 11                 'function'
+            else o.type end,
+       case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end
   from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
         union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
                    where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')
@@ -135,7 +201,8 @@ select case o.type when 'composite type' then 'type' when 'foreign-data wrapper'
                     where b.class = (select relname::text from pg_class where oid = x.class)
                       and b.oid = x.oid::int8)
    and coalesce(o.schema, '') <> 'pgtandem'
-   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid and d.deptype = 'e')
+   and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid
+                      and (d.deptype = 'e' or d.deptype = 'i' and o.type <> 'composite type'))
  order by x.step, o.identity
  limit 1
 
@@ -162,11 +229,14 @@ select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
 -- returns: gid text
 select gid from pg_prepared_xacts where database = current_database() order by prepared
 
--- name: fence_sessions
--- doc: whether a session of ours is still there
+-- name: end_session
+-- doc: ends a session of ours; returns a row as long as it is still there
 -- params: pid int
 -- returns: pid int
-select a.pid from pg_stat_activity a where a.pid = $1::int and a.application_name like 'pgtandem%'
+select s.pid
+  from (select a.pid from pg_stat_activity a
+          where a.pid = $1::int and a.application_name like 'pgtandem%' offset 0) s
+ where pg_terminate_backend(s.pid) is not null
 
 -- name: baseline
 -- params: side text

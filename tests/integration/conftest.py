@@ -2,6 +2,7 @@
 
     pair         two databases, old and new, of one of the wanted version pairs: a test that uses
                  it runs once per pair and is named e.g. test_x[13-18]
+    ordinary     makes a pair belong to a role that has ordinary rights only
     one_pair     the same with one version pair only, for what does not depend on versions
     own_pair     as one_pair, but on servers of their own, for tests that stop or configure them
     server       one database on every available server
@@ -86,10 +87,11 @@ class Node:
     def __init__(self, cluster, dbname):
         self.cluster = cluster
         self.dbname = dbname
+        self.user = "postgres"  # as whom the tool and the application connect
 
     @property
     def conninfo(self):
-        return self.cluster.conninfo(self.dbname)
+        return self.cluster.conninfo(self.dbname, self.user)
 
     @property
     def version(self):
@@ -157,6 +159,37 @@ def pair(request, _clusters):
 def one_pair(request, _clusters):
     old, new = servers.wanted_one_pair()
     yield from _make_pair(request, _clusters.get(old, "old"), _clusters.get(new, "new"))
+
+
+@pytest.fixture
+def ordinary(request):
+    """ordinary(pair, "member"): the pair's databases belong to a role without special rights.
+
+    The nodes' conninfo then names that role ("owner"), a member of it ("member"), or the role with the
+    right to set session_replication_role ("parameter"). Returns the owner's name.
+    """
+    made = []
+
+    def make(pair, kind="owner"):
+        owner, member = cluster_module.random_name("app"), cluster_module.random_name("mover")
+        for node in (pair.old, pair.new):
+            made.append((node, [member, owner]))
+            node.cluster.create_role(owner)
+            node.cluster.create_role(member)
+            node.sql(f"grant {owner} to {member}; alter database {node.dbname} owner to {owner}")
+            node.user = member if kind == "member" else owner
+            if kind == "parameter" and node.number >= 150000:
+                node.sql(f"grant set on parameter session_replication_role to {owner}")
+        return owner
+
+    yield make
+    tool_module.kill_leftovers()
+    for node, roles in made:
+        node.cluster.ensure_running().drop_db(node.dbname)
+        if node.number >= 150000:
+            node.cluster.sql("postgres", f"revoke all on parameter session_replication_role from {roles[1]}")
+        for role in roles:
+            node.cluster.drop_role(role)
 
 
 @pytest.fixture

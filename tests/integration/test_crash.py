@@ -64,9 +64,9 @@ IN_STEP = {
 }
 WHILE_FOLLOWING = ["round.applied:kill:2", "round.committed:kill:3", "apply.staged:kill:2"]
 SETTLING = ["halfway.before", "halfway.opened", "halfway.back", "switch.redirected"]
-ENDING_FINISH = ["capture.remove:kill:2", "finish.removed", "finish.source", "capture.remove",
+ENDING_FINISH = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "finish.source", "capture.remove",
                  "finish.removed"]
-ENDING_ABORT = ["capture.remove:kill:2", "finish.removed", "abort.source", "abort.dropped:kill:3",
+ENDING_ABORT = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "abort.source", "abort.dropped:kill:3",
                 "abort.emptied"]
 ELSEWHERE = ["copy.reset"]
 
@@ -197,9 +197,6 @@ def test_upgrade_and_abort(one_pair, tool):
                 die_with_worker(tool, "upgrade", *CHUNKS, at=point[1])
             else:
                 die(tool, "upgrade", *CHUNKS, at=point)
-            phase = tool.ok("status", "--json").json["phase"]
-            if ".persisted" in name_of(point):
-                assert phase == name_of(point).split(".")[1]
         for point in WHILE_FOLLOWING:
             die(tool, "upgrade", at=point)
         running = upgrade_until_in_sync(tool)
@@ -346,8 +343,8 @@ def test_processes_killed_while_copying(one_pair, tool):
         running = upgrade_until_in_sync(tool)
     tool.ok("verify")
     stop(running)
-    assert_same_content(old.connect(), new.connect(), without=("pgtandem",), with_sequences=False) \
-        if False else None
+    query = "select count(*), sum(n), sum(hashtext(pad)) from big"
+    assert old.sql(query) == new.sql(query)
     ledger.check(new.connect())
 
 

@@ -70,7 +70,7 @@ def tables(connection, without=("pgtandem",)):
                 cursor,
                 "select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c"
                 " join pg_catalog.pg_namespace n on n.oid = c.relnamespace"
-                f" where c.relkind in ('r', 'p', 'm') {partition}"
+                f" where c.relkind in ('r', 'p', 'm') and c.relispopulated {partition}"
                 f" and {_not_system('n.nspname', without)}",
             )
         }

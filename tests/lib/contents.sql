@@ -213,6 +213,7 @@ comment on schema kinds is 'kinds';
 comment on index kinds.totals_n_idx is 'index';
 comment on function public.same(int, int) is 'same';
 comment on trigger a_row on kinds.guarded is 'trigger';
+grant all on schema kinds, public to $owner;
 grant usage on schema kinds to $reader;
 grant usage on schema public to $reader;
 grant select on all tables in schema kinds to $reader;
