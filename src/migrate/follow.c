@@ -143,7 +143,8 @@ static bool refuse_lost_source(Run *run, Err *err)
         strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
         return true;
     err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
-    return err_hint(err, "If \"pgtandem finish\" or \"pgtandem abort\" was interrupted, run it again.");
+    return err_hint(err, "Was its schema pgtandem dropped? \"pgtandem abort\" removes the copy, and a new run can "
+                         "begin.");
 }
 
 /*

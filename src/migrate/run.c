@@ -173,7 +173,7 @@ static bool refuse_while_copying(Run *run, Err *err)
     if (has->present && has->readable) {
         if (!q_run_state(tmp, run->lock, &row, &n, err))
             return false;
-        if (n == 1 && strcmp(row->phase, PHASE_FOLLOWING) == 0)
+        if (n == 1 && step_find(row->phase) == NULL)
             return true;
     }
     err_set(err, ERR_REFUSED, "another pgtandem is still making the copy");
