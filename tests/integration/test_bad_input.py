@@ -216,7 +216,7 @@ def test_what_the_target_lacks(shop, tool):
 
 
 def test_an_extension_that_the_target_lacks(shop, tool):
-    # pretends: the catalog of available extensions is the server's own
+    # Where both servers have it, it gets a name that only the source knows.
     if not shop.old.sql("select 1 from pg_available_extensions where name = 'dblink'"):
         pytest.skip("the source has no extension to spare")
     if shop.new.sql("select 1 from pg_available_extensions where name = 'dblink'"):

@@ -369,34 +369,32 @@ def test_not_before_it_is_ready(one_pair, tool):
     assert new.value("select count(*) from plain where id = 301") == 1
 
 
-def test_autovacuum_does_not_prevent_it(new_cluster, request):
+def test_autovacuum_does_not_prevent_it(own_pair, tool):
     settings = {"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_limit": "1"}
-    pair = request.getfixturevalue("own_pair")
-    for node in (pair.old, pair.new):
+    for node in (own_pair.old, own_pair.new):
         node.cluster.configure(**settings)
         node.cluster.reload()
-    pair.old.sql(SHOP)
-    pair.old.sql(
+    own_pair.old.sql(SHOP)
+    own_pair.old.sql(
         """
         create table busy (id int primary key, v text) with (autovacuum_vacuum_cost_delay = 100,
             autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0);
         insert into busy select i, repeat('x', 500) from generate_series(1, 20000) i;
         """
     )
-    tool = pair.tool()
     upgraded(tool)
     # Rows that die before the switch begins keep the autovacuum at work in its pause.
-    pair.old.sql("update busy set v = v || 'y'")
+    own_pair.old.sql("update busy set v = v || 'y'")
 
     def at_work():
-        return pair.old.value(
+        return own_pair.old.value(
             "select count(*) from pg_locks where relation = 'busy'::regclass and granted"
             " and mode = 'ShareUpdateExclusiveLock'"
         )
 
     poll_until(at_work, 40, "an autovacuum of the table")
     tool.ok("switchover")
-    assert pair.old.cluster.log_contains("canceling autovacuum task") or not at_work()
+    assert own_pair.old.cluster.log_contains("canceling autovacuum task") or not at_work()
 
 
 def test_many_tables(one_pair, tool):
