@@ -18,17 +18,21 @@ enum {
     PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
 };
 
-/* records who the peer is; a progress row without it is new */
-static bool set_peer(Edge *edge, const char *peer_id, const char *timeline, Err *err)
+bool edge_record_peer(Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *identity;
+    TimelineRow *timeline;
+    size_t n;
     Sql *q = sql_new(tmp);
 
+    if (!q_identity_of_node(tmp, from, &identity, &n, err) || !q_timeline(tmp, from, &timeline, &n, err))
+        return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
-    sql_text(q, peer_id);
+    sql_text(q, mem_printf(tmp, "%s/%s", identity->system_id, identity->database));
     sql_add(q, ", timeline = ");
-    sql_text(q, timeline);
-    return conn_exec(edge->to, q, err);
+    sql_text(q, timeline->timeline);
+    return conn_exec(to, q, err);
 }
 
 static bool refuse_edge(Edge *edge, Err *err)
@@ -67,7 +71,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     set_applied(edge, progress->snapshot);
 
     if (progress->peer_id[0] == '\0')
-        return set_peer(edge, peer_id, timeline->timeline, err);
+        return edge_record_peer(edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
         err_set(err, ERR_STATE, "this is not the %s that the run began with", conn_label(edge->from));
         err_detail(err, "Its system identifier and database were %s and are now %s.", progress->peer_id,
@@ -97,7 +101,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     }
     log_warn("%s (accepted)", err->msg);
     err_clear(err);
-    return set_peer(edge, peer_id, timeline->timeline, err);
+    return edge_record_peer(edge->from, edge->to, err);
 }
 
 static bool mark_dirty(Conn *to, int tab, bool dirty, Err *err)

@@ -33,6 +33,9 @@ typedef struct RoundStats {
     size_t tables;
 } RoundStats;
 
+/* writes to the progress on `to` which server, database and timeline `from` is */
+CHECKED bool edge_record_peer(Conn *from, Conn *to, Err *err);
+
 /* reads progress and identity of the peer, and refuses an edge whose source went back in time */
 CHECKED bool edge_check(Edge *edge, bool accept_timeline, Err *err);
 

@@ -183,7 +183,8 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
             return false;
     /* still in the snapshot that pg_dump saw */
     return catalog_register(target, planned->tables, planned->n_tables, err) && insert_run(run, catalog, err) &&
-           baseline_store(run, SIDE_SOURCE, err);
+           baseline_store(run, SIDE_SOURCE, err) &&
+           edge_record_peer(run->conn[SIDE_SOURCE], target, err);
 }
 
 bool step_schema(Run *run, Err *err)

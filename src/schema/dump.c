@@ -10,8 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/wait.h"
 
-enum { VERSION_TIMEOUT_MS = 20000, MAX_OUTPUT_BYTES = 100 * 1024 * 1024, ENV_MAX = 4 };
+enum { VERSION_TIMEOUT_MS = 20000, DUMP_TRIES = 3, DUMP_MANY_TRIES = 30, DUMP_PAUSE_MS = 300, MAX_OUTPUT_BYTES = 100 * 1024 * 1024, ENV_MAX = 4 };
 
 static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump", "/usr/pgsql-*/bin/pg_dump",
                                            "/opt/homebrew/opt/postgresql*/bin/pg_dump"};
@@ -207,6 +208,21 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
     *ret_n = n;
 }
 
+/*
+ * Whether what pg_dump complained about may pass: its session was ended or cancelled, the server restarts. It tells no
+ * SQLSTATE, and a server may speak another language; then a few tries have to do.
+ */
+static bool passes(const char *errors)
+{
+    static const char *const signs[] = {"canceling statement", "terminating connection",
+                                        "server closed the connection", "connection to server"};
+
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (strstr(errors, signs[i]) != NULL)
+            return true;
+    return false;
+}
+
 bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options, DumpSection section,
                   DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
@@ -241,11 +257,18 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     if (password != NULL)
         env[n_env++] = mem_printf(tmp, "PGPASSWORD=%s", password);
     env[n_env] = NULL;
-    if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors, &status, err))
-        return err_add(err, "while running %s", dump->path);
-    if (status != 0) {
-        err_set(err, ERR_IO, "%s failed with exit code %d", dump->path, status);
-        return err_detail(err, "%s", errors);
+    for (int tries = 1;; tries++) {
+        if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors, &status, err))
+            return err_add(err, "while running %s", dump->path);
+        if (status == 0)
+            break;
+        if (tries == (passes(errors) ? DUMP_MANY_TRIES : DUMP_TRIES)) {
+            err_set(err, ERR_IO, "%s failed with exit code %d", dump->path, status);
+            return err_detail(err, "%s", errors);
+        }
+        log_warn("%s failed, trying again: %s", dump->path, errors);
+        if (!wait_ms(DUMP_PAUSE_MS, err))
+            return false;
     }
     if (errors[0] != '\0')
         log_warn("%s: %s", dump->path, errors);

@@ -214,6 +214,8 @@ select case when o.type = 'composite type' then 'type'
                       and b.oid = x.oid::int8)
    and coalesce(o.schema, '') <> 'pgtandem'
    and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid
+                      -- a column of a partition key depends on its own table, which is not meant here
+                      and d.objsubid = 0
                       and (d.deptype = 'e' or d.deptype = 'i' and o.type <> 'composite type'))
  order by x.step, o.identity
  limit 1
