@@ -7,8 +7,8 @@
 #include "base/log.h"
 
 enum {
-    ANALYZE_ROWS = 5000,          /* staged rows from which the planner needs to know their number */
-    STAGE_TRUNCATE_ROWS = 10000,  /* staging rows are deleted; after so many the file is truncated */
+    ANALYZE_ROWS = 5000,         /* staged rows from which the planner needs to know their number */
+    STAGE_TRUNCATE_ROWS = 10000, /* staging rows are deleted; after so many the file is truncated */
     SEQUENCES_PER_QUERY = 400
 };
 
@@ -282,7 +282,8 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
     int64_t present, deleted = 0, updated = 0, inserted = 0;
     bool replace = mode == APPLY_REPLACE || needs_replace(table);
 
-    if (!count_present(table, dst, &present, err) || !delete_rows(table, dst, replace, &deleted, err))
+    if (!count_present(table, dst, &present, err) ||
+        !delete_rows(table, dst, replace, &deleted, err))
         return false;
     if (!fault("apply.between", err))
         return false;
@@ -293,8 +294,11 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
     if (updated + inserted != present) {
         err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
                 (long long)present, (long long)(updated + inserted));
-        return err_hint(err, "Something on the %s changes or refuses rows: a trigger, a rule or a policy "
-                             "that is not ours. Run \"pgtandem verify\".", conn_label(dst));
+        return err_hint(
+            err,
+            "Something on the %s changes or refuses rows: a trigger, a rule or a policy "
+            "that is not ours. Run \"pgtandem verify\".",
+            conn_label(dst));
     }
     stats->deleted += deleted;
     return true;
@@ -328,7 +332,8 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
     }
     if (whole && !delete_everything(table, dst, err))
         goto done;
-    if (copied.rows > 0 && (!write_staged(table, dst, mode, stats, err) || !empty_stage(table, dst, err)))
+    if (copied.rows > 0 &&
+        (!write_staged(table, dst, mode, stats, err) || !empty_stage(table, dst, err)))
         goto done;
     stats->rows += copied.rows;
     stats->bytes += copied.bytes;
@@ -351,15 +356,16 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
     sql_trusted(in, pair_copy_in_sql(tmp, table));
     if (!delete_everything(table, dst, err) ||
         !conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
-        return err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));
+        return err_add(err, "while copying table %s, which has no key",
+                       table_label(tmp, table->src));
     stats->rows += copied.rows;
     stats->bytes += copied.bytes;
     return true;
 }
 
 /* reads the sequences [first, end) on src and sets those that moved on dst */
-static bool apply_sequence_range(SequenceState *states, size_t first, size_t end, Conn *src, Conn *dst,
-                                 size_t *moved, Err *err)
+static bool apply_sequence_range(SequenceState *states, size_t first, size_t end, Conn *src,
+                                 Conn *dst, size_t *moved, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *read = sql_new(tmp), *write = sql_new(tmp);
@@ -406,7 +412,8 @@ static bool apply_sequence_range(SequenceState *states, size_t first, size_t end
     return true;
 }
 
-bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst, size_t *ret_moved, Err *err)
+bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst, size_t *ret_moved,
+                     Err *err)
 {
     *ret_moved = 0;
     for (size_t first = 0; first < n; first += SEQUENCES_PER_QUERY) {

@@ -33,7 +33,8 @@ CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys,
                         ApplyMode mode, ApplyStats *stats, Err *err);
 
 /* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
-CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err);
+CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
+                               Err *err);
 
 /* sets sequences on dst to their state on src where they differ from what was last set; see SequenceState */
 typedef struct SequenceState {
@@ -43,7 +44,7 @@ typedef struct SequenceState {
     bool known; /* last_value and is_called are what dst has */
 } SequenceState;
 
-CHECKED bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst, size_t *ret_moved,
-                             Err *err);
+CHECKED bool apply_sequences(SequenceState *states, size_t n, Conn *src, Conn *dst,
+                             size_t *ret_moved, Err *err);
 
 #endif

@@ -10,8 +10,8 @@ static const struct {
     ErrKind kind;
     int code;
 } exit_codes[] = {
-    {ERR_NONE, 0},      {ERR_USAGE, 2},    {ERR_REFUSED, 3},  {ERR_ABORTED, 4},
-    {ERR_DIFFERENT, 5}, {ERR_CANCELED, 130},
+    {ERR_NONE, 0},    {ERR_USAGE, 2},     {ERR_REFUSED, 3},
+    {ERR_ABORTED, 4}, {ERR_DIFFERENT, 5}, {ERR_CANCELED, 130},
 };
 
 Err *err_new(const void *ctx)
@@ -59,7 +59,8 @@ bool err_add(Err *err, const char *fmt, ...)
     return false;
 }
 
-__attribute__((format(printf, 3, 0))) static void append_sentence(Err *err, char **field, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void append_sentence(Err *err, char **field,
+                                                                  const char *fmt, va_list args)
 {
     char *text = vtext(err, fmt, args);
 

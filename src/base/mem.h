@@ -32,7 +32,6 @@ void *mem_or_die(void *p);
     } while (0)
 
 void mem_auto_free(void *pctx);
-#define AUTO_CTX(name, parent)                                                                     \
-    void *name __attribute__((cleanup(mem_auto_free))) = mem_ctx(parent)
+#define AUTO_CTX(name, parent) void *name __attribute__((cleanup(mem_auto_free))) = mem_ctx(parent)
 
 #endif

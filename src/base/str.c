@@ -104,7 +104,8 @@ char *str_count(const void *ctx, long long n)
 {
     char digits[32];
     Str *s = str_new(ctx);
-    int len = snprintf(digits, sizeof digits, "%llu", n < 0 ? 0ULL - (unsigned long long)n : (unsigned long long)n);
+    int len = snprintf(digits, sizeof digits, "%llu",
+                       n < 0 ? 0ULL - (unsigned long long)n : (unsigned long long)n);
 
     if (n < 0)
         str_char(s, '-');

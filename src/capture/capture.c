@@ -114,7 +114,8 @@ static void begin_function(Sql *q, const Table *table, const char *what)
     sql_trusted(q, what);
     sql_add(q, "_");
     sql_number(q, table->id);
-    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp");
+    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, "
+               "pg_temp");
     /* the text of such a key must not depend on the writer's session */
     if (!plain)
         sql_add(q, " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
@@ -125,7 +126,8 @@ static void begin_function(Sql *q, const Table *table, const char *what)
                "DECLARE me bigint := txid_current();\n"
                "BEGIN\n"
                "  IF left(current_setting('application_name'), 8) = 'pgtandem' THEN\n"
-               "    IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = me) THEN RETURN NULL; END IF;\n"
+               "    IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = me) THEN RETURN "
+               "NULL; END IF;\n"
                "  END IF;\n");
 }
 
@@ -138,7 +140,8 @@ static void end_function(Sql *q, const Table *table, const char *what)
     sql_add(q, "() FROM PUBLIC;\n");
 }
 
-static void add_functions(const void *ctx, Sql *q, const Table *table, bool statement_level, bool leaves)
+static void add_functions(const void *ctx, Sql *q, const Table *table, bool statement_level,
+                          bool leaves)
 {
     begin_function(q, table, "capture");
     if (table->n_keys == 0) {
@@ -178,7 +181,8 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool stat
     begin_function(q, table, "emptied");
     sql_add(q, "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");
     sql_number(q, table->id);
-    sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL)\n     OR EXISTS (SELECT 1 FROM pgtandem.queue_1 q WHERE q.tab = ");
+    sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL)\n     OR EXISTS (SELECT 1 FROM "
+               "pgtandem.queue_1 q WHERE q.tab = ");
     sql_number(q, table->id);
     sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL) THEN RETURN NULL; END IF;\n"
                "  EXECUTE 'INSERT INTO pgtandem.queue_' || ((me >> 12) & 1)::text || '");
@@ -225,40 +229,42 @@ static void add_trigger(Sql *q, const TriggerRelationsRow *rel, const char *name
 
 static void add_gate_trigger(Sql *q, const TriggerRelationsRow *rel)
 {
-    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false, "gate",
-                0);
+    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false,
+                "gate", 0);
 }
 
-static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *rel, bool statement_level)
+static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *rel,
+                         bool statement_level)
 {
     bool is_leaf = rel->oid != table->oid;
 
     add_gate_trigger(q, rel);
     if (table->n_keys == 0 && table->row_level) {
         /* a statement that names the parent fires no statement triggers of ours here */
-        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture", table->id);
+        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture",
+                    table->id);
         add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false, "capture", table->id);
         return;
     }
     if (table->n_keys == 0) {
-        add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false,
-                    "capture", table->id);
+        add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
+                    false, "capture", table->id);
         return;
     }
     if (statement_level) {
-        add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT", " REFERENCING NEW TABLE AS pgtandem_new", false,
-                    "capture", table->id);
+        add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT",
+                    " REFERENCING NEW TABLE AS pgtandem_new", false, "capture", table->id);
         add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE",
-                    " REFERENCING OLD TABLE AS pgtandem_old NEW TABLE AS pgtandem_new", false, "capture",
-                    table->id);
-        add_trigger(q, rel, "pgtandem_del", "AFTER DELETE", " REFERENCING OLD TABLE AS pgtandem_old", false,
+                    " REFERENCING OLD TABLE AS pgtandem_old NEW TABLE AS pgtandem_new", false,
                     "capture", table->id);
+        add_trigger(q, rel, "pgtandem_del", "AFTER DELETE",
+                    " REFERENCING OLD TABLE AS pgtandem_old", false, "capture", table->id);
     } else {
         add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture",
                     table->id);
     }
-    add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false, is_leaf ? "emptied" : "truncated",
-                table->id);
+    add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false,
+                is_leaf ? "emptied" : "truncated", table->id);
 }
 
 /* lock_and_run() with LOCK TABLE for each of the relations; mode is a fixed lock mode of ours */
@@ -304,10 +310,8 @@ bool capture_gate_only(Conn *conn, const Table *root, Err *err)
     AUTO_CTX(tmp, NULL);
     GateTriggersRow *have;
     size_t n;
-    TriggerRelationsRow rel = {.oid = root->oid,
-                               .schema_name = root->schema,
-                               .table_name = root->name,
-                               .kind = "p"};
+    TriggerRelationsRow rel = {
+        .oid = root->oid, .schema_name = root->schema, .table_name = root->name, .kind = "p"};
     Sql *q = sql_new(tmp);
 
     if (!q_gate_triggers(tmp, conn, root->oid, &have, &n, err))
@@ -331,7 +335,8 @@ bool capture_remove_all(Conn *conn, Err *err)
     for (size_t i = 0; i < n;) {
         Sql *q = sql_new(tmp);
         size_t first = i;
-        TriggerRelationsRow rel = {.schema_name = rows[i].schema_name, .table_name = rows[i].table_name};
+        TriggerRelationsRow rel = {.schema_name = rows[i].schema_name,
+                                   .table_name = rows[i].table_name};
 
         for (; i < n && rows[i].oid == rows[first].oid; i++) {
             sql_add(q, "DROP TRIGGER ");
@@ -343,7 +348,8 @@ bool capture_remove_all(Conn *conn, Err *err)
         if (!fault("capture.remove", err))
             return false;
         if (!with_locks(conn, &rel, 1, "ACCESS EXCLUSIVE", q, rel.table_name, err))
-            return err_add(err, "while removing capture from table %s.%s", rel.schema_name, rel.table_name);
+            return err_add(err, "while removing capture from table %s.%s", rel.schema_name,
+                           rel.table_name);
     }
     return true;
 }
@@ -360,21 +366,23 @@ bool gate_open(Conn *conn, Err *err)
 
 bool gate_close(Conn *conn, Err *err)
 {
-    return conn_do(
-        conn,
-        "CREATE OR REPLACE FUNCTION pgtandem.gate() RETURNS trigger LANGUAGE plpgsql "
-        "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pgtandem$\n"
-        "BEGIN\n"
-        "  IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = txid_current()) THEN RETURN NULL; END IF;\n"
-        "  RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',\n"
-        "    MESSAGE = 'database \"' || current_database() || '\" on this server does not take writes: '\n"
-        "              || 'pgtandem keeps it as the copy of another server',\n"
-        "    DETAIL = 'Statement ' || TG_OP || ' on table ' || TG_RELID::regclass::text || ' was refused.',\n"
-        "    HINT = 'Connect to the server that the application was switched to.';\n"
-        "END $pgtandem$; "
-        "REVOKE ALL ON FUNCTION pgtandem.gate() FROM PUBLIC; "
-        "UPDATE pgtandem.node SET gate = 'closed'",
-        err);
+    return conn_do(conn,
+                   "CREATE OR REPLACE FUNCTION pgtandem.gate() RETURNS trigger LANGUAGE plpgsql "
+                   "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pgtandem$\n"
+                   "BEGIN\n"
+                   "  IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = txid_current()) "
+                   "THEN RETURN NULL; END IF;\n"
+                   "  RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',\n"
+                   "    MESSAGE = 'database \"' || current_database() || '\" on this server does "
+                   "not take writes: '\n"
+                   "              || 'pgtandem keeps it as the copy of another server',\n"
+                   "    DETAIL = 'Statement ' || TG_OP || ' on table ' || TG_RELID::regclass::text "
+                   "|| ' was refused.',\n"
+                   "    HINT = 'Connect to the server that the application was switched to.';\n"
+                   "END $pgtandem$; "
+                   "REVOKE ALL ON FUNCTION pgtandem.gate() FROM PUBLIC; "
+                   "UPDATE pgtandem.node SET gate = 'closed'",
+                   err);
 }
 
 bool capture_mark_apply(Conn *conn, Err *err)

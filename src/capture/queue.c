@@ -33,11 +33,12 @@ static void add_window(Sql *q, const char *since)
     sql_add(q, ")");
 }
 
-#define BOTH_SEGMENTS                                                                                \
-    "(SELECT txid, tab, k, ka FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka FROM pgtandem.queue_1)"
+#define BOTH_SEGMENTS                                                                              \
+    "(SELECT txid, tab, k, ka FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka FROM "       \
+    "pgtandem.queue_1)"
 
-bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending, size_t *ret_n,
-                 const char **ret_snapshot, Err *err)
+bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+                 size_t *ret_n, const char **ret_snapshot, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -45,10 +46,11 @@ bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_p
     Pending *pending = NULL;
     size_t n = 0;
 
-    sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-               "SELECT 0, 0, false, txid_current_snapshot()::text UNION ALL ("
-               "SELECT q.tab, count(*), bool_or(q.k IS NULL AND q.ka IS NULL), '' FROM " BOTH_SEGMENTS
-               " q WHERE true");
+    sql_add(q,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+            "SELECT 0, 0, false, txid_current_snapshot()::text UNION ALL ("
+            "SELECT q.tab, count(*), bool_or(q.k IS NULL AND q.ka IS NULL), '' FROM " BOTH_SEGMENTS
+            " q WHERE true");
     add_window(q, since);
     sql_add(q, " GROUP BY q.tab ORDER BY q.tab)");
     if (!conn_query(tmp, conn, q, &rows, err)) {
@@ -179,7 +181,8 @@ bool queue_bytes(Conn *conn, int64_t *ret_bytes, Err *err)
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    sql_add(q, "SELECT pg_relation_size('pgtandem.queue_0') + pg_relation_size('pgtandem.queue_1')");
+    sql_add(q,
+            "SELECT pg_relation_size('pgtandem.queue_0') + pg_relation_size('pgtandem.queue_1')");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     *ret_bytes = rows_i64(rows, 0, 0);

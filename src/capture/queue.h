@@ -22,8 +22,8 @@ typedef struct Pending {
  * Begins the round's transaction on the source and lists the changed tables. since: S1 as text, NULL for
  * "from the beginning". *ret_snapshot is S2. On success the transaction is left open (the rows are to be read in it), also when nothing is pending.
  */
-CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending, size_t *ret_n,
-                         const char **ret_snapshot, Err *err);
+CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+                         size_t *ret_n, const char **ret_snapshot, Err *err);
 
 /* SELECT DISTINCT … AS k1, k2 …: the pending keys of one table, typed as its columns; to be run in the round */
 Sql *queue_keys(const void *ctx, const Table *table, const char *since);

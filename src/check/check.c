@@ -79,7 +79,8 @@ static bool check_same(const Preflight *p, Finding *f, Err *err)
 {
     const CheckNodeRow *a = p->src.node, *b = p->dst.node;
     /* two physical copies of one server have the same identifier, but were not started in the same microsecond */
-    bool same_server = strcmp(a->system_id, b->system_id) == 0 && strcmp(a->started, b->started) == 0;
+    bool same_server =
+        strcmp(a->system_id, b->system_id) == 0 && strcmp(a->started, b->started) == 0;
 
     (void)err;
     if (same_server && strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid)
@@ -747,14 +748,16 @@ static const Check checks[] = {
     {.id = "long-transaction",
      .severity = SEVERITY_WARNING,
      .run = check_long_transactions,
-     .title = "transactions on the source have been open for long: capture waits for those that wrote to a table",
+     .title = "transactions on the source have been open for long: capture waits for those that "
+              "wrote to a table",
      .hint = "Let them end. Other roles' transactions can be seen only by members of "
              "pg_read_all_stats."},
     {.id = "event-triggers",
      .severity = SEVERITY_WARNING,
      .query = &query_check_event_triggers,
      .title = "event triggers of the source also fire for what pgtandem creates",
-     .hint = "Make sure that they let it pass. They are not carried: create them on the target after the switch."},
+     .hint = "Make sure that they let it pass. They are not carried: create them on the target "
+             "after the switch."},
     {.id = "target-event-triggers",
      .severity = SEVERITY_WARNING,
      .on_target = true,
@@ -795,8 +798,10 @@ static const Check checks[] = {
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .query = &query_check_publications_all,
-     .title = "a publication for all tables would publish pgtandem's own tables, which its subscribers do not have",
-     .hint = "Subscribers would stop with an error until the run ends. Publish the tables by name instead, or go "
+     .title = "a publication for all tables would publish pgtandem's own tables, which its "
+              "subscribers do not have",
+     .hint = "Subscribers would stop with an error until the run ends. Publish the tables by name "
+             "instead, or go "
              "on with --accept publication-all-tables when nobody subscribes."},
     {.id = "security-labels",
      .severity = SEVERITY_INFO,

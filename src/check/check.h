@@ -12,14 +12,14 @@
 typedef enum Severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_ERROR } Severity;
 
 typedef struct Finding {
-    const char *id;      /* stable, e.g. "large-objects": what --accept takes */
+    const char *id; /* stable, e.g. "large-objects": what --accept takes */
     Severity severity;
-    bool acceptable;     /* an ERROR that --accept may turn into a warning */
-    const char *title;   /* one line, lower case start */
-    const char **objects;/* names, at most a few dozen; the rest is counted */
+    bool acceptable;      /* an ERROR that --accept may turn into a warning */
+    const char *title;    /* one line, lower case start */
+    const char **objects; /* names, at most a few dozen; the rest is counted */
     size_t n_objects;
     size_t n_more;
-    const char *hint;    /* sentences: what to do, or NULL */
+    const char *hint; /* sentences: what to do, or NULL */
 } Finding;
 
 typedef struct CheckInput {
@@ -27,8 +27,8 @@ typedef struct CheckInput {
     Conn *target;
     const Catalog *source_catalog;
     const Catalog *target_catalog;
-    const char *pg_dump;       /* path of the client program, NULL when none was found */
-    int pg_dump_version;       /* as PQserverVersion, 0 when none */
+    const char *pg_dump; /* path of the client program, NULL when none was found */
+    int pg_dump_version; /* as PQserverVersion, 0 when none */
     bool allow_downgrade;
     bool allow_nonempty;
     const char *const *accepted;
@@ -36,8 +36,8 @@ typedef struct CheckInput {
 } CheckInput;
 
 /* runs all checks; findings (errors first) belong to ctx */
-CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings, size_t *ret_n,
-                       Err *err);
+CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
+                       size_t *ret_n, Err *err);
 
 /* number of findings that refuse the run */
 size_t check_count_errors(const Finding *findings, size_t n);

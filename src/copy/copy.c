@@ -15,7 +15,8 @@ static bool add_chunk(Conn *dst, const Chunk *chunk, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "INSERT INTO pgtandem.chunk (tab, no, rel_schema, rel_name, kind, lo, hi, filenode, bytes) VALUES (");
+    sql_add(q, "INSERT INTO pgtandem.chunk (tab, no, rel_schema, rel_name, kind, lo, hi, filenode, "
+               "bytes) VALUES (");
     sql_i64(q, chunk->tab);
     sql_add(q, ", ");
     sql_i64(q, chunk->no);
@@ -38,8 +39,8 @@ static bool add_chunk(Conn *dst, const Chunk *chunk, Err *err)
 }
 
 /* smallest and largest value of the integer key; false in *ret_any for an empty table */
-static bool key_range(const void *ctx, Conn *src, const Table *table, const Chunk *rel, bool *ret_any,
-                      int64_t *ret_min, int64_t *ret_max, Err *err)
+static bool key_range(const void *ctx, Conn *src, const Table *table, const Chunk *rel,
+                      bool *ret_any, int64_t *ret_min, int64_t *ret_max, Err *err)
 {
     Sql *q = sql_new(ctx);
     Rows *rows;
@@ -60,8 +61,8 @@ static bool key_range(const void *ctx, Conn *src, const Table *table, const Chun
 }
 
 /* splits one physical relation; *no counts on over the relations of a table */
-static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk *rel, int64_t blocks,
-                          int64_t chunk_bytes, int *no, Err *err)
+static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk *rel,
+                          int64_t blocks, int64_t chunk_bytes, int *no, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     int64_t bytes = rel->bytes;
@@ -114,7 +115,8 @@ static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_b
 
         if (strcmp(rels[i].kind, "r") != 0)
             continue;
-        if (!q_relation_filenode(tmp, src, rels[i].schema_name, rels[i].table_name, &file, &n_file, err))
+        if (!q_relation_filenode(tmp, src, rels[i].schema_name, rels[i].table_name, &file, &n_file,
+                                 err))
             return false;
         if (n_file == 0)
             continue;
@@ -169,7 +171,8 @@ bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, 
     return true;
 }
 
-bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk, bool *ret_lone, Err *err)
+bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk, bool *ret_lone,
+                     Err *err)
 {
     ChunksRow *rows;
     size_t n;
@@ -183,7 +186,8 @@ bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chu
     return true;
 }
 
-static void add_bound(Sql *q, const Table *table, const Chunk *chunk, const char *op, const char *value)
+static void add_bound(Sql *q, const Table *table, const Chunk *chunk, const char *op,
+                      const char *value)
 {
     if (strcmp(chunk->kind, "ctid") == 0) {
         sql_add(q, "t.ctid ");
@@ -289,7 +293,8 @@ bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk
     return true;
 failed:
     conn_rollback(dst);
-    return err_add(err, "while copying table %s.%s (part %d)", chunk->rel_schema, chunk->rel_name, chunk->no);
+    return err_add(err, "while copying table %s.%s (part %d)", chunk->rel_schema, chunk->rel_name,
+                   chunk->no);
 }
 
 bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err)
@@ -321,10 +326,12 @@ bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *er
     for (size_t i = 0; i < n; i++) {
         if (chunks[i].tab != tab || strcmp(chunks[i].kind, "ctid") != 0)
             continue;
-        if (i > 0 && chunks[i - 1].tab == tab && strcmp(chunks[i - 1].rel_name, chunks[i].rel_name) == 0 &&
+        if (i > 0 && chunks[i - 1].tab == tab &&
+            strcmp(chunks[i - 1].rel_name, chunks[i].rel_name) == 0 &&
             strcmp(chunks[i - 1].rel_schema, chunks[i].rel_schema) == 0)
             continue;
-        if (!q_relation_filenode(tmp, src, chunks[i].rel_schema, chunks[i].rel_name, &file, &n_file, err))
+        if (!q_relation_filenode(tmp, src, chunks[i].rel_schema, chunks[i].rel_name, &file, &n_file,
+                                 err))
             return false;
         if (n_file == 0 || file[0].filenode != chunks[i].filenode)
             *ret_same = false;

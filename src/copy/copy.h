@@ -40,8 +40,8 @@ CHECKED bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t 
 /*
  * Looks up one chunk. *ret_lone tells that its table has no other. ERR_BUG when there is none.
  */
-CHECKED bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk, bool *ret_lone,
-                             Err *err);
+CHECKED bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk *ret_chunk,
+                             bool *ret_lone, Err *err);
 
 /*
  * Loads one chunk unless it is done already (by a process that was thought dead, say). lone: the table has
@@ -58,6 +58,7 @@ CHECKED bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err);
 CHECKED bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err);
 
 /* empties a table on the target and plans its chunks anew, in one transaction */
-CHECKED bool copy_reset(Conn *src, Conn *dst, const TablePair *table, int64_t chunk_bytes, Err *err);
+CHECKED bool copy_reset(Conn *src, Conn *dst, const TablePair *table, int64_t chunk_bytes,
+                        Err *err);
 
 #endif

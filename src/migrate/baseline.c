@@ -15,7 +15,8 @@ typedef struct Changes {
     size_t n;
 } Changes;
 
-static bool insert_prints(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n, Err *err)
+static bool insert_prints(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n,
+                          Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -48,7 +49,8 @@ bool baseline_store(Run *run, Side side, Err *err)
     if (!conn_exec(target, q, err))
         return false;
     for (size_t i = 0; i < n; i += ROWS_PER_INSERT)
-        if (!insert_prints(target, side, &prints[i], n - i < ROWS_PER_INSERT ? n - i : ROWS_PER_INSERT, err))
+        if (!insert_prints(target, side, &prints[i],
+                           n - i < ROWS_PER_INSERT ? n - i : ROWS_PER_INSERT, err))
             return err_add(err, "while storing the schema's fingerprints");
     return true;
 }
@@ -129,9 +131,12 @@ bool baseline_refuse_changes(Run *run, Err *err)
         log_warn("schema: %s", changes.texts[i]);
     if (changes.n == 0 || config_accepts(run->config, "schema-changed"))
         return true;
-    err_set(err, ERR_REFUSED, "the schema was changed since the copy was made (%zu change%s, e.g. %s)", changes.n,
+    err_set(err, ERR_REFUSED,
+            "the schema was changed since the copy was made (%zu change%s, e.g. %s)", changes.n,
             changes.n == 1 ? "" : "s", changes.texts[0]);
-    return err_hint(err, "Nothing was changed. Make the same change on the other node and go on with \"--accept "
-                         "schema-changed\", or undo it. Rows of a table that was added later are not carried: "
-                         "for those, start over with \"pgtandem abort\".");
+    return err_hint(
+        err,
+        "Nothing was changed. Make the same change on the other node and go on with \"--accept "
+        "schema-changed\", or undo it. Rows of a table that was added later are not carried: "
+        "for those, start over with \"pgtandem abort\".");
 }

@@ -11,20 +11,20 @@
 #include "pg/conn.h"
 
 typedef struct Config {
-    ConnSpec source; /* the old node; label "source" */
-    ConnSpec target; /* the new node; label "target" */
-    int64_t jobs;             /* parallel workers for copy, index builds, verify */
-    int64_t chunk_bytes;      /* wanted size of a piece of the initial copy */
-    int64_t max_pause_ms;     /* time budget of a switch, fence to open */
-    int64_t max_lag_ms;       /* a switch starts only when the copy is no older than this */
-    const char **pgbouncers;  /* conninfos of PgBouncer admin consoles to pause and resume */
+    ConnSpec source;         /* the old node; label "source" */
+    ConnSpec target;         /* the new node; label "target" */
+    int64_t jobs;            /* parallel workers for copy, index builds, verify */
+    int64_t chunk_bytes;     /* wanted size of a piece of the initial copy */
+    int64_t max_pause_ms;    /* time budget of a switch, fence to open */
+    int64_t max_lag_ms;      /* a switch starts only when the copy is no older than this */
+    const char **pgbouncers; /* conninfos of PgBouncer admin consoles to pause and resume */
     size_t n_pgbouncers;
-    const char *pgbouncer_ini;/* configuration file to re-point, or NULL */
-    const char *on_switch;    /* shell command run when the new node is open, or NULL */
-    const char *pg_bindir;    /* directory of pg_dump, or NULL: the newest that is found */
-    const char **accepted;    /* ids of findings the user accepts (see check/) */
+    const char *pgbouncer_ini; /* configuration file to re-point, or NULL */
+    const char *on_switch;     /* shell command run when the new node is open, or NULL */
+    const char *pg_bindir;     /* directory of pg_dump, or NULL: the newest that is found */
+    const char **accepted;     /* ids of findings the user accepts (see check/) */
     size_t n_accepted;
-    bool switchover;          /* upgrade: switch as soon as the copy is in step */
+    bool switchover; /* upgrade: switch as soon as the copy is in step */
     bool dry_run;
     bool json;
     bool watch;

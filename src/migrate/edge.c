@@ -26,7 +26,8 @@ bool edge_record_peer(Conn *from, Conn *to, Err *err)
     size_t n;
     Sql *q = sql_new(tmp);
 
-    if (!q_identity_of_node(tmp, from, &identity, &n, err) || !q_timeline(tmp, from, &timeline, &n, err))
+    if (!q_identity_of_node(tmp, from, &identity, &n, err) ||
+        !q_timeline(tmp, from, &timeline, &n, err))
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
     sql_text(q, mem_printf(tmp, "%s/%s", identity->system_id, identity->database));
@@ -37,9 +38,11 @@ bool edge_record_peer(Conn *from, Conn *to, Err *err)
 
 static bool refuse_edge(Edge *edge, Err *err)
 {
-    err_hint(err, "Nothing was changed. Rows may be missing on one side: compare them with \"pgtandem "
-                  "verify\". If they are equal, go on with \"--accept timeline\"; otherwise end this run "
-                  "with \"pgtandem abort\" and start over.");
+    err_hint(
+        err,
+        "Nothing was changed. Rows may be missing on one side: compare them with \"pgtandem "
+        "verify\". If they are equal, go on with \"--accept timeline\"; otherwise end this run "
+        "with \"pgtandem abort\" and start over.");
     return err_add(err, "replication from the %s to the %s is stopped", conn_label(edge->from),
                    conn_label(edge->to));
 }
@@ -64,8 +67,8 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 
     if (!q_progress(tmp, edge->to, &progress, &n, err) ||
         !q_identity_of_node(tmp, edge->from, &identity, &n, err) ||
-        !q_timeline(tmp, edge->from, &timeline, &n, err) || !q_purged(tmp, edge->from, &purged, &n, err) ||
-        !queue_snapshot(tmp, edge->from, &now, err))
+        !q_timeline(tmp, edge->from, &timeline, &n, err) ||
+        !q_purged(tmp, edge->from, &purged, &n, err) || !queue_snapshot(tmp, edge->from, &now, err))
         return false;
     char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
     set_applied(edge, progress->snapshot);
@@ -73,28 +76,35 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     if (progress->peer_id[0] == '\0')
         return edge_record_peer(edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
-        err_set(err, ERR_STATE, "this is not the %s that the run began with", conn_label(edge->from));
-        err_detail(err, "Its system identifier and database were %s and are now %s.", progress->peer_id,
-                   peer_id);
+        err_set(err, ERR_STATE, "this is not the %s that the run began with",
+                conn_label(edge->from));
+        err_detail(err, "Its system identifier and database were %s and are now %s.",
+                   progress->peer_id, peer_id);
         if (!accept_timeline)
             return refuse_edge(edge, err);
     } else if (strcmp(progress->timeline, timeline->timeline) != 0) {
         err_set(err, ERR_STATE, "the %s was promoted or restored since the last round",
                 conn_label(edge->from));
-        err_detail(err, "Its timeline was %s and is now %s, so transactions that were already carried may "
-                        "be gone there.", progress->timeline, timeline->timeline);
+        err_detail(
+            err,
+            "Its timeline was %s and is now %s, so transactions that were already carried may "
+            "be gone there.",
+            progress->timeline, timeline->timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
     } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
-        err_detail(err, "Its next transaction is %lld, but transactions up to %lld were carried already.",
-                   (long long)snapshot_xmax(now), (long long)snapshot_xmax(edge->applied));
+        err_detail(
+            err, "Its next transaction is %lld, but transactions up to %lld were carried already.",
+            (long long)snapshot_xmax(now), (long long)snapshot_xmax(edge->applied));
         return refuse_edge(edge, err);
     } else if (snapshot_xmax(purged->snapshot) > snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->to));
-        err_detail(err, "It needs changes from transaction %lld on, which it had confirmed and which were "
-                        "then purged up to %lld: it was restored from an older state.",
-                   (long long)snapshot_xmax(edge->applied), (long long)snapshot_xmax(purged->snapshot));
+        err_detail(
+            err,
+            "It needs changes from transaction %lld on, which it had confirmed and which were "
+            "then purged up to %lld: it was restored from an older state.",
+            (long long)snapshot_xmax(edge->applied), (long long)snapshot_xmax(purged->snapshot));
         return refuse_edge(edge, err);
     } else {
         return true;
@@ -217,7 +227,8 @@ bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
     if (try_round(edge, ret_stats, err))
         return true;
     AUTO_CTX(tmp, NULL);
-    if (!drop_stages(edge, err_new(tmp)) || edge->replace_next || err_remedy(err) != REMEDY_CONFLICT)
+    if (!drop_stages(edge, err_new(tmp)) || edge->replace_next ||
+        err_remedy(err) != REMEDY_CONFLICT)
         return false;
     /* values of a unique column moved between rows: the same round again, deleting before inserting */
     log_debug("%s; applying this round by delete and insert", err->msg);
@@ -233,12 +244,14 @@ bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
 bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err)
 {
     edge->sequences_ms = clock_ms();
-    return apply_sequences(edge->sequences, edge->n_sequences, edge->from, edge->to, ret_moved, err);
+    return apply_sequences(edge->sequences, edge->n_sequences, edge->from, edge->to, ret_moved,
+                           err);
 }
 
 bool edge_purge(Edge *edge, Err *err)
 {
-    if (edge->unpurged_changes < PURGE_AFTER_CHANGES && clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
+    if (edge->unpurged_changes < PURGE_AFTER_CHANGES &&
+        clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
         return true;
     edge->purged_ms = clock_ms();
     edge->unpurged_changes = 0;
@@ -314,8 +327,8 @@ bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
         goto failed;
     for (size_t i = 0; i < n && pair->src->n_keys > 0; i++)
         if (pending[i].tab == pair->src->id &&
-            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, NULL), pending[i].whole, APPLY_REPLACE,
-                        &stats, err))
+            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, NULL), pending[i].whole,
+                        APPLY_REPLACE, &stats, err))
             goto failed;
     sql_add(q, "INSERT INTO pgtandem.settled (tab) VALUES (");
     sql_i64(q, pair->src->id);

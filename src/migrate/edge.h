@@ -18,11 +18,11 @@ typedef struct Edge {
     size_t n_pairs;
     SequenceState *sequences;
     size_t n_sequences;
-    char *applied;           /* snapshot of `from` that `to` has; NULL before the first round */
-    bool replace_next;       /* unique values collided: the next round deletes before it inserts */
-    int64_t purged_ms;       /* when the queue was last looked at for purging */
-    int64_t unpurged_changes;/* since then */
-    int64_t sequences_ms;    /* when sequences were last carried */
+    char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
+    bool replace_next;        /* unique values collided: the next round deletes before it inserts */
+    int64_t purged_ms;        /* when the queue was last looked at for purging */
+    int64_t unpurged_changes; /* since then */
+    int64_t sequences_ms;     /* when sequences were last carried */
 } Edge;
 
 typedef struct RoundStats {
@@ -56,6 +56,7 @@ CHECKED bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err);
 
 /* rounds until one finds at most max_changes; calls on_round (may be NULL) after each */
 CHECKED bool edge_catch_up(Edge *edge, int64_t max_changes,
-                           void (*on_round)(void *arg, const RoundStats *round), void *arg, Err *err);
+                           void (*on_round)(void *arg, const RoundStats *round), void *arg,
+                           Err *err);
 
 #endif

@@ -27,7 +27,8 @@ static bool wake(Conn *conn, Err *err)
 
 static bool drop_schema(Conn *conn, Err *err)
 {
-    return conn_do(conn, "SET client_min_messages = error; DROP SCHEMA IF EXISTS pgtandem CASCADE", err);
+    return conn_do(conn, "SET client_min_messages = error; DROP SCHEMA IF EXISTS pgtandem CASCADE",
+                   err);
 }
 
 /* takes everything of ours off one node, and wakes what slept there */
@@ -59,14 +60,16 @@ bool migrate_finish(const Config *config, Err *err)
         return no_run(err);
     if (run_active(run) != SIDE_TARGET || run_is_halfway(run)) {
         err_set(err, ERR_STATE, "the application still writes to the source");
-        return err_hint(err, "\"pgtandem switchover\" moves it to the target, \"pgtandem abort\" ends the run "
-                             "without.");
+        return err_hint(
+            err, "\"pgtandem switchover\" moves it to the target, \"pgtandem abort\" ends the run "
+                 "without.");
     }
     /* after this the old node takes writes again that nobody carries over: so it goes first, and is said */
-    if (!steps_begin_ending(run, PHASE_FINISHING, err) || !release_node(run, SIDE_SOURCE, err) || !fault("finish.source", err) ||
-        !release_node(run, SIDE_TARGET, err))
+    if (!steps_begin_ending(run, PHASE_FINISHING, err) || !release_node(run, SIDE_SOURCE, err) ||
+        !fault("finish.source", err) || !release_node(run, SIDE_TARGET, err))
         return false;
-    log_info("finished: the target stands alone, and nothing of pgtandem is left in either database");
+    log_info(
+        "finished: the target stands alone, and nothing of pgtandem is left in either database");
     log_info("the source is no longer fenced: make sure that nobody writes to it by mistake");
     return true;
 }
@@ -118,7 +121,8 @@ static bool put_back(Run *run, Err *err)
 
         sql_trusted(q, rows[i].statement);
         if (!conn_exec(run->conn[SIDE_TARGET], q, err))
-            return err_add(err, "while putting back what the copy had changed: %s", rows[i].statement);
+            return err_add(err, "while putting back what the copy had changed: %s",
+                           rows[i].statement);
     }
     return true;
 }
@@ -136,8 +140,10 @@ bool migrate_abort(const Config *config, Err *err)
         return false;
     if (run_active(run) == SIDE_TARGET) {
         err_set(err, ERR_STATE, "the application writes to the target");
-        return err_hint(err, "\"pgtandem rollback\" brings it back first, \"pgtandem finish\" ends the run where it "
-                             "is.");
+        return err_hint(
+            err,
+            "\"pgtandem rollback\" brings it back first, \"pgtandem finish\" ends the run where it "
+            "is.");
     }
     if (run->node[SIDE_TARGET].present && !steps_begin_ending(run, PHASE_ABORTING, err))
         return false;
@@ -146,7 +152,8 @@ bool migrate_abort(const Config *config, Err *err)
     if (!run->node[SIDE_TARGET].present)
         return true;
     if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
-        !put_back(run, err) || !fault("abort.emptied", err) || !drop_schema(run->conn[SIDE_TARGET], err))
+        !put_back(run, err) || !fault("abort.emptied", err) ||
+        !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
     log_progress_end();
     log_info("aborted: the source is as it was before, and the copy is removed from the target");

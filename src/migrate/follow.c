@@ -25,15 +25,15 @@
 #include "pg/sqlstate.h"
 
 enum {
-    IDLE_MIN_MS = 5,         /* the pause after a round that found something */
-    IDLE_MAX_MS = 100,       /* the longest pause when nothing happens */
+    IDLE_MIN_MS = 5,   /* the pause after a round that found something */
+    IDLE_MAX_MS = 100, /* the longest pause when nothing happens */
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
-    CLOSE_ROUND_MS = 300,    /* a round of this length is short enough to begin a switch */
-    CLOSE_PATIENCE = 20,     /* after so many rounds one within --max-lag will do */
+    CLOSE_ROUND_MS = 300, /* a round of this length is short enough to begin a switch */
+    CLOSE_PATIENCE = 20,  /* after so many rounds one within --max-lag will do */
     CLOSE_TRIES = 200,
     RECONNECT_BASE_MS = 200,
     RECONNECT_CAP_MS = 15000
@@ -56,9 +56,9 @@ static void report(Run *run, FollowStats *stats)
         return;
     if (!queue_bytes(run->edge->from, &queue, err_new(tmp)))
         return;
-    log_progress("following the %s: %s rows/s, longest round %s, queue %s", conn_label(run->edge->from),
-                 str_count(tmp, stats->rows * 1000 / ms), str_duration(tmp, stats->longest_ms),
-                 str_bytes_human(tmp, queue));
+    log_progress("following the %s: %s rows/s, longest round %s, queue %s",
+                 conn_label(run->edge->from), str_count(tmp, stats->rows * 1000 / ms),
+                 str_duration(tmp, stats->longest_ms), str_bytes_human(tmp, queue));
     *stats = (FollowStats){.since_ms = clock_ms()};
 }
 
@@ -66,8 +66,8 @@ bool follow_prepare(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
 
-    return sleep_node(run->conn[to], run->replica[to], err) && sleep_validate(run->conn[from], err) &&
-           run_load_edge(run, err);
+    return sleep_node(run->conn[to], run->replica[to], err) &&
+           sleep_validate(run->conn[from], err) && run_load_edge(run, err);
 }
 
 bool follow(Run *run, bool *ret_handover, Err *err)
@@ -126,7 +126,8 @@ bool follow_until_close(Run *run, Err *err)
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
             return false;
-        if (round.ms <= CLOSE_ROUND_MS || (tries >= CLOSE_PATIENCE && round.ms <= run->config->max_lag_ms))
+        if (round.ms <= CLOSE_ROUND_MS ||
+            (tries >= CLOSE_PATIENCE && round.ms <= run->config->max_lag_ms))
             return edge_sequences(run->edge, &moved, err);
     }
     err_set(err, ERR_REFUSED, "the %s does not keep up with the %s", conn_label(run->edge->to),
@@ -143,8 +144,10 @@ static bool refuse_lost_source(Run *run, Err *err)
         strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
         return true;
     err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
-    return err_hint(err, "Was its schema pgtandem dropped? \"pgtandem abort\" removes the copy, and a new run can "
-                         "begin.");
+    return err_hint(
+        err,
+        "Was its schema pgtandem dropped? \"pgtandem abort\" removes the copy, and a new run can "
+        "begin.");
 }
 
 /*
@@ -204,8 +207,7 @@ bool migrate_upgrade(const Config *config, Err *err)
         if (clock_ms() - begun > RECONNECT_CAP_MS)
             pause = 0;
         /* a first connection that fails is a mistake in the command line rather than an outage */
-        if (remedy == REMEDY_GIVE_UP || remedy == REMEDY_CONFLICT ||
-            !connected)
+        if (remedy == REMEDY_GIVE_UP || remedy == REMEDY_CONFLICT || !connected)
             return false;
         again = true;
         pause = backoff_next(pause, RECONNECT_BASE_MS, RECONNECT_CAP_MS);

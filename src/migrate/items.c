@@ -17,8 +17,8 @@ static bool listed(const char *type, const char *const *types, size_t n)
     return false;
 }
 
-#define LISTED(type, ...)                                                                            \
-    listed((type), (const char *const[]){__VA_ARGS__},                                               \
+#define LISTED(type, ...)                                                                          \
+    listed((type), (const char *const[]){__VA_ARGS__},                                             \
            sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 bool item_type_is_optional(const char *type)
@@ -44,13 +44,14 @@ bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *plann
         return true;
     if (LISTED(entry->type, "EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLE",
                "PUBLICATION TABLES IN SCHEMA", "SUBSCRIPTION", "SUBSCRIPTION TABLE")) {
-        log_warn("%s \"%s\" is not carried over; create it by hand after the switchover", entry->type,
-                 entry->name);
+        log_warn("%s \"%s\" is not carried over; create it by hand after the switchover",
+                 entry->type, entry->name);
         return true;
     }
     if (stage_of(entry->type) == ITEM_INDEX && dump_entry_table(tmp, entry, &schema, &name))
         table = catalog_find(planned, schema, name);
-    sql_add(q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");
+    sql_add(
+        q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");
     sql_i64(q, no);
     sql_add(q, ", ");
     sql_text(q, entry->type);
@@ -87,7 +88,8 @@ bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Er
     return true;
 }
 
-bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal, Err *err)
+bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal,
+                       Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -99,7 +101,8 @@ bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const
     if (conn_exec(conn, q, err))
         return conn_do(conn, "RELEASE SAVEPOINT optional", err);
     /* insufficient rights, a role that does not exist there, no such object */
-    if (err->kind != ERR_SQL || (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
+    if (err->kind != ERR_SQL ||
+        (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
         return false;
     *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
@@ -138,7 +141,8 @@ static bool comment_asleep(Conn *conn, const ClaimItemRow *row, bool *ret_asleep
     const char *schema, *table, *name;
 
     *ret_asleep = false;
-    return strcmp(row->type, "COMMENT") != 0 || strstr(row->statement, "COMMENT ON CONSTRAINT \"") == NULL ||
+    return strcmp(row->type, "COMMENT") != 0 ||
+           strstr(row->statement, "COMMENT ON CONSTRAINT \"") == NULL ||
            !dump_entry_constraint(tmp, &entry, &schema, &table, &name) ||
            sleep_add_comment(conn, schema, table, name, row->statement, ret_asleep, err);
 }
@@ -164,7 +168,7 @@ bool item_build(Conn *conn, int no, Err *err)
         sql_trusted(q, row->statement);
         ok = asleep                             ? true
              : item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
-                                              : conn_exec(conn, q, err);
+                                                : conn_exec(conn, q, err);
         if (!ok) {
             err_add(err, "while creating %s", what);
             goto failed;

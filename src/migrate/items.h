@@ -27,7 +27,8 @@ typedef struct Item {
 } Item;
 
 /* stores an entry, with the planned table that it belongs to; skipped kinds (event triggers, publications, subscriptions) are logged and not stored */
-CHECKED bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned, Err *err);
+CHECKED bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned,
+                        Err *err);
 
 /* all items in order */
 CHECKED bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Err *err);
@@ -44,8 +45,8 @@ CHECKED bool item_foreign_key_asleep(Conn *conn, int no, Err *err);
  */
 CHECKED bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err);
 /* the same without a word: *ret_refusal says why it was not possible, or is NULL; it belongs to ctx */
-CHECKED bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal,
-                               Err *err);
+CHECKED bool item_try_optional(const void *ctx, Conn *conn, const char *statement,
+                               const char **ret_refusal, Err *err);
 bool item_type_is_optional(const char *type);
 
 #endif

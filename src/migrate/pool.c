@@ -17,7 +17,7 @@
 
 enum {
     TICK_MS = 150,
-    MAX_DEATHS = 50,       /* workers that may die without any job being done in between */
+    MAX_DEATHS = 50, /* workers that may die without any job being done in between */
     RETRY_BASE_MS = 200,
     RETRY_CAP_MS = 10000,
     READ_BYTES = 65536
@@ -99,7 +99,8 @@ static bool start_worker(Pool *pool, Worker *worker, Err *err)
                      json_pack("{s:s, s:s, s:I, s:i, s:b}", "source", pool->config->source.conninfo,
                                "target", pool->config->target.conninfo, "chunk_bytes",
                                (json_int_t)pool->config->chunk_bytes, "number",
-                               (int)(worker - pool->workers) + 1, "verbose", log_level() == LOG_DEBUG),
+                               (int)(worker - pool->workers) + 1, "verbose",
+                               log_level() == LOG_DEBUG),
                      err);
 }
 
@@ -136,7 +137,8 @@ static void job_failed(Pool *pool, Worker *worker, const json_t *error)
     const char *state = json_text(error, "sqlstate"), *detail = json_text(error, "detail");
     const char *msg = json_text(error, "msg"), *hint = json_text(error, "hint");
 
-    err_set(err, (ErrKind)json_integer_value(json_object_get(error, "kind")), "%s", msg == NULL ? "" : msg);
+    err_set(err, (ErrKind)json_integer_value(json_object_get(error, "kind")), "%s",
+            msg == NULL ? "" : msg);
     if (state != NULL && strlen(state) == 5)
         memcpy(err->sqlstate, state, 6);
     if (detail != NULL)
@@ -228,8 +230,8 @@ static bool hand_out(Pool *pool, size_t *ret_busy, Err *err)
             worker->running = (JobResult){0};
             AUTO_CTX(tmp, NULL);
             if (!send_line(worker,
-                           json_pack("{s:s, s:i, s:i}", "kind", job_kind_name(job.kind), "tab", job.tab, "no",
-                                     job.no),
+                           json_pack("{s:s, s:i, s:i}", "kind", job_kind_name(job.kind), "tab",
+                                     job.tab, "no", job.no),
                            err_new(tmp)) &&
                 !worker_died(pool, worker, err))
                 return false;

@@ -23,7 +23,8 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
 
     if (!dump_find(ctx, run->config->pg_bindir, conn_caps(input.source)->version,
                    conn_caps(input.target)->version, &dump, err) ||
-        !catalog_load(ctx, input.source, &source, err) || !catalog_load(ctx, input.target, &target, err))
+        !catalog_load(ctx, input.source, &source, err) ||
+        !catalog_load(ctx, input.target, &target, err))
         return false;
     input.source_catalog = source;
     input.target_catalog = target;
@@ -36,7 +37,8 @@ static bool refuse(size_t errors, Err *err)
 {
     err_set(err, ERR_REFUSED, "%zu finding%s in the way of an upgrade", errors,
             errors == 1 ? " stands" : "s stand");
-    return err_hint(err, "Nothing was changed. \"pgtandem check\" shows all findings and what to do.");
+    return err_hint(err,
+                    "Nothing was changed. \"pgtandem check\" shows all findings and what to do.");
 }
 
 static void log_finding(const Finding *finding)

@@ -55,19 +55,22 @@ static bool read_node(Run *run, Side side, Err *err)
     if (!has->present)
         return true;
     if (!has->readable) {
-        err_set(err, ERR_STATE, "the %s has a schema \"pgtandem\" that this role may not read", side_name(side));
+        err_set(err, ERR_STATE, "the %s has a schema \"pgtandem\" that this role may not read",
+                side_name(side));
         return err_hint(err, "Use the role that the run was started with.");
     }
     if (!q_node_state(tmp, run->conn[side], &row, &n, err))
         return false;
     if (n != 1 || row->format != CONTROL_FORMAT) {
-        err_set(err, ERR_STATE, "the %s is in a run of another version of pgtandem%s%s", side_name(side),
-                n == 1 ? ", " : "", n == 1 ? row->tool_version : "");
+        err_set(err, ERR_STATE, "the %s is in a run of another version of pgtandem%s%s",
+                side_name(side), n == 1 ? ", " : "", n == 1 ? row->tool_version : "");
         return err_hint(err, "Go on with that version. This is version %s.", PGTANDEM_VERSION);
     }
     if (strcmp(row->side, side_name(side)) != 0) {
-        err_set(err, ERR_STATE, "the database given as %s is the %s of a run", side_name(side), row->side);
-        return err_hint(err, "Check --source and --target: they keep their meaning for the whole run, also after the "
+        err_set(err, ERR_STATE, "the database given as %s is the %s of a run", side_name(side),
+                row->side);
+        return err_hint(err, "Check --source and --target: they keep their meaning for the whole "
+                             "run, also after the "
                              "switchover.");
     }
     node->present = true;
@@ -111,18 +114,22 @@ bool run_read_state(Run *run, Err *err)
         return false;
     const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
     if (s->present && t->present && strcmp(s->run_id, t->run_id) != 0) {
-        err_set(err, ERR_STATE, "source and target belong to different runs (%s and %s)", s->run_id, t->run_id);
+        err_set(err, ERR_STATE, "source and target belong to different runs (%s and %s)", s->run_id,
+                t->run_id);
         return err_hint(err, "Name the two databases that the run was started with.");
     }
     if (s->present && !t->present && !config_accepts(run->config, "target-lost")) {
-        err_set(err, ERR_STATE, "the source is in a run (%s) that the target knows nothing of", s->run_id);
-        return err_hint(err, "Name the target that the run was started with. If it is lost, remove the run "
-                             "from the source: \"pgtandem abort\" with --accept target-lost.");
+        err_set(err, ERR_STATE, "the source is in a run (%s) that the target knows nothing of",
+                s->run_id);
+        return err_hint(
+            err, "Name the target that the run was started with. If it is lost, remove the run "
+                 "from the source: \"pgtandem abort\" with --accept target-lost.");
     }
     if (s->present && s->open && t->open) {
         err_set(err, ERR_STATE, "both nodes take writes");
-        return err_hint(err, "This must not happen. Stop the application on one of them and compare the two "
-                             "with \"pgtandem verify\".");
+        return err_hint(
+            err, "This must not happen. Stop the application on one of them and compare the two "
+                 "with \"pgtandem verify\".");
     }
     if (!refuse_other_source(run, err))
         return false;
@@ -143,8 +150,8 @@ static char *lock_holder(const void *ctx, Conn *conn)
 
     if (!q_lock_holder(tmp, conn, &row, &n, err_new(tmp)) || n == 0)
         return mem_strdup(ctx, "unknown");
-    return mem_printf(ctx, "server process %d on the target, \"%s\"%s%s", row->pid, row->application,
-                      row->client[0] == '\0' ? "" : " from ", row->client);
+    return mem_printf(ctx, "server process %d on the target, \"%s\"%s%s", row->pid,
+                      row->application, row->client[0] == '\0' ? "" : " from ", row->client);
 }
 
 static bool try_lock(Run *run, bool *ret_locked, Err *err)
@@ -178,7 +185,8 @@ static bool refuse_while_copying(Run *run, Err *err)
     }
     err_set(err, ERR_REFUSED, "another pgtandem is still making the copy");
     err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
-    return err_hint(err, "Let it run until it says that it is in sync, or stop it first. Nothing was changed.");
+    return err_hint(
+        err, "Let it run until it says that it is in sync, or stop it first. Nothing was changed.");
 }
 
 static bool take_lock(Run *run, RunLock lock, Err *err)
@@ -201,7 +209,8 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
             return false;
         log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
         wished = true;
-        if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err))
+        if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")",
+                     err))
             return false;
     }
     while (!locked && deadline_left(deadline) != 0) {
@@ -210,10 +219,12 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
     }
     if (locked)
         return !wished ||
-               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")", err);
+               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")",
+                       err);
     err_set(err, ERR_STATE, "another pgtandem works on this run");
     err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
-    return err_hint(err, "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");
+    return err_hint(err,
+                    "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");
 }
 
 bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err)
@@ -222,8 +233,9 @@ bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err)
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    sql_add(q, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = " LOCK_CLASS
-               " AND objid = " LOCK_WISH " AND granted AND database = (SELECT oid FROM pg_database WHERE "
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid "
+               "= " LOCK_CLASS " AND objid = " LOCK_WISH
+               " AND granted AND database = (SELECT oid FROM pg_database WHERE "
                "datname = current_database()))");
     if (!conn_query(tmp, run->lock, q, &rows, err))
         return false;
@@ -285,8 +297,8 @@ bool run_load_edge(Run *run, Err *err)
     for (int side = 0; side < 2; side++) {
         if (!catalog_load(run, run->conn[side], &run->catalog[side], err) ||
             !catalog_tabs(run, run->conn[side], run->catalog[side],
-                          side == SIDE_TARGET ? run->tables[SIDE_SOURCE] : NULL, &run->tables[side], &n[side],
-                          err))
+                          side == SIDE_TARGET ? run->tables[SIDE_SOURCE] : NULL, &run->tables[side],
+                          &n[side], err))
             return false;
     }
     if (n[0] != n[1])
@@ -303,7 +315,8 @@ bool run_load_edge(Run *run, Err *err)
 
         pair->src = &run->tables[from][i];
         pair->dst = &run->tables[to][i];
-        if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns, err))
+        if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns,
+                                     err))
             return false;
     }
     /* one that is on one node only came or went during the run: baseline.h tells about it */

@@ -19,23 +19,23 @@ enum { CONTROL_FORMAT = 1 };
 typedef enum Side { SIDE_SOURCE, SIDE_TARGET } Side;
 
 typedef struct NodeState {
-    bool present; /* the node has our schema */
-    bool open;    /* applications may write here */
-    int64_t epoch;/* number of the switch that set the gate */
+    bool present;  /* the node has our schema */
+    bool open;     /* applications may write here */
+    int64_t epoch; /* number of the switch that set the gate */
     const char *run_id;
 } NodeState;
 
 typedef struct Run {
     const Config *config;
-    Conn *lock;           /* on the target; its session holds the run's lock */
-    Conn *conn[2];        /* by Side */
+    Conn *lock;    /* on the target; its session holds the run's lock */
+    Conn *conn[2]; /* by Side */
     NodeState node[2];
-    bool replica[2];      /* session_replication_role may be set there */
+    bool replica[2]; /* session_replication_role may be set there */
     Catalog *catalog[2];
-    Table *tables[2];     /* in the order of numbers; NULL until the capture phase */
+    Table *tables[2]; /* in the order of numbers; NULL until the capture phase */
     size_t n_tables;
-    const char *phase;    /* of the making of the copy; "" before anything is there */
-    Edge *edge;           /* from the open node to the other; NULL until run_load_edge() */
+    const char *phase; /* of the making of the copy; "" before anything is there */
+    Edge *edge;        /* from the open node to the other; NULL until run_load_edge() */
 } Run;
 
 /* how run_open() treats the run's lock */
@@ -51,7 +51,8 @@ typedef enum RunLock {
  * Connects to both nodes, takes the lock, reads the state, and checks that both belong to the same run and to this version of the
  * program. The result is owned by ctx; freeing it closes the connections.
  */
-CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err);
+CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose,
+                      Err *err);
 
 /* reads gates and phase again */
 CHECKED bool run_read_state(Run *run, Err *err);

@@ -16,8 +16,9 @@ static const struct {
     const char *enable;
 } enable_words[] = {{"O", "ENABLE "}, {"A", "ENABLE ALWAYS "}, {"R", "ENABLE REPLICA "}};
 
-static void add_memory(Sql *q, const char *kind, const char *schema, const char *table, const char *name,
-                       const char *was, const char *definition, const char *comment)
+static void add_memory(Sql *q, const char *kind, const char *schema, const char *table,
+                       const char *name, const char *was, const char *definition,
+                       const char *comment)
 {
     sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = ");
     sql_literal(q, kind);
@@ -27,7 +28,8 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
     sql_literal(q, table);
     sql_add(q, " AND name = ");
     sql_literal(q, name);
-    sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, definition, comment) VALUES (");
+    sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, "
+               "definition, comment) VALUES (");
     sql_literal(q, kind);
     sql_add(q, ", ");
     sql_literal(q, schema);
@@ -70,8 +72,8 @@ static void add_alter(Sql *q, const Conn *conn)
 }
 
 /* DISABLE TRIGGER or DISABLE RULE; kind is "trigger" or "rule" */
-static bool disable(Conn *conn, const char *kind, const char *schema, const char *table, const char *name,
-                    const char *was, Err *err)
+static bool disable(Conn *conn, const char *kind, const char *schema, const char *table,
+                    const char *name, const char *was, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -84,7 +86,8 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     else
         sql_add(q, " DISABLE TRIGGER ");
     sql_ident(q, name);
-    return alter(conn, q, name, err) || err_add(err, "while putting %s \"%s\" to sleep", kind, name);
+    return alter(conn, q, name, err) ||
+           err_add(err, "while putting %s \"%s\" to sleep", kind, name);
 }
 
 /* ALTER TABLE … ADD CONSTRAINT … as it has to be run to get the key back */
@@ -124,12 +127,14 @@ static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, Err *err)
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", fk->schema_name, fk->table_name, fk->name,
-               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk), comment_statement(tmp, fk));
+               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk),
+               comment_statement(tmp, fk));
     sql_add(q, "ALTER TABLE ");
     sql_name(q, fk->schema_name, fk->table_name);
     sql_add(q, " DROP CONSTRAINT ");
     sql_ident(q, fk->name);
-    return alter(conn, q, fk->name, err) || err_add(err, "while putting foreign key \"%s\" to sleep", fk->name);
+    return alter(conn, q, fk->name, err) ||
+           err_add(err, "while putting foreign key \"%s\" to sleep", fk->name);
 }
 
 bool sleep_node(Conn *conn, bool replica, Err *err)
@@ -144,8 +149,8 @@ bool sleep_node(Conn *conn, bool replica, Err *err)
         return false;
     for (size_t i = 0; i < n; i++)
         if ((!replica || strcmp(triggers[i].enabled, "O") != 0) &&
-            !disable(conn, "trigger", triggers[i].schema_name, triggers[i].table_name, triggers[i].name,
-                     triggers[i].enabled, err))
+            !disable(conn, "trigger", triggers[i].schema_name, triggers[i].table_name,
+                     triggers[i].name, triggers[i].enabled, err))
             return false;
     if (!q_user_rules(tmp, conn, &rules, &n, err))
         return false;
@@ -288,7 +293,8 @@ static bool validate_foreign_key(Conn *conn, const AsleepRow *row, Err *err)
     size_t n;
 
     if (!validate(conn, row, row->name, err) ||
-        !q_invalid_key_parts(tmp, conn, row->schema_name, row->table_name, row->name, &parts, &n, err))
+        !q_invalid_key_parts(tmp, conn, row->schema_name, row->table_name, row->name, &parts, &n,
+                             err))
         return false;
     for (size_t i = 0; i < n; i++)
         if (!validate(conn, row, parts[i].name, err))

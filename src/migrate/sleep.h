@@ -22,8 +22,8 @@ CHECKED bool sleep_wake(Conn *conn, Err *err);
 CHECKED bool sleep_validate(Conn *conn, Err *err);
 
 /* remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD CONSTRAINT … */
-CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, const char *name,
-                                   const char *definition, Err *err);
+CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table,
+                                   const char *name, const char *definition, Err *err);
 
 /* keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key */
 CHECKED bool sleep_add_comment(Conn *conn, const char *schema, const char *table, const char *name,

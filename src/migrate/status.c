@@ -20,7 +20,8 @@
 enum { WATCH_MS = 2000 };
 
 typedef struct Status {
-    const char *state;  /* one word: none, copying, following, switched, half-way, aborting, finishing */
+    const char
+        *state; /* one word: none, copying, following, switched, half-way, aborting, finishing */
     const char *phase;
     const char *writes; /* the node that takes writes, or "nobody" */
     const char *worker; /* who works on the run now, or "" */
@@ -77,7 +78,8 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
     LockHolderRow *holder;
     size_t n;
 
-    *status = (Status){.phase = run->phase, .writes = "source", .worker = "", .age_s = -1, .state = "none"};
+    *status = (Status){
+        .phase = run->phase, .writes = "source", .worker = "", .age_s = -1, .state = "none"};
     if (!run->node[SIDE_TARGET].present)
         return true;
     status->state = strcmp(run->phase, PHASE_FOLLOWING) == 0 ? "following" : "copying";
@@ -91,18 +93,20 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
     if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], &holder, &n, err))
         return false;
     if (n > 0)
-        status->worker = mem_printf(ctx, "%s (server process %d%s%s)", holder->application, holder->pid,
-                                    holder->client[0] == '\0' ? "" : ", from ", holder->client);
+        status->worker =
+            mem_printf(ctx, "%s (server process %d%s%s)", holder->application, holder->pid,
+                       holder->client[0] == '\0' ? "" : ", from ", holder->client);
     return read_copy(run, status, err) && read_edge(ctx, run, status, err);
 }
 
 static void print_json(const Status *s, bool one_line)
 {
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", s->state, "phase", s->phase,
-        "writes", s->writes, "worker", s->worker, "tables", (json_int_t)s->tables, "chunks",
-        (json_int_t)s->chunks, "chunks_done", (json_int_t)s->chunks_done, "bytes", (json_int_t)s->bytes,
-        "bytes_done", (json_int_t)s->bytes_done, "pending_changes", (json_int_t)s->pending, "queue_bytes",
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", s->state,
+        "phase", s->phase, "writes", s->writes, "worker", s->worker, "tables",
+        (json_int_t)s->tables, "chunks", (json_int_t)s->chunks, "chunks_done",
+        (json_int_t)s->chunks_done, "bytes", (json_int_t)s->bytes, "bytes_done",
+        (json_int_t)s->bytes_done, "pending_changes", (json_int_t)s->pending, "queue_bytes",
         (json_int_t)s->queue_bytes, "rounds", (json_int_t)s->rounds, "rows", (json_int_t)s->rows);
 
     json_object_set_new(json, "last_round_age_s", s->age_s < 0 ? json_null() : json_real(s->age_s));
@@ -124,18 +128,22 @@ static void print_text(const Status *s)
     }
     printf("writes go to     %s\n", s->writes);
     if (strcmp(s->state, "half-way") == 0)
-        printf("                 a switch stopped between its two commits: run the same command again to complete\n"
+        printf("                 a switch stopped between its two commits: run the same command "
+               "again to complete\n"
                "                 it, or \"pgtandem upgrade\" to take it back\n");
     if (step != NULL)
         printf("step             %s\n", step->doing);
-    printf("worked on by     %s\n", s->worker[0] == '\0' ? "nobody: \"pgtandem upgrade\" goes on" : s->worker);
+    printf("worked on by     %s\n",
+           s->worker[0] == '\0' ? "nobody: \"pgtandem upgrade\" goes on" : s->worker);
     printf("tables           %s\n", str_count(tmp, s->tables));
     if (s->chunks_done < s->chunks)
         printf("copied           %lld of %lld parts, %s of %s\n", (long long)s->chunks_done,
-               (long long)s->chunks, str_bytes_human(tmp, s->bytes_done), str_bytes_human(tmp, s->bytes));
+               (long long)s->chunks, str_bytes_human(tmp, s->bytes_done),
+               str_bytes_human(tmp, s->bytes));
     printf("not yet carried  %s changes (queue %s)\n", str_count(tmp, s->pending),
            str_bytes_human(tmp, s->queue_bytes));
-    printf("carried          %s rows in %s rounds\n", str_count(tmp, s->rows), str_count(tmp, s->rounds));
+    printf("carried          %s rows in %s rounds\n", str_count(tmp, s->rows),
+           str_count(tmp, s->rounds));
     if (s->age_s >= 0)
         printf("last round       %s ago\n", str_duration(tmp, (long long)(s->age_s * 1000)));
 }

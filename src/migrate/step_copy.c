@@ -77,7 +77,8 @@ static bool next_item(CopyWork *work, Job *ret_job)
 
         if (item->done || work->item_given[i] || item->stage != ITEM_INDEX)
             continue;
-        if (!work->indexes_only && (item->tab == 0 || work->tables[item->tab - 1].state != TABLE_SETTLED))
+        if (!work->indexes_only &&
+            (item->tab == 0 || work->tables[item->tab - 1].state != TABLE_SETTLED))
             continue;
         work->item_given[i] = true;
         *ret_job = (Job){.kind = JOB_ITEM, .no = item->no, .tab = item->tab};
@@ -101,7 +102,8 @@ static bool copy_anew(CopyWork *work, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); copying it anew",
+    log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); "
+             "copying it anew",
              table_label(tmp, table));
     return load_chunks(work, err);
 }
@@ -155,8 +157,10 @@ static void copy_tick(void *arg, const JobResult *running)
         log_progress("indexes: %zu of %zu built", built, to_build);
         return;
     }
-    log_progress("copy: %lld %% of %s, %s rows, %s/s, %s left", (long long)(done * 100 / (work->total_bytes + 1)),
-                 str_bytes_human(tmp, work->total_bytes), str_count(tmp, work->rows + running->rows),
+    log_progress("copy: %lld %% of %s, %s rows, %s/s, %s left",
+                 (long long)(done * 100 / (work->total_bytes + 1)),
+                 str_bytes_human(tmp, work->total_bytes),
+                 str_count(tmp, work->rows + running->rows),
                  str_bytes_human(tmp, ms > 0 ? here * 1000 / ms : 0),
                  here > 0 ? str_duration(tmp, left * ms / here) : "unknown time");
 }
@@ -419,6 +423,7 @@ bool step_reverse(Run *run, Err *err)
     if (!install_capture(run->conn[SIDE_TARGET], run->catalog[SIDE_TARGET], err))
         return false;
     /* pg_dump creates materialized views empty */
-    return refresh_views(run, SIDE_TARGET, err) && pool_run(run->config, (int)run->config->jobs, &source, err) &&
+    return refresh_views(run, SIDE_TARGET, err) &&
+           pool_run(run->config, (int)run->config->jobs, &source, err) &&
            baseline_store(run, SIDE_TARGET, err) && catch_up(run, err);
 }

@@ -74,7 +74,8 @@ static bool insert_run(Run *run, const Catalog *catalog, Err *err)
 
     for (size_t i = 0; i < catalog->n_tables; i++)
         bytes += catalog->tables[i].bytes;
-    sql_add(q, "INSERT INTO pgtandem.run (phase, source_name, target_name, source_version, source_bytes) VALUES ('', ");
+    sql_add(q, "INSERT INTO pgtandem.run (phase, source_name, target_name, source_version, "
+               "source_bytes) VALUES ('', ");
     sql_text(q, conn_spec_safe(tmp, &run->config->source));
     sql_add(q, ", ");
     sql_text(q, conn_spec_safe(tmp, &run->config->target));
@@ -148,7 +149,8 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
     if (!item_try_optional(tmp, conn, owner, &refusal, err))
         return false;
     if (refusal != NULL) {
-        DumpEntry late = {.name = mem_printf(owners, "owner of %s", what), .statement = mem_strdup(owners, owner)};
+        DumpEntry late = {.name = mem_printf(owners, "owner of %s", what),
+                          .statement = mem_strdup(owners, owner)};
 
         mem_push(owners, owners->late, owners->n, late);
     }
@@ -167,7 +169,8 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
     if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
-        !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET, err) ||
+        !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
+                        err) ||
         !run_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
         return false;
@@ -182,8 +185,8 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
         if (!item_store(target, (int)i + 1, &post[i], planned, err))
             return false;
     /* still in the snapshot that pg_dump saw */
-    return catalog_register(target, planned->tables, planned->n_tables, err) && insert_run(run, catalog, err) &&
-           baseline_store(run, SIDE_SOURCE, err) &&
+    return catalog_register(target, planned->tables, planned->n_tables, err) &&
+           insert_run(run, catalog, err) && baseline_store(run, SIDE_SOURCE, err) &&
            edge_record_peer(run->conn[SIDE_SOURCE], target, err);
 }
 
@@ -191,7 +194,8 @@ bool step_schema(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Conn *source = run->conn[SIDE_SOURCE], *target = run->conn[SIDE_TARGET];
-    DumpOptions options = {.source = &run->config->source, .with_owners = true, .with_privileges = true};
+    DumpOptions options = {
+        .source = &run->config->source, .with_owners = true, .with_privileges = true};
     DumpEntry *pre, *post;
     size_t n_pre, n_post;
     Catalog *catalog;
@@ -202,8 +206,8 @@ bool step_schema(Run *run, Err *err)
     /* all of it is one transaction: it was committed, only the phase was not recorded */
     if (run->node[SIDE_TARGET].present)
         return true;
-    if (!dump_find(tmp, run->config->pg_bindir, conn_caps(source)->version, conn_caps(target)->version,
-                   &dump, err))
+    if (!dump_find(tmp, run->config->pg_bindir, conn_caps(source)->version,
+                   conn_caps(target)->version, &dump, err))
         return false;
     if (dump.path == NULL)
         return err_set(err, ERR_REFUSED, "pg_dump was not found");
@@ -238,7 +242,8 @@ bool install_capture(Conn *conn, const Catalog *catalog, Err *err)
     TabsRow *tabs;
     size_t n, n_tabs;
 
-    if (!catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) || !q_tabs(tmp, conn, &tabs, &n_tabs, err))
+    if (!catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) ||
+        !q_tabs(tmp, conn, &tabs, &n_tabs, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         if (tabs[i].captured)

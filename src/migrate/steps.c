@@ -14,16 +14,18 @@
 const Step steps[] = {
     {"", PHASE_SCHEMA, step_schema, "drop what was created on the target",
      "creating the tables on the target", "the target has the tables"},
-    {PHASE_SCHEMA, "capturing", step_capture, "remove triggers and the schema pgtandem from the source",
-     "installing capture on the source", "every change on the source is recorded"},
+    {PHASE_SCHEMA, "capturing", step_capture,
+     "remove triggers and the schema pgtandem from the source", "installing capture on the source",
+     "every change on the source is recorded"},
     {"capturing", "copied", step_copy, NULL, "copying the data", "all rows are on the target"},
-    {"copied", "indexed", step_indexes, NULL, "building the remaining indexes", "all indexes are built"},
+    {"copied", "indexed", step_indexes, NULL, "building the remaining indexes",
+     "all indexes are built"},
     {"indexed", "consistent", step_first_rounds, NULL, "applying what changed meanwhile",
      "the target is a consistent copy"},
-    {"consistent", "complete", step_constraints, NULL, "creating foreign keys, triggers and the rest",
-     "the target has everything the source has"},
-    {"complete", PHASE_FOLLOWING, step_reverse, NULL, "preparing the way back and the planner's statistics",
-     "the target is ready to take over"},
+    {"consistent", "complete", step_constraints, NULL,
+     "creating foreign keys, triggers and the rest", "the target has everything the source has"},
+    {"complete", PHASE_FOLLOWING, step_reverse, NULL,
+     "preparing the way back and the planner's statistics", "the target is ready to take over"},
 };
 const size_t n_steps = sizeof steps / sizeof *steps;
 
@@ -61,7 +63,8 @@ bool steps_refuse_ending(const Run *run, Err *err)
     if (!aborting && strcmp(run->phase, PHASE_FINISHING) != 0)
         return true;
     err_set(err, ERR_STATE, "this run is being ended, and a part of it may be removed already");
-    return err_hint(err, "Run \"pgtandem %s\" again to remove the rest.", aborting ? "abort" : "finish");
+    return err_hint(err, "Run \"pgtandem %s\" again to remove the rest.",
+                    aborting ? "abort" : "finish");
 }
 
 static bool persist(Run *run, const Step *step, int64_t ms, Err *err)

@@ -10,12 +10,12 @@
 #include "migrate/run.h"
 
 typedef struct Step {
-    const char *from;   /* phase in which the step is due */
-    const char *to;     /* phase after it */
+    const char *from; /* phase in which the step is due */
+    const char *to;   /* phase after it */
     bool (*action)(Run *run, Err *err);
-    const char *undo;   /* what `abort` has to take back because of this step */
-    const char *doing;  /* "copying the data" */
-    const char *done;   /* "all rows are on the target" */
+    const char *undo;  /* what `abort` has to take back because of this step */
+    const char *doing; /* "copying the data" */
+    const char *done;  /* "all rows are on the target" */
 } Step;
 
 /* phases that others ask for: nothing of ours is on the source yet; the copy is complete and follows */

@@ -29,11 +29,11 @@ enum {
     LOCK_LONG_TRY_MS = 1500,
     LOCK_SHORT_TRIES = 2,
     LOCK_PAUSE_MS = 150,
-    BLOCKERS_MS = 2000,     /* how long the search for who holds locks may take */
+    BLOCKERS_MS = 2000, /* how long the search for who holds locks may take */
     BLOCKERS_NAMED = 5,
-    DRAIN_ROUNDS = 5,       /* nobody writes any more, so the second round finds nothing */
-    UNDO_CHECK_MS = 10000,  /* how long the undo waits to see the old node open */
-    OUTCOME_WAIT_MS = 30000,/* how long a commit whose answer got lost is looked for */
+    DRAIN_ROUNDS = 5,        /* nobody writes any more, so the second round finds nothing */
+    UNDO_CHECK_MS = 10000,   /* how long the undo waits to see the old node open */
+    OUTCOME_WAIT_MS = 30000, /* how long a commit whose answer got lost is looked for */
     LEASE_GRACE_MS = 2000
 };
 
@@ -49,11 +49,11 @@ typedef struct Switch {
     Address to_address;
     int64_t epoch;
     int64_t deadline;
-    int64_t begun_us;  /* poolers paused, or the tables locked; 0: not known */
-    int64_t open_us;   /* the new node takes writes, and poolers let them through */
+    int64_t begun_us; /* poolers paused, or the tables locked; 0: not known */
+    int64_t open_us;  /* the new node takes writes, and poolers let them through */
     int64_t keyless_rows;
-    bool closed;       /* the fence is committed */
-    bool decided;      /* the point of no return is behind us */
+    bool closed;  /* the fence is committed */
+    bool decided; /* the point of no return is behind us */
 } Switch;
 
 /* ---- the steps, in order ------------------------------------------------------------------------------------ */
@@ -117,8 +117,9 @@ static void name_blockers(Switch *sw, Err *err)
     if (!q_blockers(tmp, sw->run->conn[sw->from], &rows, &n, err_new(tmp)) || n == 0)
         return;
     for (size_t i = 0; i < n && i < BLOCKERS_NAMED; i++)
-        str_fmt(s, "%sprocess %d (%s, %s, for %s)", i == 0 ? "" : ", ", rows[i].pid, rows[i].usename,
-                rows[i].relation, str_duration(tmp, (int64_t)(rows[i].age * 1000)));
+        str_fmt(s, "%sprocess %d (%s, %s, for %s)", i == 0 ? "" : ", ", rows[i].pid,
+                rows[i].usename, rows[i].relation,
+                str_duration(tmp, (int64_t)(rows[i].age * 1000)));
     err_detail(err, "Transactions that hold tables, oldest first: %s%s.", s->text,
                n > BLOCKERS_NAMED ? " and others" : "");
 }
@@ -140,8 +141,9 @@ static bool step_lock(Switch *sw, Err *err)
             sw->begun_us = clock_us();
         if (try_locks(sw, limit, err))
             return true;
-        bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_QUERY_CANCELED) ||
-                    err_is(err, SQLSTATE_DEADLOCK) || err->kind == ERR_TIMEOUT;
+        bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) ||
+                    err_is(err, SQLSTATE_QUERY_CANCELED) || err_is(err, SQLSTATE_DEADLOCK) ||
+                    err->kind == ERR_TIMEOUT;
         conn_rollback(sw->fence);
         if (!busy)
             return false;
@@ -179,8 +181,8 @@ static bool step_prepare(Switch *sw, Err *err)
     const char *snapshot;
 
     /* the way back begins here: whatever the application writes on the new node is later than this */
-    if (!queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) || !sleep_wake(to, err) ||
-        !gate_open(to, err))
+    if (!queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) ||
+        !sleep_wake(to, err) || !gate_open(to, err))
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
@@ -221,7 +223,8 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     AUTO_CTX(tmp, NULL);
     Err *ignored = err_new(tmp);
     int64_t deadline = deadline_in(OUTCOME_WAIT_MS);
-    const ConnSpec *spec = side == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+    const ConnSpec *spec =
+        side == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
     int pid = conn_backend_pid(conn);
 
     if (conn_do(conn, "COMMIT", err))
@@ -239,7 +242,8 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
 
         if (fresh != NULL && (settled || session_is_gone(fresh, pid, &gone, ignored)) && gone &&
             q_node_state(tmp, fresh, &node, &n, ignored)) {
-            bool reached = node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
+            bool reached =
+                node->epoch == sw->epoch && (strcmp(node->gate, "open") == 0) == wanted_open;
 
             if (reached)
                 err_clear(err);
@@ -250,16 +254,20 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     } while (deadline_left(deadline) > 0 && wait_ms(LOCK_PAUSE_MS, ignored));
     sw->closed = true;
     sw->decided = true; /* perhaps: so nothing may be undone */
-    err_set(err, ERR_STATE, "the answer of the %s to the commit of the %s was lost, and it cannot be asked",
+    err_set(err, ERR_STATE,
+            "the answer of the %s to the commit of the %s was lost, and it cannot be asked",
             side_name(side), sw->event);
-    err_detail(err, "Either both nodes refuse writes now, or the %s takes them.", side_name(sw->to));
-    return err_hint(err, "Run the same command again as soon as the %s is reachable.", side_name(side));
+    err_detail(err, "Either both nodes refuse writes now, or the %s takes them.",
+               side_name(sw->to));
+    return err_hint(err, "Run the same command again as soon as the %s is reachable.",
+                    side_name(side));
 }
 
 static bool step_close(Switch *sw, Err *err)
 {
     /* a new node that died meanwhile is noticed while the undo is still a mere rollback */
-    if (!conn_do(sw->run->conn[sw->to], "SELECT 1", err) || !commit_gate(sw, sw->fence, sw->from, false, err))
+    if (!conn_do(sw->run->conn[sw->to], "SELECT 1", err) ||
+        !commit_gate(sw, sw->fence, sw->from, false, err))
         return false;
     sw->closed = true;
     return true;
@@ -306,7 +314,8 @@ static bool reopen(Conn *conn, Err *err)
 static bool confirm_open(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const ConnSpec *spec = sw->from == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
+    const ConnSpec *spec =
+        sw->from == SIDE_SOURCE ? &sw->run->config->source : &sw->run->config->target;
     int64_t deadline = deadline_in(UNDO_CHECK_MS);
     int64_t pause = 0;
 
@@ -321,7 +330,9 @@ static bool confirm_open(Switch *sw, Err *err)
             (strcmp(node->gate, "open") == 0 || reopen(conn, err)))
             return true;
         if (deadline_left(deadline) <= 0)
-            return err->kind == ERR_NONE ? err_set(err, ERR_TIMEOUT, "the fence's session is still there") : false;
+            return err->kind == ERR_NONE
+                       ? err_set(err, ERR_TIMEOUT, "the fence's session is still there")
+                       : false;
         err_clear(err);
         talloc_free(conn);
         pause = backoff_next(pause, LOCK_PAUSE_MS, LOCK_PAUSE_MS * 4);
@@ -354,13 +365,17 @@ static bool undo(Switch *sw, const char *doing, Err *err)
     char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
     char *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
     if (!restored) {
-        err_set(err, ERR_STATE, "the %s failed while %s (%s), and the %s could not be reached to see that it "
-                "takes writes again", sw->event, doing, why, side_name(sw->from));
+        err_set(err, ERR_STATE,
+                "the %s failed while %s (%s), and the %s could not be reached to see that it "
+                "takes writes again",
+                sw->event, doing, why, side_name(sw->from));
         err_detail(err, "%s.", trouble->msg == NULL ? "No answer" : trouble->msg);
-        return err_hint(err, "Its server undoes the fence by itself when it notices the lost connection. Run "
-                             "\"pgtandem upgrade\" to make sure.");
+        return err_hint(
+            err, "Its server undoes the fence by itself when it notices the lost connection. Run "
+                 "\"pgtandem upgrade\" to make sure.");
     }
-    run_journal(sw->run->conn[sw->to], sw->event, mem_printf(tmp, "given up while %s: %s", doing, why), -1);
+    run_journal(sw->run->conn[sw->to], sw->event,
+                mem_printf(tmp, "given up while %s: %s", doing, why), -1);
     err_set(err, ERR_ABORTED, "the %s was given up while %s: %s", sw->event, doing, why);
     err_detail(err, "The %s takes writes as before, and nothing is lost.", side_name(sw->from));
     if (detail != NULL)
@@ -389,7 +404,8 @@ static bool open_poolers(Switch *sw, Err *err)
     const Config *config = sw->run->config;
 
     if (config->n_pgbouncers == 0 && config->pgbouncer_ini != NULL) {
-        err_set(err, ERR_USAGE, "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
+        err_set(err, ERR_USAGE,
+                "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
         return err_hint(err, "Nothing was changed.");
     }
     if (config->n_pgbouncers == 0)
@@ -408,8 +424,8 @@ static bool refuse_prepared_transactions(Switch *sw, Err *err)
         return false;
     if (n == 0)
         return true;
-    err_set(err, ERR_REFUSED, "%zu prepared transaction%s on the %s hold%s locks, e.g. \"%s\"", n, n == 1 ? "" : "s",
-            side_name(sw->from), n == 1 ? "s" : "", rows[0].gid);
+    err_set(err, ERR_REFUSED, "%zu prepared transaction%s on the %s hold%s locks, e.g. \"%s\"", n,
+            n == 1 ? "" : "s", side_name(sw->from), n == 1 ? "s" : "", rows[0].gid);
     return err_hint(err, "Commit or roll them back first. Nothing was changed.");
 }
 
@@ -423,8 +439,8 @@ static bool captured_everywhere(Switch *sw, Err *err)
         return false;
     for (size_t i = 0; i < n; i++)
         if (!tabs[i].captured)
-            return err_set(err, ERR_BUG, "the way back is not prepared on table %s.%s", tabs[i].schema_name,
-                           tabs[i].table_name);
+            return err_set(err, ERR_BUG, "the way back is not prepared on table %s.%s",
+                           tabs[i].schema_name, tabs[i].table_name);
     return true;
 }
 
@@ -457,7 +473,8 @@ static bool switch_preflight(Switch *sw, Err *err)
 static bool run_hook(Switch *sw, Err *err)
 {
     return sw->run->config->on_switch == NULL ||
-           hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address, NO_DEADLINE, err);
+           hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address,
+                    NO_DEADLINE, err);
 }
 
 /*
@@ -470,7 +487,8 @@ static bool redirect(Switch *sw, Err *err)
     bool ok = by_file ? poolers_repoint(sw->poolers, err) : run_hook(sw, err);
 
     if (!ok && sw->poolers != NULL)
-        err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same command again.");
+        err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same "
+                      "command again.");
     if (ok && sw->poolers != NULL) {
         ok = poolers_resume(sw->poolers, err);
         sw->open_us = clock_us();
@@ -478,8 +496,8 @@ static bool redirect(Switch *sw, Err *err)
     if (ok && by_file)
         ok = run_hook(sw, err);
     if (!ok)
-        err_add(err, "the %s is done and the %s takes the writes, but what follows failed", sw->event,
-                side_name(sw->to));
+        err_add(err, "the %s is done and the %s takes the writes, but what follows failed",
+                sw->event, side_name(sw->to));
     return ok;
 }
 
@@ -487,12 +505,14 @@ static void tell(Switch *sw)
 {
     AUTO_CTX(tmp, NULL);
     double ms = sw->begun_us == 0 ? -1 : (double)(sw->open_us - sw->begun_us) / 1000.0;
-    char *pause = ms < 0 ? mem_strdup(tmp, "") : mem_printf(tmp, "; writes were paused for %.1f ms", ms);
+    char *pause =
+        ms < 0 ? mem_strdup(tmp, "") : mem_printf(tmp, "; writes were paused for %.1f ms", ms);
 
     run_journal(sw->run->conn[sw->to], sw->event, "", ms);
     log_info("%s done: the application is on the %s%s", sw->event, side_name(sw->to), pause);
     if (sw->keyless_rows > 0)
-        log_info("%s rows of tables without a key were copied in that time", str_count(tmp, sw->keyless_rows));
+        log_info("%s rows of tables without a key were copied in that time",
+                 str_count(tmp, sw->keyless_rows));
 }
 
 /* the connection to the new node may be lost with the answer to its commit, or during a long hook */
@@ -521,8 +541,10 @@ static bool after_switch(Switch *sw, Err *err)
         return false;
     if (!sleep_validate(sw->run->conn[sw->to], err))
         return err_add(err, "the %s is done, but a foreign key could not be validated", sw->event);
-    log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, \"pgtandem finish\" "
-             "ends the run", side_name(sw->from), sw->to == SIDE_TARGET ? "rollback" : "switchover");
+    log_info("\"pgtandem upgrade\" keeps the %s in step from now on; \"pgtandem %s\" goes back, "
+             "\"pgtandem finish\" "
+             "ends the run",
+             side_name(sw->from), sw->to == SIDE_TARGET ? "rollback" : "switchover");
     return true;
 }
 
@@ -548,7 +570,8 @@ static bool run_steps(Switch *sw, Err *err)
         if (ok && !sw->decided && deadline_left(sw->deadline) <= 0)
             ok = err_set(err, ERR_TIMEOUT, "the step took too long");
         if (!ok && err->kind == ERR_TIMEOUT) {
-            err_add(err, "the time budget of %lld ms passed", (long long)sw->run->config->max_pause_ms);
+            err_add(err, "the time budget of %lld ms passed",
+                    (long long)sw->run->config->max_pause_ms);
             if (err->hint == NULL)
                 err_hint(err, "Give more time with --max-pause, or switch at a quieter time.");
         }
@@ -568,8 +591,9 @@ static Switch *new_switch(const void *ctx, Run *run, Side to)
     sw->to = to;
     sw->from = side_other(to);
     sw->event = to == SIDE_TARGET ? "switchover" : "rollback";
-    sw->epoch = run->node[SIDE_SOURCE].epoch > run->node[SIDE_TARGET].epoch ? run->node[SIDE_SOURCE].epoch
-                                                                             : run->node[SIDE_TARGET].epoch;
+    sw->epoch = run->node[SIDE_SOURCE].epoch > run->node[SIDE_TARGET].epoch
+                    ? run->node[SIDE_SOURCE].epoch
+                    : run->node[SIDE_TARGET].epoch;
     sw->epoch++;
     return sw;
 }
@@ -590,7 +614,8 @@ static bool complete_halfway(Run *run, Side to, Err *err)
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, run->node[sw->from].epoch);
     if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
-        !conn_exec(conn, q, err) || !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
+        !conn_exec(conn, q, err) || !fault("halfway.before", err) ||
+        !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }
@@ -629,7 +654,8 @@ bool switch_application(Run *run, Side to, Err *err)
     Switch *sw = new_switch(tmp, run, to);
     if (run_active(run) == to) {
         if (to == SIDE_SOURCE && run->node[SIDE_TARGET].epoch == 0) {
-            err_set(err, ERR_STATE, "there is nothing to roll back: the application was never switched");
+            err_set(err, ERR_STATE,
+                    "there is nothing to roll back: the application was never switched");
             return err_hint(err, "\"pgtandem abort\" ends a run before its switchover.");
         }
         log_info("the application is on the %s already", side_name(to));

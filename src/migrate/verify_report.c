@@ -19,13 +19,14 @@
 #include "verify/verify.h"
 
 enum {
-    COMPARE_DIFFS = 50000,  /* rows of one table that may differ at first, changes on their way among them */
-    MAX_DIFFS = 1000,       /* rows of one table that are named as JSON */
-    SHOWN_DIFFS = 20,       /* … and shown as text */
-    RECHECKS = 60,          /* how often a row that differs is looked at again while it changes */
-    KEYLESS_RECHECKS = 3,   /* each is a comparison of the whole table */
+    COMPARE_DIFFS =
+        50000, /* rows of one table that may differ at first, changes on their way among them */
+    MAX_DIFFS = 1000,     /* rows of one table that are named as JSON */
+    SHOWN_DIFFS = 20,     /* … and shown as text */
+    RECHECKS = 60,        /* how often a row that differs is looked at again while it changes */
+    KEYLESS_RECHECKS = 3, /* each is a comparison of the whole table */
     RECHECK_PAUSE_MS = 50,
-    CAUGHT_UP_MS = 120000,  /* how long the process that follows may take to carry what is pending */
+    CAUGHT_UP_MS = 120000, /* how long the process that follows may take to carry what is pending */
     POLL_MS = 20,
     SEQUENCE_TRIES = 3,
     SEQUENCE_WAIT_MS = 1500
@@ -56,8 +57,8 @@ typedef struct Verification {
 
 static const char *const diff_names[] = {"missing on the copy", "only on the copy", "different"};
 
-bool verify_compare_json(const void *ctx, const TablePair *pair, Conn *from, Conn *to, const char **ret_json,
-                         Err *err)
+bool verify_compare_json(const void *ctx, const TablePair *pair, Conn *from, Conn *to,
+                         const char **ret_json, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     VerifyResult r;
@@ -70,12 +71,13 @@ bool verify_compare_json(const void *ctx, const TablePair *pair, Conn *from, Con
 
         for (size_t k = 0; r.diffs[i].key != NULL && k < pair->src->n_keys; k++)
             json_array_append_new(key, json_string(r.diffs[i].key[k]));
-        json_array_append_new(diffs, json_pack("{s:i, s:o}", "kind", (int)r.diffs[i].kind, "key", key));
+        json_array_append_new(diffs,
+                              json_pack("{s:i, s:o}", "kind", (int)r.diffs[i].kind, "key", key));
     }
-    json_t *json = json_pack("{s:I, s:I, s:I, s:b, s:b, s:o}", "src_rows", (json_int_t)r.src_rows,
-                             "dst_rows", (json_int_t)r.dst_rows, "n_diffs", (json_int_t)r.n_diffs,
-                             "truncated", r.truncated, "keyless_different", r.keyless_different, "diffs",
-                             diffs);
+    json_t *json =
+        json_pack("{s:I, s:I, s:I, s:b, s:b, s:o}", "src_rows", (json_int_t)r.src_rows, "dst_rows",
+                  (json_int_t)r.dst_rows, "n_diffs", (json_int_t)r.n_diffs, "truncated",
+                  r.truncated, "keyless_different", r.keyless_different, "diffs", diffs);
     char *text = json_dumps(json, JSON_COMPACT);
     *ret_json = mem_strdup(ctx, text == NULL ? "{}" : text);
     free(text);
@@ -124,7 +126,8 @@ static bool verify_done(void *arg, const Job *job, const JobResult *result, Err 
     Verification *v = arg;
 
     (void)err;
-    read_report(v, result->text, v->run->edge->pairs[job->tab - 1].src->n_keys, &v->tables[job->tab - 1]);
+    read_report(v, result->text, v->run->edge->pairs[job->tab - 1].src->n_keys,
+                &v->tables[job->tab - 1]);
     v->n_done++;
     return true;
 }
@@ -165,7 +168,8 @@ static bool catch_up(Verification *v, Err *err)
         if (n == 0)
             return true;
         if (deadline_left(deadline) == 0)
-            return err_set(err, ERR_TIMEOUT, "the pgtandem that follows does not carry what is pending");
+            return err_set(err, ERR_TIMEOUT,
+                           "the pgtandem that follows does not carry what is pending");
         if (!wait_ms(POLL_MS, err))
             return false;
     }
@@ -234,7 +238,8 @@ static bool recheck_rows(Verification *v, size_t t, bool *ret_decided, Err *err)
     bool ok = conn_do(edge->to, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
               q_progress(tmp, edge->to, &progress, &n, err) &&
               conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
-              verify_recheck(tmp, edge->from, edge->to, pair, report->diffs, report->n_listed, equal, err) &&
+              verify_recheck(tmp, edge->from, edge->to, pair, report->diffs, report->n_listed,
+                             equal, err) &&
               read_in_flight(tmp, edge->from, pair, progress->snapshot, &in_flight, err);
     conn_rollback(edge->from);
     conn_rollback(edge->to);
@@ -344,13 +349,15 @@ static bool read_sequences(Conn *conn, const Edge *edge, SequenceValue *values, 
         sql_name(q, s->schema, s->name);
         if (!conn_query(tmp, conn, q, &rows, err))
             return err_add(err, "while comparing sequence %s.%s", s->schema, s->name);
-        values[i] = (SequenceValue){.last_value = rows_i64(rows, 0, 0), .is_called = rows_bool(rows, 0, 1)};
+        values[i] =
+            (SequenceValue){.last_value = rows_i64(rows, 0, 0), .is_called = rows_bool(rows, 0, 1)};
     }
     return true;
 }
 
 /* the copy's value must be one that the sequence had between two looks at it */
-static bool was_between(const SequenceValue *before, const SequenceValue *copy, const SequenceValue *after)
+static bool was_between(const SequenceValue *before, const SequenceValue *copy,
+                        const SequenceValue *after)
 {
     if (before->last_value == after->last_value && before->is_called == after->is_called)
         return copy->last_value == after->last_value && copy->is_called == after->is_called;
@@ -374,7 +381,8 @@ static bool compare_sequences(Verification *v, Err *err)
         if (!read_sequences(edge->from, edge, before, err) ||
             /* they travel about once a second */
             (v->own_lock ? !edge_sequences(edge, &moved, err) : !wait_ms(SEQUENCE_WAIT_MS, err)) ||
-            !read_sequences(edge->to, edge, copy, err) || !read_sequences(edge->from, edge, after, err))
+            !read_sequences(edge->to, edge, copy, err) ||
+            !read_sequences(edge->from, edge, after, err))
             return false;
         for (size_t i = 0; i < edge->n_sequences; i++) {
             const char *name = mem_printf(v, "%s.%s", edge->sequences[i].sequence->schema,
@@ -400,14 +408,16 @@ static void print_json(const Verification *v, int64_t diffs)
         json_t *keys = json_array();
 
         for (size_t i = 0; i < r->n_listed && i < MAX_DIFFS; i++)
-            json_array_append_new(
-                keys, json_pack("{s:s, s:s}", "key", verify_key_text(tmp, pair, &r->diffs[i]), "difference",
-                                diff_names[r->diffs[i].kind]));
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "schema", pair->src->schema, "table",
-                              pair->src->name, "rows", (json_int_t)r->src_rows, "copy_rows",
-                              (json_int_t)r->dst_rows, "differences", (json_int_t)r->n_diffs, "moving", (json_int_t)r->n_moving, "truncated",
-                              r->truncated, "not_followed", r->not_followed, "keys", keys));
+            json_array_append_new(keys, json_pack("{s:s, s:s}", "key",
+                                                  verify_key_text(tmp, pair, &r->diffs[i]),
+                                                  "difference", diff_names[r->diffs[i].kind]));
+        json_array_append_new(tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}",
+                                                "schema", pair->src->schema, "table",
+                                                pair->src->name, "rows", (json_int_t)r->src_rows,
+                                                "copy_rows", (json_int_t)r->dst_rows, "differences",
+                                                (json_int_t)r->n_diffs, "moving",
+                                                (json_int_t)r->n_moving, "truncated", r->truncated,
+                                                "not_followed", r->not_followed, "keys", keys));
     }
     for (size_t i = 0; i < v->n_sequences; i++)
         json_array_append_new(sequences, json_string(v->sequences[i]));
@@ -433,7 +443,8 @@ static void print_table(const Verification *v, size_t t)
     char *label = table_label(tmp, pair->src);
 
     if (r->not_followed)
-        printf("%s: not compared: it has no key and changed since its last copy; it is copied at the switchover\n",
+        printf("%s: not compared: it has no key and changed since its last copy; it is copied at "
+               "the switchover\n",
                label);
     if (is_undecided(r))
         printf("%s: too many rows changed while it was compared\n", label);
@@ -447,9 +458,11 @@ static void print_table(const Verification *v, size_t t)
                str_count(tmp, r->src_rows), str_count(tmp, r->dst_rows));
         return;
     }
-    printf("%s: %s%s rows differ\n", label, r->truncated ? "at least " : "", str_count(tmp, r->n_diffs));
+    printf("%s: %s%s rows differ\n", label, r->truncated ? "at least " : "",
+           str_count(tmp, r->n_diffs));
     for (size_t i = 0; i < r->n_listed && i < SHOWN_DIFFS; i++)
-        printf("    %-22s %s\n", diff_names[r->diffs[i].kind], verify_key_text(tmp, pair, &r->diffs[i]));
+        printf("    %-22s %s\n", diff_names[r->diffs[i].kind],
+               verify_key_text(tmp, pair, &r->diffs[i]));
     if (r->n_listed > SHOWN_DIFFS)
         printf("    … (--json names up to %d)\n", MAX_DIFFS);
 }
@@ -475,15 +488,18 @@ static bool conclude(Verification *v, bool json, Err *err)
             print_table(v, t);
         for (size_t i = 0; i < v->n_sequences; i++)
             printf("sequence %s: different\n", v->sequences[i]);
-        printf("%zu tables, %s rows, %zu sequences compared: %s\n", v->run->n_tables, str_count(tmp, rows),
-               v->run->edge->n_sequences,
-               diffs == 0 ? (undecided == 0 && moving == 0 ? "no differences" : "no differences in what could be compared")
-                          : mem_printf(tmp, "%s%s differences", at_least ? "at least " : "", str_count(tmp, diffs)));
+        printf("%zu tables, %s rows, %zu sequences compared: %s\n", v->run->n_tables,
+               str_count(tmp, rows), v->run->edge->n_sequences,
+               diffs == 0
+                   ? (undecided == 0 && moving == 0 ? "no differences"
+                                                    : "no differences in what could be compared")
+                   : mem_printf(tmp, "%s%s differences", at_least ? "at least " : "",
+                                str_count(tmp, diffs)));
     }
     fflush(stdout);
     if (diffs == 0 && undecided > 0) {
-        err_set(err, ERR_STATE, "%zu table%s could not be compared: too much changes there", undecided,
-                undecided == 1 ? "" : "s");
+        err_set(err, ERR_STATE, "%zu table%s could not be compared: too much changes there",
+                undecided, undecided == 1 ? "" : "s");
         return err_hint(err, "Verify at a quieter time.");
     }
     if (diffs == 0)
@@ -502,7 +518,8 @@ bool migrate_verify(const Config *config, Err *err)
     if (v->run == NULL)
         return false;
     if (!v->run->node[SIDE_SOURCE].present || !v->run->node[SIDE_TARGET].present) {
-        err_set(err, ERR_STATE, "there is no run in these databases, so there is nothing to compare");
+        err_set(err, ERR_STATE,
+                "there is no run in these databases, so there is nothing to compare");
         return err_hint(err, "Begin with \"pgtandem upgrade\".");
     }
     if (strcmp(v->run->phase, PHASE_FOLLOWING) != 0) {
@@ -510,7 +527,8 @@ bool migrate_verify(const Config *config, Err *err)
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
     v->own_lock = v->run->lock != NULL;
-    if (!(v->own_lock ? follow_prepare(v->run, err) : run_load_edge(v->run, err)) || !catch_up(v, err))
+    if (!(v->own_lock ? follow_prepare(v->run, err) : run_load_edge(v->run, err)) ||
+        !catch_up(v, err))
         return false;
     v->next = 1;
     v->tables = mem_array(v, TableReport, v->run->n_tables + 1);

@@ -46,7 +46,8 @@ static void say_progress(void *arg, const CopyStats *so_far)
     if (clock_ms() - state->said_ms < PROGRESS_MS)
         return;
     state->said_ms = clock_ms();
-    say(json_pack("{s:I, s:I}", "rows", (json_int_t)so_far->rows, "bytes", (json_int_t)so_far->bytes));
+    say(json_pack("{s:I, s:I}", "rows", (json_int_t)so_far->rows, "bytes",
+                  (json_int_t)so_far->bytes));
 }
 
 /* the next line of standard input; false with ERR_CANCELED at its end, i.e. when the parent is gone */
@@ -102,8 +103,8 @@ static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, 
     CopyStats stats;
 
     if (!copy_find_chunk(tmp, edge->to, job->tab, job->no, &chunk, &lone, err) ||
-        !copy_chunk(edge->from, edge->to, &edge->pairs[job->tab - 1], &chunk, lone, say_progress, state,
-                    &stats, err))
+        !copy_chunk(edge->from, edge->to, &edge->pairs[job->tab - 1], &chunk, lone, say_progress,
+                    state, &stats, err))
         return false;
     ret_result->rows = stats.rows;
     ret_result->bytes = stats.bytes;
@@ -140,7 +141,8 @@ static bool do_analyze(WorkerState *state, const Job *job, Err *err)
     return conn_exec(state->run->edge->to, q, err);
 }
 
-static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResult *ret_result, Err *err)
+static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResult *ret_result,
+                   Err *err)
 {
     if (!connect_run(state, err))
         return false;
@@ -156,8 +158,9 @@ static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResul
     case JOB_ANALYZE:
         return do_analyze(state, job, err);
     case JOB_VERIFY:
-        return verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1], state->run->edge->from,
-                                   state->run->edge->to, &ret_result->text, err);
+        return verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1],
+                                   state->run->edge->from, state->run->edge->to, &ret_result->text,
+                                   err);
     }
     return err_set(err, ERR_BUG, "unknown kind of job");
 }
@@ -195,8 +198,8 @@ static bool one_job(WorkerState *state, Err *err)
         state->run = NULL;
         return true;
     }
-    say(json_pack("{s:b, s:I, s:I, s:b, s:s?}", "done", true, "rows", (json_int_t)result.rows, "bytes",
-                  (json_int_t)result.bytes, "again", result.again, "text", result.text));
+    say(json_pack("{s:b, s:I, s:I, s:b, s:s?}", "done", true, "rows", (json_int_t)result.rows,
+                  "bytes", (json_int_t)result.bytes, "again", result.again, "text", result.text));
     return true;
 }
 

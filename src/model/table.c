@@ -9,7 +9,8 @@
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name)
 {
     for (size_t i = 0; i < catalog->n_tables; i++)
-        if (strcmp(catalog->tables[i].name, name) == 0 && strcmp(catalog->tables[i].schema, schema) == 0)
+        if (strcmp(catalog->tables[i].name, name) == 0 &&
+            strcmp(catalog->tables[i].schema, schema) == 0)
             return &catalog->tables[i];
     return NULL;
 }
@@ -17,7 +18,8 @@ Table *catalog_find(const Catalog *catalog, const char *schema, const char *name
 const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name)
 {
     for (size_t i = 0; i < catalog->n_sequences; i++)
-        if (strcmp(catalog->sequences[i].name, name) == 0 && strcmp(catalog->sequences[i].schema, schema) == 0)
+        if (strcmp(catalog->sequences[i].name, name) == 0 &&
+            strcmp(catalog->sequences[i].schema, schema) == 0)
             return &catalog->sequences[i];
     return NULL;
 }

@@ -11,11 +11,11 @@
 
 typedef struct Column {
     const char *name;
-    const char *type;     /* qualified, without modifiers, ready for a cast */
-    const char *base_type;/* the same; of a domain what it is made of */
-    bool generated;       /* computed by the server: never carried */
-    bool identity_always; /* GENERATED ALWAYS AS IDENTITY */
-    bool is_float;        /* float4 or float8: its text differs between server versions */
+    const char *type;      /* qualified, without modifiers, ready for a cast */
+    const char *base_type; /* the same; of a domain what it is made of */
+    bool generated;        /* computed by the server: never carried */
+    bool identity_always;  /* GENERATED ALWAYS AS IDENTITY */
+    bool is_float;         /* float4 or float8: its text differs between server versions */
 } Column;
 
 typedef struct KeyColumn {
@@ -27,27 +27,28 @@ typedef struct KeyColumn {
 } KeyColumn;
 
 typedef struct Table {
-    int id;             /* its number in pgtandem.tab; 0 before the plan is made */
-    int64_t oid;        /* on the node it was read from */
+    int id;      /* its number in pgtandem.tab; 0 before the plan is made */
+    int64_t oid; /* on the node it was read from */
     const char *schema;
     const char *name;
-    bool partitioned;   /* a partitioned root: its partitions are replicated under its name */
-    bool inherits;      /* part of a legacy inheritance tree: read and written with ONLY */
-    bool row_level;     /* statements may name another table (a parent), so rows are captured one by one */
+    bool partitioned; /* a partitioned root: its partitions are replicated under its name */
+    bool inherits;    /* part of a legacy inheritance tree: read and written with ONLY */
+    bool
+        row_level; /* statements may name another table (a parent), so rows are captured one by one */
     bool unlogged;
-    bool owned;         /* our role may alter it */
+    bool owned; /* our role may alter it */
     bool in_extension;
-    bool forced_rls;    /* row-level security would hide rows from us */
+    bool forced_rls; /* row-level security would hide rows from us */
     const char *owner;
-    Column *columns;    /* in table order */
+    Column *columns; /* in table order */
     size_t n_columns;
-    KeyColumn *keys;    /* in index order; n_keys 0: no key */
+    KeyColumn *keys; /* in index order; n_keys 0: no key */
     size_t n_keys;
-    bool key_is_int;    /* one key column of an integer type */
-    int64_t blocks;     /* all partitions together */
-    int64_t bytes;      /* with indexes and TOAST */
-    double tuples;      /* the planner's estimate; negative or 0 when unknown */
-    bool dirty;         /* no key, and changed since its last copy */
+    bool key_is_int; /* one key column of an integer type */
+    int64_t blocks;  /* all partitions together */
+    int64_t bytes;   /* with indexes and TOAST */
+    double tuples;   /* the planner's estimate; negative or 0 when unknown */
+    bool dirty;      /* no key, and changed since its last copy */
 } Table;
 
 typedef struct Sequence {
@@ -61,9 +62,10 @@ typedef struct Sequence {
 typedef struct Catalog {
     Table *tables;
     size_t n_tables;
-    Table *roots;       /* partitioned tables whose partitions stand in tables: they only carry the gate */
+    Table
+        *roots; /* partitioned tables whose partitions stand in tables: they only carry the gate */
     size_t n_roots;
-    Table *partitions;  /* those that a root in tables stands for */
+    Table *partitions; /* those that a root in tables stands for */
     size_t n_partitions;
     Sequence *sequences;
     size_t n_sequences;
@@ -85,8 +87,8 @@ typedef struct TablePair {
     const Table *dst;
     const Column **columns; /* what travels: pointers into src, matched by name */
     size_t n_columns;
-    bool staged;            /* apply's staging table exists in dst's session */
-    int64_t staged_rows;    /* put through it since it was last truncated */
+    bool staged;         /* apply's staging table exists in dst's session */
+    int64_t staged_rows; /* put through it since it was last truncated */
 } TablePair;
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */

@@ -8,22 +8,22 @@
 #include <stdbool.h>
 
 typedef struct Caps {
-    int version; /* as PQserverVersion: 90324, 180004 */
-    bool has_row_security;          /* 9.5 */
-    bool has_on_conflict;           /* 9.5 */
-    bool has_skip_locked;           /* 9.5 */
-    bool has_idle_in_xact_timeout;  /* 9.6 */
-    bool has_setting_missing_ok;    /* 9.6: current_setting(name, missing_ok) */
-    bool has_transition_tables;     /* 10 */
-    bool has_identity;              /* 10 */
-    bool has_declarative_partitions;/* 10 */
-    bool has_partitioned_keys;      /* 11: primary keys on partitioned tables */
-    bool has_procedures;            /* 11 */
-    bool has_short_floats;          /* 12: shortest exact text of floats */
-    bool has_tid_range_scan;        /* 14 */
-    bool has_partition_triggers;    /* 15: triggers that partitions inherit are like others */
-    bool has_transaction_timeout;   /* 17 */
-    bool has_partition_fk_not_valid;/* 18: NOT VALID foreign keys on partitioned tables */
+    int version;                     /* as PQserverVersion: 90324, 180004 */
+    bool has_row_security;           /* 9.5 */
+    bool has_on_conflict;            /* 9.5 */
+    bool has_skip_locked;            /* 9.5 */
+    bool has_idle_in_xact_timeout;   /* 9.6 */
+    bool has_setting_missing_ok;     /* 9.6: current_setting(name, missing_ok) */
+    bool has_transition_tables;      /* 10 */
+    bool has_identity;               /* 10 */
+    bool has_declarative_partitions; /* 10 */
+    bool has_partitioned_keys;       /* 11: primary keys on partitioned tables */
+    bool has_procedures;             /* 11 */
+    bool has_short_floats;           /* 12: shortest exact text of floats */
+    bool has_tid_range_scan;         /* 14 */
+    bool has_partition_triggers;     /* 15: triggers that partitions inherit are like others */
+    bool has_transaction_timeout;    /* 17 */
+    bool has_partition_fk_not_valid; /* 18: NOT VALID foreign keys on partitioned tables */
 } Caps;
 
 /* the oldest server the program works with */

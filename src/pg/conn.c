@@ -83,8 +83,8 @@ static bool result_error(Conn *conn, const PGresult *res, Err *err)
         return lost(conn, err);
     if (primary == NULL)
         primary = pg_message(tmp, PQresultErrorMessage(res));
-    err_set(err, PQstatus(conn->pg) == CONNECTION_BAD ? ERR_CONNECT : ERR_SQL, "%s: %s", conn->label,
-            primary);
+    err_set(err, PQstatus(conn->pg) == CONNECTION_BAD ? ERR_CONNECT : ERR_SQL, "%s: %s",
+            conn->label, primary);
     if (state != NULL)
         memcpy(err->sqlstate, state, sizeof err->sqlstate - 1);
     if (detail != NULL)
@@ -164,7 +164,8 @@ static bool drain(Conn *conn, int64_t deadline, Err *err)
                 PQfreemem(row);
             if (n < 0)
                 break;
-            if (n == 0 && (!conn_wait(conn, POLLIN, deadline, err) || PQconsumeInput(conn->pg) == 0))
+            if (n == 0 &&
+                (!conn_wait(conn, POLLIN, deadline, err) || PQconsumeInput(conn->pg) == 0))
                 return false;
         }
         if (PQstatus(conn->pg) == CONNECTION_BAD)
@@ -258,7 +259,8 @@ static bool run(Conn *conn, const char *text, const char *const *params, size_t 
         if (res == NULL)
             break;
         ExecStatusType status = PQresultStatus(res);
-        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY) {
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK &&
+            status != PGRES_EMPTY_QUERY) {
             if (ok)
                 result_error(conn, res, err);
             ok = false;
@@ -360,10 +362,17 @@ static Conn *connect_to(const void *ctx, const ConnSpec *spec, const char *purpo
     AUTO_CTX(tmp, NULL);
     PQconninfoOption *options;
     /* what stands before dbname is a default that the conninfo may override, what stands after it is ours */
-    const char *keys[] = {"keepalives_idle", "keepalives_interval", "keepalives_count",
-                          "tcp_user_timeout", "dbname", "application_name", "client_encoding", NULL};
-    const char *values[] = {"10", "5", "3", "15000", spec->conninfo,
-                            mem_printf(tmp, "%s %s", CONN_APPLICATION, purpose), "UTF8", NULL};
+    const char *keys[] = {
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "dbname",          "application_name",    "client_encoding",  NULL};
+    const char *values[] = {"10",
+                            "5",
+                            "3",
+                            "15000",
+                            spec->conninfo,
+                            mem_printf(tmp, "%s %s", CONN_APPLICATION, purpose),
+                            "UTF8",
+                            NULL};
 
     if (!parse_conninfo(spec, &options, err))
         return NULL;
@@ -382,7 +391,8 @@ static Conn *connect_to(const void *ctx, const ConnSpec *spec, const char *purpo
     int64_t deadline = deadline_in(limit_ms > 0 ? limit_ms : CONNECT_TIMEOUT_MS);
     PostgresPollingStatusType poll_status = PGRES_POLLING_WRITING;
     while (PQstatus(conn->pg) != CONNECTION_BAD && poll_status != PGRES_POLLING_OK) {
-        if (!conn_wait(conn, poll_status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, err)) {
+        if (!conn_wait(conn, poll_status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline,
+                       err)) {
             if (err->kind == ERR_TIMEOUT)
                 err_set(err, ERR_CONNECT, "could not connect to the %s (%s): no answer in time",
                         spec->label, conn_spec_safe(tmp, spec));
@@ -421,7 +431,8 @@ Conn *conn_open(const void *ctx, const ConnSpec *spec, const char *purpose, Err 
         char version[32];
 
         caps_version_text(conn->caps.version, version, sizeof version);
-        err_set(err, ERR_REFUSED, "the %s runs PostgreSQL %s, which is too old", spec->label, version);
+        err_set(err, ERR_REFUSED, "the %s runs PostgreSQL %s, which is too old", spec->label,
+                version);
         err_hint(err, "The oldest supported version is 9.3.");
         talloc_free(conn);
         return NULL;
@@ -750,7 +761,8 @@ bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
 }
 
 bool conn_copy_out(Conn *conn, const Sql *out,
-                   bool (*on_row)(void *arg, const char *row, size_t len, Err *err), void *arg, Err *err)
+                   bool (*on_row)(void *arg, const char *row, size_t len, Err *err), void *arg,
+                   Err *err)
 {
     int64_t rows;
 
@@ -766,7 +778,8 @@ bool conn_copy_out(Conn *conn, const Sql *out,
         }
         if (row == NULL)
             break;
-        bool ok = on_row(arg, row, len > 0 && row[len - 1] == '\n' ? (size_t)len - 1 : (size_t)len, err);
+        bool ok =
+            on_row(arg, row, len > 0 && row[len - 1] == '\n' ? (size_t)len - 1 : (size_t)len, err);
         PQfreemem(row);
         if (!ok) {
             stop_statement(conn);

@@ -101,7 +101,7 @@ CHECKED bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
 
 /* COPY … TO STDOUT, each row (without the line end) handed to on_row; it returns false with err to stop */
 CHECKED bool conn_copy_out(Conn *conn, const Sql *out,
-                           bool (*on_row)(void *arg, const char *row, size_t len, Err *err), void *arg,
-                           Err *err);
+                           bool (*on_row)(void *arg, const char *row, size_t len, Err *err),
+                           void *arg, Err *err);
 
 #endif

@@ -23,7 +23,8 @@ bool lock_and_run(Conn *conn, const Sql *locks, const Sql *work, const char *lab
         sql_number(begin, limit);
         sql_add(begin, "; ");
         sql_splice(begin, locks);
-        if (conn_exec(conn, begin, err) && conn_exec(conn, work, err) && conn_do(conn, "COMMIT", err))
+        if (conn_exec(conn, begin, err) && conn_exec(conn, work, err) &&
+            conn_do(conn, "COMMIT", err))
             return true;
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
         conn_rollback(conn);

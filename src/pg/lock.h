@@ -12,6 +12,7 @@
  * the locks are had. label names the object in messages. Other errors than lock time-outs and deadlocks are
  * returned; then nothing was changed.
  */
-CHECKED bool lock_and_run(Conn *conn, const Sql *locks, const Sql *work, const char *label, Err *err);
+CHECKED bool lock_and_run(Conn *conn, const Sql *locks, const Sql *work, const char *label,
+                          Err *err);
 
 #endif

@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 typedef enum Remedy {
-    REMEDY_RETRY,     /* the same again on the same connection after a pause: deadlock, lock timeout */
+    REMEDY_RETRY, /* the same again on the same connection after a pause: deadlock, lock timeout */
     REMEDY_RECONNECT, /* a new connection after a pause: server restarts, terminated backends */
     REMEDY_CONFLICT,  /* rows collide: another way of applying them */
     REMEDY_GIVE_UP    /* a person has to look */

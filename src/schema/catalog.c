@@ -11,7 +11,7 @@
 typedef struct Relation {
     RelationsRow row;
     Table table;
-    size_t root;  /* index of the topmost partitioned parent, or of itself */
+    size_t root; /* index of the topmost partitioned parent, or of itself */
     bool inherits;
     bool leaves_have_keys;
 } Relation;
@@ -196,7 +196,8 @@ bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
                                      .tuples = row->tuples};
     }
     qsort(relations, n, sizeof *relations, compare_oid);
-    if (!load_columns(catalog, conn, relations, n, err) || !load_keys(catalog, conn, relations, n, err))
+    if (!load_columns(catalog, conn, relations, n, err) ||
+        !load_keys(catalog, conn, relations, n, err))
         return err_add(err, "while reading the catalog");
     link_relations(relations, n);
     choose_tables(catalog, relations, n, catalog);
@@ -222,7 +223,8 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
             str_array_element(keys, t->keys[k].name);
         }
         str_char(keys, '}');
-        sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, key_is_int) VALUES (");
+        sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, "
+                   "key_is_int) VALUES (");
         sql_i64(q, t->id);
         sql_add(q, ", ");
         sql_text(q, t->schema);
@@ -284,8 +286,9 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         if (found == NULL) {
             err_set(err, ERR_STATE, "table %s.%s is gone from the %s", rows[i].schema_name,
                     rows[i].table_name, conn_label(conn));
-            return err_hint(err, "It was dropped or renamed while the run was going on. Put it back, or "
-                                 "start over with \"pgtandem abort\" and \"pgtandem upgrade\".");
+            return err_hint(err,
+                            "It was dropped or renamed while the run was going on. Put it back, or "
+                            "start over with \"pgtandem abort\" and \"pgtandem upgrade\".");
         }
         tables[i] = *found;
         tables[i].id = rows[i].id;
@@ -295,10 +298,11 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
             tables[i].n_keys = 0;
         } else if (!same_key(found, rows[i].key_columns)) {
             if (peer == NULL) {
-                err_set(err, ERR_STATE, "the key of table %s.%s has changed on the %s", rows[i].schema_name,
-                        rows[i].table_name, conn_label(conn));
-                return err_hint(err, "Put the key back as it was, or start over with \"pgtandem abort\" "
-                                     "and \"pgtandem upgrade\".");
+                err_set(err, ERR_STATE, "the key of table %s.%s has changed on the %s",
+                        rows[i].schema_name, rows[i].table_name, conn_label(conn));
+                return err_hint(err,
+                                "Put the key back as it was, or start over with \"pgtandem abort\" "
+                                "and \"pgtandem upgrade\".");
             }
             tables[i].keys = peer[i].keys;
             tables[i].n_keys = peer[i].n_keys;

@@ -12,9 +12,17 @@
 #include "base/str.h"
 #include "base/wait.h"
 
-enum { VERSION_TIMEOUT_MS = 20000, DUMP_TRIES = 3, DUMP_MANY_TRIES = 30, DUMP_PAUSE_MS = 300, MAX_OUTPUT_BYTES = 100 * 1024 * 1024, ENV_MAX = 4 };
+enum {
+    VERSION_TIMEOUT_MS = 20000,
+    DUMP_TRIES = 3,
+    DUMP_MANY_TRIES = 30,
+    DUMP_PAUSE_MS = 300,
+    MAX_OUTPUT_BYTES = 100 * 1024 * 1024,
+    ENV_MAX = 4
+};
 
-static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump", "/usr/pgsql-*/bin/pg_dump",
+static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump",
+                                           "/usr/pgsql-*/bin/pg_dump",
                                            "/opt/homebrew/opt/postgresql*/bin/pg_dump"};
 
 /* "pg_dump (PostgreSQL) 15.18 (Debian …)" → 150018, "9.6.24" → 90624; 0 when it does not run */
@@ -27,8 +35,8 @@ static bool version_of(const char *path, int *ret_version, Err *err)
     int status;
 
     *ret_version = 0;
-    if (!child_run_capture(tmp, argv, NULL, 4096, deadline_in(VERSION_TIMEOUT_MS), &out, &len, &errors,
-                           &status, err)) {
+    if (!child_run_capture(tmp, argv, NULL, 4096, deadline_in(VERSION_TIMEOUT_MS), &out, &len,
+                           &errors, &status, err)) {
         if (err->kind == ERR_CANCELED)
             return false;
         err_clear(err);
@@ -57,8 +65,9 @@ static bool consider(const void *ctx, const char *path, int source_version, int 
     int source = caps_major(source_version), target = caps_major(target_version);
     int major = caps_major(version), have = best->path == NULL ? 0 : caps_major(best->version);
     bool fits = major >= source && major <= target, have_fits = have >= source && have <= target;
-    bool better = best->path == NULL || (fits && !have_fits) || (fits && have_fits && major > have) ||
-                  (!fits && !have_fits && (have < source ? major > have : major >= source && major < have));
+    bool better =
+        best->path == NULL || (fits && !have_fits) || (fits && have_fits && major > have) ||
+        (!fits && !have_fits && (have < source ? major > have : major >= source && major < have));
     if (better)
         *best = (PgDump){.path = mem_strdup(ctx, path), .version = version};
     return true;
@@ -81,7 +90,8 @@ bool dump_find(const void *ctx, const char *bindir, int source_version, int targ
 
         if (glob(usual_places[i], 0, NULL, &found) == 0)
             for (size_t g = 0; ok && g < found.gl_pathc; g++)
-                ok = consider(ctx, found.gl_pathv[g], source_version, target_version, ret_dump, err);
+                ok =
+                    consider(ctx, found.gl_pathv[g], source_version, target_version, ret_dump, err);
         globfree(&found);
         if (!ok)
             return false;
@@ -114,13 +124,14 @@ static bool parse_header(const void *ctx, const char *line, DumpEntry *entry)
 
 /* where in SQL text we are: nothing that stands in a string, a quoted name or a function's body is a header */
 typedef struct Lex {
-    char in;   /* '\0' outside, '\'' and '"' as they are, 'E' for E'…', '$' between dollar quotes */
+    char in; /* '\0' outside, '\'' and '"' as they are, 'E' for E'…', '$' between dollar quotes */
     char *tag; /* "$body$" */
 } Lex;
 
 static bool is_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           (c & 0x80) != 0;
 }
 
 /* a quote begins at p; returns its last character */
@@ -130,7 +141,8 @@ static const char *lex_open(const void *ctx, Lex *lex, const char *line, const c
     const char *end = p + 1;
 
     if (*p == '"' || *p == '\'') {
-        bool escapes = behind_word && strchr("eE", p[-1]) != NULL && (p - 1 == line || !is_word(p[-2]));
+        bool escapes =
+            behind_word && strchr("eE", p[-1]) != NULL && (p - 1 == line || !is_word(p[-2]));
 
         lex->in = *p == '\'' && escapes ? 'E' : *p;
         return p;
@@ -194,8 +206,9 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
             /* stands before the header of the entry that it is for */
             str_add(ahead, line);
             str_char(ahead, '\n');
-        } else if (body != NULL && !(outside && (str_starts(line, "\\restrict ") ||
-                                                 str_starts(line, "\\unrestrict ") || strcmp(line, "--") == 0))) {
+        } else if (body != NULL &&
+                   !(outside && (str_starts(line, "\\restrict ") ||
+                                 str_starts(line, "\\unrestrict ") || strcmp(line, "--") == 0))) {
             str_bytes(body, text, len);
             str_char(body, '\n');
         }
@@ -223,8 +236,8 @@ static bool passes(const char *errors)
     return false;
 }
 
-bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options, DumpSection section,
-                  DumpEntry **ret_entries, size_t *ret_n, Err *err)
+bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
+                  DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *argv[20], *env[ENV_MAX], *conninfo, *password;
@@ -258,7 +271,8 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
         env[n_env++] = mem_printf(tmp, "PGPASSWORD=%s", password);
     env[n_env] = NULL;
     for (int tries = 1;; tries++) {
-        if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors, &status, err))
+        if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors,
+                               &status, err))
             return err_add(err, "while running %s", dump->path);
         if (status == 0)
             break;
@@ -298,7 +312,8 @@ static char *quoted_name(const void *ctx, const char **text)
 }
 
 /* the first "schema"."name" at *text, which is moved behind it */
-static bool qualified_name(const void *ctx, const char **text, const char **ret_schema, const char **ret_name)
+static bool qualified_name(const void *ctx, const char **text, const char **ret_schema,
+                           const char **ret_name)
 {
     const char *p = *text;
 
@@ -323,7 +338,8 @@ static bool qualified_name(const void *ctx, const char **text, const char **ret_
     return false;
 }
 
-bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name)
+bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema,
+                      const char **ret_name)
 {
     const char *p = entry->statement;
 

@@ -14,8 +14,8 @@ typedef struct PgDump {
 } PgDump;
 
 typedef struct DumpEntry {
-    const char *type;      /* TABLE, INDEX, FK CONSTRAINT … as pg_dump calls them */
-    const char *schema;    /* "-" for none */
+    const char *type;   /* TABLE, INDEX, FK CONSTRAINT … as pg_dump calls them */
+    const char *schema; /* "-" for none */
     const char *name;
     const char *statement; /* the SQL behind the comment, may be several statements */
 } DumpEntry;
@@ -32,7 +32,7 @@ CHECKED bool dump_find(const void *ctx, const char *bindir, int source_version, 
 
 typedef struct DumpOptions {
     const ConnSpec *source;
-    const char *snapshot;  /* exported by a session of ours, so that both sections fit together */
+    const char *snapshot; /* exported by a session of ours, so that both sections fit together */
     bool with_owners;
     bool with_privileges;
 } DumpOptions;
@@ -48,7 +48,8 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
  * The table that an INDEX or CONSTRAINT entry belongs to: the first "schema"."name" of its statement, which
  * pg_dump writes with all names quoted. False when there is none.
  */
-bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema, const char **ret_name);
+bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema,
+                      const char **ret_name);
 /* the same of a constraint, or of a comment on one; the entry's own name has no line breaks */
 bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char **ret_schema,
                            const char **ret_table, const char **ret_name);
