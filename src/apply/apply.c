@@ -225,7 +225,10 @@ static bool insert_rows(const TablePair *table, Conn *dst, bool all, int64_t *re
     return exec_counted(dst, q, ret_rows, err);
 }
 
-/* empties the staging table for the next round: rows are deleted, now and then the file is truncated */
+/*
+ * empties the staging table for the next round: rows are deleted, now and then the file is
+ * truncated
+ */
 static bool empty_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -1,9 +1,9 @@
 /*
  * Apply: brings the rows of changed keys on dst to what they are on src at the round's snapshot.
  *
- * The keys are joined to the table on src, inside the round's REPEATABLE READ transaction, and streamed by COPY
- * into a temporary staging table on dst; a key without a row is a deletion. Then three set-based statements
- * delete, update and insert. Doing it again changes nothing.
+ * The keys are joined to the table on src, inside the round's REPEATABLE READ transaction, and
+ * streamed by COPY into a temporary staging table on dst; a key without a row is a deletion. Then
+ * three set-based statements delete, update and insert. Doing it again changes nothing.
  */
 #ifndef APPLY_APPLY_H
 #define APPLY_APPLY_H
@@ -18,16 +18,17 @@ typedef struct ApplyStats {
 } ApplyStats;
 
 /*
- * How rows get to their new state. UPDATE keeps rows in place and is the rule. REPLACE deletes every handled key first and
- * inserts what exists: for unique values that swap between rows, for rows loaded twice by the copy, and for
- * columns that cannot be updated.
+ * How rows get to their new state. UPDATE keeps rows in place and is the rule. REPLACE deletes
+ * every handled key first and inserts what exists: for unique values that swap between rows, for
+ * rows loaded twice by the copy, and for columns that cannot be updated.
  */
 typedef enum ApplyMode { APPLY_UPDATE, APPLY_REPLACE } ApplyMode;
 
 /*
- * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was truncated, so
- * all rows on dst go first. Both connections are in the round's transactions. Adds to *stats. Compares the
- * number of rows it wrote with the number it was sent; a difference is ERR_STATE.
+ * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was
+ * truncated, so all rows on dst go first. Both connections are in the round's transactions. Adds to
+ * *stats. Compares the number of rows it wrote with the number it was sent; a difference is
+ * ERR_STATE.
  */
 CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
                         ApplyMode mode, ApplyStats *stats, Err *err);
@@ -36,7 +37,10 @@ CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys,
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);
 
-/* sets sequences on dst to their state on src where they differ from what was last set; see SequenceState */
+/*
+ * sets sequences on dst to their state on src where they differ from what was last set; see
+ * SequenceState
+ */
 typedef struct SequenceState {
     const Sequence *sequence; /* of the source; the same name is used on the target */
     int64_t last_value;

@@ -1,8 +1,9 @@
 /*
  * Child processes: see child.h.
  *
- * A third pipe, closed by a successful exec, brings back the errno of a failed one; its end-of-file also says that the
- * child is the leader of its group by now, so that a kill of the group cannot miss.
+ * A third pipe, closed by a successful exec, brings back the errno of a failed one; its end-of-file
+ * also says that the child is the leader of its group by now, so that a kill of the group cannot
+ * miss.
  */
 #include "base/child.h"
 
@@ -98,7 +99,9 @@ static char *const *exec_vector(const char *const *v)
     return p;
 }
 
-/* dup2() that also works when the descriptor already is the wanted one: then only O_CLOEXEC must go */
+/*
+ * dup2() that also works when the descriptor already is the wanted one: then only O_CLOEXEC must go
+ */
 static bool put_fd(int fd, int as)
 {
     if (fd == as)
@@ -139,7 +142,10 @@ static bool settle(bool detached, pid_t parent)
 
     for (int sig = 1; sig < NSIG; sig++)
         signal(sig, SIG_DFL);
-    /* a group in the background may not write to a terminal with "stty tostop" unless it ignores this */
+    /*
+     * a group in the background may not write to a terminal with "stty tostop" unless it ignores
+     * this
+     */
     signal(SIGTTOU, SIG_IGN);
     if (detached) {
         signal(SIGINT, SIG_IGN);
@@ -157,7 +163,10 @@ static bool settle(bool detached, pid_t parent)
     return true;
 }
 
-/* closes what a copy of this process must not hold: its copy of a pipe would keep that pipe from ending */
+/*
+ * closes what a copy of this process must not hold: its copy of a pipe would keep that pipe from
+ * ending
+ */
 static void close_from(int first)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -400,8 +409,9 @@ static bool take(Capture *capture, size_t max_bytes, bool *ret_more, Err *err)
 }
 
 /*
- * Reads both outputs until their end. A process that the child left in the background may hold them open for ever, so
- * the end of the child itself ends this as well, after all that was written by then.
+ * Reads both outputs until their end. A process that the child left in the background may hold them
+ * open for ever, so the end of the child itself ends this as well, after all that was written by
+ * then.
  */
 static bool capture_outputs(const Child *child, Capture captures[2], const char *name,
                             size_t max_bytes, int64_t deadline, Err *err)

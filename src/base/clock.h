@@ -1,4 +1,7 @@
-/* Time for limits and measurements: monotonic milliseconds and microseconds, deadlines as absolute values. */
+/*
+ * Time for limits and measurements: monotonic milliseconds and microseconds, deadlines as absolute
+ * values.
+ */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

@@ -1,9 +1,9 @@
 /*
  * Errors are values: filled where they are detected, enriched on the way up, shown at the edge.
  *
- * Every function that can fail returns bool (or a pointer) and takes an `Err *err` as its last argument.
- * err_set() at detection and err_add() for context both return false, so that they can be returned at
- * once. Only command mains, the worker loop and the step engine print an Err.
+ * Every function that can fail returns bool (or a pointer) and takes an `Err *err` as its last
+ * argument. err_set() at detection and err_add() for context both return false, so that they can be
+ * returned at once. Only command mains, the worker loop and the step engine print an Err.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H

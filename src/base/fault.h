@@ -1,7 +1,8 @@
 /*
- * Fault points: places where the crash tests stop, fail or kill the program. PGTANDEM_FAULT holds a comma
- * separated list of NAME[:ACTION[:NTH]] with the actions kill (default), error, exit and sleep=MS; NTH says at which
- * pass of the point it happens (1 unless given). Costs one string test when the variable is not set.
+ * Fault points: places where the crash tests stop, fail or kill the program. PGTANDEM_FAULT holds a
+ * comma separated list of NAME[:ACTION[:NTH]] with the actions kill (default), error, exit and
+ * sleep=MS; NTH says at which pass of the point it happens (1 unless given). Costs one string test
+ * when the variable is not set.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H

@@ -23,8 +23,8 @@ void log_msg(LogLevel level, const char *fmt, ...) __attribute__((format(printf,
 void log_err(LogLevel level, const Err *err);
 
 /*
- * Progress of long work, e.g. "copy 45 %, 12.3 MB/s, 1m20s left": on a terminal one line that is written
- * over, otherwise a line every few seconds. log_progress_end() takes it away.
+ * Progress of long work, e.g. "copy 45 %, 12.3 MB/s, 1m20s left": on a terminal one line that is
+ * written over, otherwise a line every few seconds. log_progress_end() takes it away.
  */
 void log_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_progress_end(void);

@@ -2,7 +2,8 @@
  * Memory by owner: every allocating function takes the talloc context that will own the result.
  *
  * Running out of memory ends the process (a half-built plan is worth nothing and every step can be
- * resumed), so no caller checks for NULL. Temporaries live in an AUTO_CTX that goes away with its scope.
+ * resumed), so no caller checks for NULL. Temporaries live in an AUTO_CTX that goes away with its
+ * scope.
  */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H

@@ -1,6 +1,6 @@
 /*
- * A growable text with a ceiling: texts of ours never come near STR_MAX, so passing it is a bug and ends
- * the process instead of eating the machine's memory. Row data never goes through here.
+ * A growable text with a ceiling: texts of ours never come near STR_MAX, so passing it is a bug and
+ * ends the process instead of eating the machine's memory. Row data never goes through here.
  */
 #ifndef BASE_STR_H
 #define BASE_STR_H
@@ -23,7 +23,10 @@ void str_add(Str *s, const char *text);
 void str_char(Str *s, char c);
 void str_fmt(Str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* appends text as an SQL identifier in double quotes, or as a literal in single quotes (E'' when needed) */
+/*
+ * appends text as an SQL identifier in double quotes, or as a literal in single quotes (E'' when
+ * needed)
+ */
 void str_ident(Str *s, const char *name);
 void str_literal(Str *s, const char *value);
 

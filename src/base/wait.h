@@ -1,7 +1,8 @@
 /*
- * The one place in which the program waits. Everything that blocks goes through wait_fd()/wait_ms(), which
- * also watch for signals (SIGINT, SIGTERM, SIGHUP) and, in a worker process, for the death of its parent;
- * both come back as ERR_CANCELED. So no loop asks "was I told to stop?".
+ * The one place in which the program waits. Everything that blocks goes through
+ * wait_fd()/wait_ms(), which also watch for signals (SIGINT, SIGTERM, SIGHUP) and, in a worker
+ * process, for the death of its parent; both come back as ERR_CANCELED. So no loop asks "was I told
+ * to stop?".
  */
 #ifndef BASE_WAIT_H
 #define BASE_WAIT_H
@@ -22,14 +23,14 @@ void wait_set_parent(int fd);
 bool wait_stopping(void);
 
 /*
- * While shielded, signals and the parent's death do not interrupt waits: for undo work and for the few
- * round trips around a point of no return. Nests.
+ * While shielded, signals and the parent's death do not interrupt waits: for undo work and for the
+ * few round trips around a point of no return. Nests.
  */
 void wait_shield(bool on);
 
 /*
- * Waits until one of the n fds is ready (revents filled), or the deadline passes.
- * ret_ready: number of ready fds, 0 at the deadline. False only for ERR_CANCELED or a failed poll().
+ * Waits until one of the n fds is ready (revents filled), or the deadline passes. ret_ready: number
+ * of ready fds, 0 at the deadline. False only for ERR_CANCELED or a failed poll().
  */
 CHECKED bool wait_fds(struct pollfd *fds, size_t n, int64_t deadline, size_t *ret_ready, Err *err);
 

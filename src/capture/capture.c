@@ -7,7 +7,9 @@
 #include "pg/lock.h"
 #include "sql/queries.h"
 
-/* a transaction id chooses its queue segment by this bit: 4096 transactions, then the other segment */
+/*
+ * a transaction id chooses its queue segment by this bit: 4096 transactions, then the other segment
+ */
 #define SEGMENT_SQL "(me >> 12) & 1 = 0"
 
 /* "x"."id"::bigint, or ARRAY["x"."a"::text, …]; the prefix is a fixed word of ours */
@@ -31,7 +33,9 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
         sql_add(q, "]");
 }
 
-/* INSERT INTO the segment that fits: the same statement twice, since the table name must be static */
+/*
+ * INSERT INTO the segment that fits: the same statement twice, since the table name must be static
+ */
 static void add_insert(Sql *q, const Table *table, const Sql *select)
 {
     sql_add(q, "    IF " SEGMENT_SQL " THEN\n");
@@ -177,7 +181,10 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool stat
     if (!leaves)
         return;
 
-    /* TRUNCATE of one partition: every key in it, unless the root itself is truncated in this transaction */
+    /*
+     * TRUNCATE of one partition: every key in it, unless the root itself is truncated in this
+     * transaction
+     */
     begin_function(q, table, "emptied");
     sql_add(q, "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");
     sql_number(q, table->id);

@@ -1,15 +1,16 @@
 /*
- * Capture: triggers that record which keys change on a node, and the gate that decides whether applications
- * may write there.
+ * Capture: triggers that record which keys change on a node, and the gate that decides whether
+ * applications may write there.
  *
  * Every replicated relation gets
  *   - a BEFORE STATEMENT trigger that calls pgtandem.gate(): one function for all tables, so that swapping
  *     its body fences (or opens) the whole database at once;
  *   - AFTER triggers that put the changed keys into pgtandem.queue_0/1: statement level with transition
  *     tables from PostgreSQL 10, else row level.
- * All are ENABLE ALWAYS, so that no session_replication_role switches them off. What our own apply writes is
- * not captured and passes the gate: the applying transaction marks itself in pgtandem.progress (an
- * uncommitted row nobody else can forge or see); the application name only saves the look-up.
+ * All are ENABLE ALWAYS, so that no session_replication_role switches them off. What our own apply
+ * writes is not captured and passes the gate: the applying transaction marks itself in
+ * pgtandem.progress (an uncommitted row nobody else can forge or see); the application name only
+ * saves the look-up.
  */
 #ifndef CAPTURE_CAPTURE_H
 #define CAPTURE_CAPTURE_H
@@ -18,8 +19,9 @@
 #include "pg/conn.h"
 
 /*
- * Installs functions and triggers for one table in one transaction, waiting for its locks in short tries so
- * that writers are never held up for long. Idempotent: pgtandem.tab.captured is set in the same transaction.
+ * Installs functions and triggers for one table in one transaction, waiting for its locks in short
+ * tries so that writers are never held up for long. Idempotent: pgtandem.tab.captured is set in the
+ * same transaction.
  */
 CHECKED bool capture_table(Conn *conn, const Table *table, Err *err);
 
@@ -33,7 +35,9 @@ CHECKED bool capture_remove_all(Conn *conn, Err *err);
 CHECKED bool gate_open(Conn *conn, Err *err);
 CHECKED bool gate_close(Conn *conn, Err *err);
 
-/* marks the running transaction as ours: must be the first statement of every applying transaction */
+/*
+ * marks the running transaction as ours: must be the first statement of every applying transaction
+ */
 CHECKED bool capture_mark_apply(Conn *conn, Err *err);
 
 #endif

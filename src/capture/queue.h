@@ -1,9 +1,10 @@
 /*
  * The queue of captured changes on a node: what is pending for the peer, and purging what it has.
  *
- * A round handles the deltas that its snapshot S2 sees and the previous one, S1, did not. Seeing is left to
- * MVCC itself (the round's transaction is REPEATABLE READ, so its snapshot is S2); "not in S1" is: an id at or
- * after xmax(S1), or one that was in progress in S1. Nothing depends on clocks or on the order of ids.
+ * A round handles the deltas that its snapshot S2 sees and the previous one, S1, did not. Seeing is
+ * left to MVCC itself (the round's transaction is REPEATABLE READ, so its snapshot is S2); "not in
+ * S1" is: an id at or after xmax(S1), or one that was in progress in S1. Nothing depends on clocks
+ * or on the order of ids.
  */
 #ifndef CAPTURE_QUEUE_H
 #define CAPTURE_QUEUE_H
@@ -19,18 +20,23 @@ typedef struct Pending {
 } Pending;
 
 /*
- * Begins the round's transaction on the source and lists the changed tables. since: S1 as text, NULL for
- * "from the beginning". *ret_snapshot is S2. On success the transaction is left open (the rows are to be read in it), also when nothing is pending.
+ * Begins the round's transaction on the source and lists the changed tables. since: S1 as text,
+ * NULL for "from the beginning". *ret_snapshot is S2. On success the transaction is left open (the
+ * rows are to be read in it), also when nothing is pending.
  */
 CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
                          size_t *ret_n, const char **ret_snapshot, Err *err);
 
-/* SELECT DISTINCT … AS k1, k2 …: the pending keys of one table, typed as its columns; to be run in the round */
+/*
+ * SELECT DISTINCT … AS k1, k2 …: the pending keys of one table, typed as its columns; to be run in
+ * the round
+ */
 Sql *queue_keys(const void *ctx, const Table *table, const char *since);
 
 /*
- * Empties the segments whose deltas are all visible in `applied` (the peer's durable progress). Takes no lock
- * that it has to wait for; what cannot be purged now is purged later. force: also segments that are small.
+ * Empties the segments whose deltas are all visible in `applied` (the peer's durable progress).
+ * Takes no lock that it has to wait for; what cannot be purged now is purged later. force: also
+ * segments that are small.
  */
 CHECKED bool queue_purge(Conn *conn, const char *applied, bool force, Err *err);
 

@@ -1,9 +1,10 @@
 /*
  * Preflight: see check.h.
  *
- * A check is a row of the table at the end of this file. Most are a query whose rows are the objects in
- * the way; the others are a function that compares the two nodes. Either adds objects to the finding (no
- * object: nothing found) and may replace the row's texts where those depend on what was found.
+ * A check is a row of the table at the end of this file. Most are a query whose rows are the
+ * objects in the way; the others are a function that compares the two nodes. Either adds objects to
+ * the finding (no object: nothing found) and may replace the row's texts where those depend on what
+ * was found.
  */
 #include "check/check.h"
 
@@ -56,7 +57,10 @@ typedef struct Check {
 
 static void add_object(Finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* findings and their texts are owned by the array of findings, which is the talloc parent of objects */
+/*
+ * findings and their texts are owned by the array of findings, which is the talloc parent of
+ * objects
+ */
 static void add_object(Finding *f, const char *fmt, ...)
 {
     va_list args;
@@ -78,7 +82,10 @@ static void add_object(Finding *f, const char *fmt, ...)
 static bool check_same(const Preflight *p, Finding *f, Err *err)
 {
     const CheckNodeRow *a = p->src.node, *b = p->dst.node;
-    /* two physical copies of one server have the same identifier, but were not started in the same microsecond */
+    /*
+     * two physical copies of one server have the same identifier, but were not started in the same
+     * microsecond
+     */
     bool same_server =
         strcmp(a->system_id, b->system_id) == 0 && strcmp(a->started, b->started) == 0;
 
@@ -308,7 +315,10 @@ static bool check_locks(const Preflight *p, Finding *f, Err *err)
 
 static bool may_be_replica(Conn *conn, const Facts *facts, bool *ret_may, Err *err)
 {
-    /* managed services have ways of their own to allow it, so try; but an error would end a transaction */
+    /*
+     * managed services have ways of their own to allow it, so try; but an error would end a
+     * transaction
+     */
     if (facts->node->may_be_replica || conn_in_transaction(conn)) {
         *ret_may = facts->node->may_be_replica;
         return true;
@@ -492,7 +502,9 @@ static const CheckRolesRow *find_role(const CheckRolesRow *roles, size_t n, cons
     return NULL;
 }
 
-/* a policy cannot be created without its roles, and a table must not come over without its policies */
+/*
+ * a policy cannot be created without its roles, and a table must not come over without its policies
+ */
 static bool check_policy_roles(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -838,7 +850,10 @@ static bool is_accepted(const CheckInput *in, const char *id)
     return false;
 }
 
-/* the finding that a check was not possible: a service took rights away that all roles have, a file is broken */
+/*
+ * the finding that a check was not possible: a service took rights away that all roles have, a file
+ * is broken
+ */
 static void note_skipped(const Check *check, Finding *f, const Err *err)
 {
     f->severity = SEVERITY_WARNING;
@@ -951,7 +966,10 @@ static int screen_width(const char *text, size_t len)
     return width;
 }
 
-/* prints words behind `first`, which begins at column `start`; lines end before TEXT_WIDTH and align behind `first` */
+/*
+ * prints words behind `first`, which begins at column `start`; lines end before TEXT_WIDTH and
+ * align behind `first`
+ */
 static void print_wrapped(int start, const char *first, const char *text)
 {
     int indent = start + (int)strlen(first), column = indent;

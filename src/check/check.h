@@ -1,7 +1,7 @@
 /*
- * Preflight: a table of checks, each of which looks for one thing that would stand in the way of an upgrade.
- * Nothing is changed on either node. Findings of severity ERROR refuse the run unless the user accepts them
- * by id; WARNING and INFO are told.
+ * Preflight: a table of checks, each of which looks for one thing that would stand in the way of an
+ * upgrade. Nothing is changed on either node. Findings of severity ERROR refuse the run unless the
+ * user accepts them by id; WARNING and INFO are told.
  */
 #ifndef CHECK_CHECK_H
 #define CHECK_CHECK_H

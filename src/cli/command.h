@@ -1,6 +1,7 @@
 /*
- * The commands, declared once: the table drives dispatch, --help, the man page, shell completion and the
- * references. What a command does to whom is told in fields of its own, so that no help can forget it.
+ * The commands, declared once: the table drives dispatch, --help, the man page, shell completion
+ * and the references. What a command does to whom is told in fields of its own, so that no help can
+ * forget it.
  *
  * A new command: a bit in cli/options.h, one entry in the table, and tools/golden --update.
  */

@@ -1,4 +1,7 @@
-/* What --help prints, made from the tables of commands and options. Lines have at most 80 columns where they can. */
+/*
+ * What --help prints, made from the tables of commands and options. Lines have at most 80 columns
+ * where they can.
+ */
 #ifndef CLI_HELP_H
 #define CLI_HELP_H
 
@@ -10,8 +13,8 @@ char *help_general(const void *ctx);
 char *help_command(const void *ctx, const Command *command);
 
 /*
- * Appends text, broken between words: the first line goes on in column `at`, the others begin in column
- * `indent`; ends with a newline. An empty line in text stays one.
+ * Appends text, broken between words: the first line goes on in column `at`, the others begin in
+ * column `indent`; ends with a newline. An empty line in text stays one.
  */
 void help_wrap(Str *s, size_t at, size_t indent, const char *text);
 

@@ -211,8 +211,8 @@ char *option_env(const void *ctx, const Option *option)
 }
 
 /*
- * The unit is not optional: a bare number would be seconds to some and milliseconds to others. Letter case
- * does not matter, as there is no unit that differs from another by case only.
+ * The unit is not optional: a bare number would be seconds to some and milliseconds to others.
+ * Letter case does not matter, as there is no unit that differs from another by case only.
  */
 bool option_number(OptionType type, const char *text, int64_t *ret_value)
 {

@@ -1,6 +1,7 @@
 /*
- * The options of the command line, declared once: the table in options.c drives parsing (cli/parse), the
- * environment, defaults, range checks, --help, the man page, shell completion and the references (cli/spec).
+ * The options of the command line, declared once: the table in options.c drives parsing
+ * (cli/parse), the environment, defaults, range checks, --help, the man page, shell completion and
+ * the references (cli/spec).
  *
  * A new option: a field in Config (or Cli), one entry in the table, and tools/golden --update.
  */

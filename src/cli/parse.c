@@ -1,9 +1,9 @@
 /*
  * Parsing: see parse.h.
  *
- * Three passes in order of strength: the command line, then the environment for what it left open, then the
- * defaults. getopt_long() is not used: it prints by itself, accepts abbreviations (which break when an option
- * is added), and cannot say which command an option belongs to.
+ * Three passes in order of strength: the command line, then the environment for what it left open,
+ * then the defaults. getopt_long() is not used: it prints by itself, accepts abbreviations (which
+ * break when an option is added), and cannot say which command an option belongs to.
  */
 #include "cli/parse.h"
 
@@ -260,8 +260,8 @@ static bool take_command(Parse *p, const char *word, Err *err)
 }
 
 /*
- * A word that nothing expects. The usual slip is a conninfo without quotes around it, so the word may be
- * "password=…" or a URI, and only what cannot be secret is shown.
+ * A word that nothing expects. The usual slip is a conninfo without quotes around it, so the word
+ * may be "password=…" or a URI, and only what cannot be secret is shown.
  */
 static bool too_many(const Parse *p, const char *word, Err *err)
 {

@@ -1,6 +1,7 @@
 /*
- * From argv and the environment to a Cli. Nothing is guessed: unknown words, words too many and values out of
- * range are ERR_USAGE with a hint. Values of secret options never appear in a message.
+ * From argv and the environment to a Cli. Nothing is guessed: unknown words, words too many and
+ * values out of range are ERR_USAGE with a hint. Values of secret options never appear in a
+ * message.
  */
 #ifndef CLI_PARSE_H
 #define CLI_PARSE_H

@@ -43,7 +43,10 @@ static bool applies(const Option *o, const Command *c)
 
 /* ---- manual page ---- */
 
-/* roff: no line may begin with a dot or a quote, and a plain - would become a hyphen that cannot be copied */
+/*
+ * roff: no line may begin with a dot or a quote, and a plain - would become a hyphen that cannot be
+ * copied
+ */
 static void man_text(Str *s, const char *text)
 {
     bool line_begins = true;
@@ -232,7 +235,9 @@ static void write_bash(Str *s)
 
 /* ---- zsh ---- */
 
-/* inside of single quotes, with a backslash before the characters that mean something to _arguments */
+/*
+ * inside of single quotes, with a backslash before the characters that mean something to _arguments
+ */
 static void zsh_text(Str *s, const char *text)
 {
     for (const char *p = text; *p != '\0'; p++) {

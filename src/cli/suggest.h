@@ -8,8 +8,8 @@
 const char *suggest(const char *word, size_t len, const char *const *names, size_t n);
 
 /*
- * Number of letters to insert, delete, replace or swap with their neighbour to make one word of the other
- * (optimal string alignment). Only the first 63 letters count.
+ * Number of letters to insert, delete, replace or swap with their neighbour to make one word of the
+ * other (optimal string alignment). Only the first 63 letters count.
  */
 size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b_len);
 

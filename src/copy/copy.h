@@ -1,13 +1,14 @@
 /*
- * The initial copy: tables in chunks, each loaded and recorded in one transaction of the target, read with a
- * short snapshot of its own on the source. Capture is on before the first chunk is read, so consistency does
- * not depend on any of these snapshots: what changes meanwhile is in the queue.
+ * The initial copy: tables in chunks, each loaded and recorded in one transaction of the target,
+ * read with a short snapshot of its own on the source. Capture is on before the first chunk is
+ * read, so consistency does not depend on any of these snapshots: what changes meanwhile is in the
+ * queue.
  *
- * Chunks are block ranges where the server can scan those (14), else ranges of an integer key, else the
- * whole table. A block range is only sound while rows do not move without firing triggers, so the relation's
- * file is compared when the last chunk is loaded, and the table copied anew if VACUUM FULL or the like came
- * between. A row that an UPDATE moved may be loaded twice: indexes are built only after the table is
- * settled, i.e. all keys captured so far were replaced once.
+ * Chunks are block ranges where the server can scan those (14), else ranges of an integer key, else
+ * the whole table. A block range is only sound while rows do not move without firing triggers, so
+ * the relation's file is compared when the last chunk is loaded, and the table copied anew if
+ * VACUUM FULL or the like came between. A row that an UPDATE moved may be loaded twice: indexes are
+ * built only after the table is settled, i.e. all keys captured so far were replaced once.
  */
 #ifndef COPY_COPY_H
 #define COPY_COPY_H
@@ -29,8 +30,8 @@ typedef struct Chunk {
 } Chunk;
 
 /*
- * Plans the chunks of every table that has none yet and writes them to the target. chunk_bytes: wanted size
- * of a chunk. One transaction of the target per table.
+ * Plans the chunks of every table that has none yet and writes them to the target. chunk_bytes:
+ * wanted size of a chunk. One transaction of the target per table.
  */
 CHECKED bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err);
 
@@ -44,8 +45,8 @@ CHECKED bool copy_find_chunk(const void *ctx, Conn *dst, int tab, int no, Chunk 
                              bool *ret_lone, Err *err);
 
 /*
- * Loads one chunk unless it is done already (by a process that was thought dead, say). lone: the table has
- * no other chunk, so it can be emptied and loaded frozen.
+ * Loads one chunk unless it is done already (by a process that was thought dead, say). lone: the
+ * table has no other chunk, so it can be emptied and loaded frozen.
  */
 CHECKED bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk, bool lone,
                         void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,

@@ -1,6 +1,7 @@
 /*
- * The commands of the live upgrade, one function each. They print what a person should see (log on standard
- * error, results on standard output) and return false with err filled; cli/ turns that into an exit code.
+ * The commands of the live upgrade, one function each. They print what a person should see (log on
+ * standard error, results on standard output) and return false with err filled; cli/ turns that
+ * into an exit code.
  */
 #ifndef MIGRATE_COMMANDS_H
 #define MIGRATE_COMMANDS_H

@@ -126,7 +126,10 @@ static bool mark_dirty(Conn *to, int tab, bool dirty, Err *err)
     return conn_exec(to, q, err);
 }
 
-/* writes S2 in the transaction that applied it; refuses if somebody else moved the progress meanwhile */
+/*
+ * writes S2 in the transaction that applied it; refuses if somebody else moved the progress
+ * meanwhile
+ */
 static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *applied, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -230,7 +233,9 @@ bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
     if (!drop_stages(edge, err_new(tmp)) || edge->replace_next ||
         err_remedy(err) != REMEDY_CONFLICT)
         return false;
-    /* values of a unique column moved between rows: the same round again, deleting before inserting */
+    /*
+     * values of a unique column moved between rows: the same round again, deleting before inserting
+     */
     log_debug("%s; applying this round by delete and insert", err->msg);
     err_clear(err);
     edge->replace_next = true;
@@ -287,7 +292,10 @@ failed:
     return false;
 }
 
-/* locks the table's entry against another settler (of a process that was thought dead), and looks what it did */
+/*
+ * locks the table's entry against another settler (of a process that was thought dead), and looks
+ * what it did
+ */
 static bool claim_settle(Conn *to, int tab, bool *ret_settled, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -1,8 +1,8 @@
 /*
- * An edge: one direction of replication, from the node that takes writes to the other. A round takes what is
- * pending on `from` at one snapshot and applies all of it to `to` in one transaction, together with the
- * snapshot itself; so `to` moves from one consistent state of `from` to the next, and a crash repeats or
- * skips nothing.
+ * An edge: one direction of replication, from the node that takes writes to the other. A round
+ * takes what is pending on `from` at one snapshot and applies all of it to `to` in one transaction,
+ * together with the snapshot itself; so `to` moves from one consistent state of `from` to the next,
+ * and a crash repeats or skips nothing.
  */
 #ifndef MIGRATE_EDGE_H
 #define MIGRATE_EDGE_H
@@ -51,7 +51,10 @@ CHECKED bool edge_purge(Edge *edge, Err *err);
 /* copies every table without key that changed since its last copy: only under the fence */
 CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);
 
-/* replaces the rows of one table's pending keys, so that no row is there twice: ends its initial copy */
+/*
+ * replaces the rows of one table's pending keys, so that no row is there twice: ends its initial
+ * copy
+ */
 CHECKED bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err);
 
 /* rounds until one finds at most max_changes; calls on_round (may be NULL) after each */

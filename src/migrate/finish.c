@@ -1,7 +1,7 @@
 /*
- * The ends of a run: `finish` after a switchover, `abort` before one. Both leave nothing of ours behind on
- * either node; `abort` also removes what it put into the target. Each can be repeated after a crash: the
- * target's part of our schema, which remembers what there is to do, goes last.
+ * The ends of a run: `finish` after a switchover, `abort` before one. Both leave nothing of ours
+ * behind on either node; `abort` also removes what it put into the target. Each can be repeated
+ * after a crash: the target's part of our schema, which remembers what there is to do, goes last.
  */
 #include <string.h>
 
@@ -64,7 +64,10 @@ bool migrate_finish(const Config *config, Err *err)
             err, "\"pgtandem switchover\" moves it to the target, \"pgtandem abort\" ends the run "
                  "without.");
     }
-    /* after this the old node takes writes again that nobody carries over: so it goes first, and is said */
+    /*
+     * after this the old node takes writes again that nobody carries over: so it goes first, and is
+     * said
+     */
     if (!steps_begin_ending(run, PHASE_FINISHING, err) || !release_node(run, SIDE_SOURCE, err) ||
         !fault("finish.source", err) || !release_node(run, SIDE_TARGET, err))
         return false;

@@ -1,8 +1,8 @@
 /*
  * The command `upgrade` and following: see follow.h.
  *
- * The outer loop reconnects for ever after errors that may pass; all progress is in the databases, so each
- * new turn finds out by itself where it is.
+ * The outer loop reconnects for ever after errors that may pass; all progress is in the databases,
+ * so each new turn finds out by itself where it is.
  */
 #include "migrate/follow.h"
 
@@ -137,7 +137,9 @@ bool follow_until_close(Run *run, Err *err)
     return err_hint(err, "Switch at a quieter time. Nothing was changed.");
 }
 
-/* our schema on the source was made by the second step, and nothing but the end of a run removes it */
+/*
+ * our schema on the source was made by the second step, and nothing but the end of a run removes it
+ */
 static bool refuse_lost_source(Run *run, Err *err)
 {
     if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present ||
@@ -151,8 +153,8 @@ static bool refuse_lost_source(Run *run, Err *err)
 }
 
 /*
- * One turn with one set of connections. *ret_again: another command took over for a while. *connected: both
- * nodes were reached at least once.
+ * One turn with one set of connections. *ret_again: another command took over for a while.
+ * *connected: both nodes were reached at least once.
  */
 static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, bool *connected,
                          bool *ret_again, Err *err)

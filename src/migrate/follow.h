@@ -7,14 +7,14 @@
 #include "migrate/run.h"
 
 /*
- * Follows for ever, or until another command asks for the run (*ret_handover). Ends with ERR_CANCELED on a
- * signal. Errors of servers and network are returned for the caller to reconnect.
+ * Follows for ever, or until another command asks for the run (*ret_handover). Ends with
+ * ERR_CANCELED on a signal. Errors of servers and network are returned for the caller to reconnect.
  */
 CHECKED bool follow(Run *run, bool *ret_handover, Err *err);
 
 /*
- * What must be in place before the first round: what has to sleep on the copy sleeps, and run->edge is loaded. Idempotent; whoever
- * makes rounds in the phase of following calls it first.
+ * What must be in place before the first round: what has to sleep on the copy sleeps, and run->edge
+ * is loaded. Idempotent; whoever makes rounds in the phase of following calls it first.
  */
 CHECKED bool follow_prepare(Run *run, Err *err);
 

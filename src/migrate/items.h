@@ -1,7 +1,8 @@
 /*
- * What comes after the data: the entries of pg_dump's post-data section, kept in pgtandem.post_item on the target, so that any machine can go on.
- * Indexes and constraints of a table are built in parallel as soon as it is settled; the rest follows in
- * pg_dump's order when the copy is consistent for the first time.
+ * What comes after the data: the entries of pg_dump's post-data section, kept in pgtandem.post_item
+ * on the target, so that any machine can go on. Indexes and constraints of a table are built in
+ * parallel as soon as it is settled; the rest follows in pg_dump's order when the copy is
+ * consistent for the first time.
  */
 #ifndef MIGRATE_ITEMS_H
 #define MIGRATE_ITEMS_H
@@ -26,7 +27,10 @@ typedef struct Item {
     bool done;
 } Item;
 
-/* stores an entry, with the planned table that it belongs to; skipped kinds (event triggers, publications, subscriptions) are logged and not stored */
+/*
+ * stores an entry, with the planned table that it belongs to; skipped kinds (event triggers,
+ * publications, subscriptions) are logged and not stored
+ */
 CHECKED bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *planned,
                         Err *err);
 
@@ -40,11 +44,13 @@ CHECKED bool item_build(Conn *conn, int no, Err *err);
 CHECKED bool item_foreign_key_asleep(Conn *conn, int no, Err *err);
 
 /*
- * Runs a statement of pg_dump's that the copy can do without (comments, grants, owners) behind a savepoint:
- * missing rights or roles are logged as warnings.
+ * Runs a statement of pg_dump's that the copy can do without (comments, grants, owners) behind a
+ * savepoint: missing rights or roles are logged as warnings.
  */
 CHECKED bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err);
-/* the same without a word: *ret_refusal says why it was not possible, or is NULL; it belongs to ctx */
+/*
+ * the same without a word: *ret_refusal says why it was not possible, or is NULL; it belongs to ctx
+ */
 CHECKED bool item_try_optional(const void *ctx, Conn *conn, const char *statement,
                                const char **ret_refusal, Err *err);
 bool item_type_is_optional(const char *type);

@@ -1,11 +1,12 @@
 /*
- * Parallel work: a pool of worker processes of our own program, each with its own pair of connections. The
- * parent hands out one job at a time as a line of JSON and gets lines back; a worker that dies, or whose server went
- * away, has its job done again by another. A worker ends when its parent does.
+ * Parallel work: a pool of worker processes of our own program, each with its own pair of
+ * connections. The parent hands out one job at a time as a line of JSON and gets lines back; a
+ * worker that dies, or whose server went away, has its job done again by another. A worker ends
+ * when its parent does.
  *
- * Parent → worker: {"source", "target", "chunk_bytes", "number", "verbose"} once, then {"kind", "tab", "no"} for each job.
- * Worker → parent: {"rows", "bytes"} now and then, then {"done": true, "rows", "bytes", "again"} or
- * {"error": {"kind", "sqlstate", "msg", "detail", "hint"}}.
+ * Parent → worker: {"source", "target", "chunk_bytes", "number", "verbose"} once, then {"kind",
+ * "tab", "no"} for each job. Worker → parent: {"rows", "bytes"} now and then, then {"done": true,
+ * "rows", "bytes", "again"} or {"error": {"kind", "sqlstate", "msg", "detail", "hint"}}.
  */
 #ifndef MIGRATE_POOL_H
 #define MIGRATE_POOL_H
@@ -45,8 +46,8 @@ typedef struct JobSource {
 } JobSource;
 
 /*
- * Runs until `next` has no job and none is running. Errors that may pass are retried for ever; others end
- * the pool after the running jobs have ended.
+ * Runs until `next` has no job and none is running. Errors that may pass are retried for ever;
+ * others end the pool after the running jobs have ended.
  */
 CHECKED bool pool_run(const Config *config, int n_workers, const JobSource *source, Err *err);
 

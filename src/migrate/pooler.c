@@ -1,13 +1,14 @@
 /*
  * PgBouncer in a switch: see pooler.h.
  *
- * A PAUSE answers when the last transaction has ended, and one that was given up stays in force until RESUME. So each
- * PAUSE runs in a process of its own (a fork of this one) on its own console connection: all wait at the same time, one
- * that takes too long is killed at once, and the connections of this process stay free for the RESUME. The guardian is
- * such a process too: it reads a pipe whose end means that we are gone.
+ * A PAUSE answers when the last transaction has ended, and one that was given up stays in force
+ * until RESUME. So each PAUSE runs in a process of its own (a fork of this one) on its own console
+ * connection: all wait at the same time, one that takes too long is killed at once, and the
+ * connections of this process stay free for the RESUME. The guardian is such a process too: it
+ * reads a pipe whose end means that we are gone.
  *
- * Two traps of PgBouncer (seen with 1.18; issues 420 and 498 of pgbouncer/pgbouncer), each good for 15 seconds without
- * service after the RESUME:
+ * Two traps of PgBouncer (seen with 1.18; issues 420 and 498 of pgbouncer/pgbouncer), each good for
+ * 15 seconds without service after the RESUME:
  * - After a RELOAD that changes a host, the next client that logs in makes PgBouncer connect to the server even though
  *   its database is paused; it closes this connection itself and takes that for a failure of the server. Only while all
  *   databases are paused it does not. So from before RELOAD until RESUME all are (see hold()).
@@ -159,7 +160,10 @@ static bool set_retry(Console *console, const char *value, Err *err)
     return console_query(tmp, console, q, &rows, err);
 }
 
-/* makes PgBouncer try again at once where it believes that the server failed; not doing so is no error */
+/*
+ * makes PgBouncer try again at once where it believes that the server failed; not doing so is no
+ * error
+ */
 static void hurry(Console *console)
 {
     AUTO_CTX(tmp, NULL);
@@ -305,8 +309,8 @@ static void add_targets(Console *console, const void *ctx, const Rows *rows, con
 }
 
 /*
- * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to the new one. To
- * resume what another process has paused: both.
+ * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to
+ * the new one. To resume what another process has paused: both.
  */
 static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
 {
@@ -426,7 +430,10 @@ Poolers *poolers_open(const void *ctx, const Config *config, const Address *from
 
 /* The guardian. */
 
-/* after fork(): connections and processes are those of our parent, so they are neither used nor ended */
+/*
+ * after fork(): connections and processes are those of our parent, so they are neither used nor
+ * ended
+ */
 static void forget_connections(Poolers *poolers)
 {
     for (size_t i = 0; i < poolers->n_consoles; i++) {
@@ -521,7 +528,10 @@ static bool wait_servers(Conn *conn, const char *db, Err *err)
     }
 }
 
-/* waits a little for a moment when PgBouncer opens no connection to the servers of db or (NULL) of any; see the head */
+/*
+ * waits a little for a moment when PgBouncer opens no connection to the servers of db or (NULL) of
+ * any; see the head
+ */
 static bool await_logins(Conn *conn, const char *db, Err *err)
 {
     int64_t deadline = deadline_in(LOGINS_MS);
@@ -758,8 +768,8 @@ static bool wait_held(Console *console, Err *err)
 }
 
 /*
- * Pauses all databases of the PgBouncers from now until RESUME, without waiting for the idleness of those that are not
- * ours: see the first trap at the head of this file.
+ * Pauses all databases of the PgBouncers from now until RESUME, without waiting for the idleness of
+ * those that are not ours: see the first trap at the head of this file.
  */
 static bool hold(Poolers *poolers, Err *err)
 {

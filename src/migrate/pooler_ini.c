@@ -1,8 +1,9 @@
 /*
  * PgBouncer's configuration file: see pooler_ini.h.
  *
- * A file is scanned once, by the rules of PgBouncer's own reader, into entries that know where in the text they stand.
- * A plan is a list of edits to these places, in the order of the text; applying it copies all that lies between.
+ * A file is scanned once, by the rules of PgBouncer's own reader, into entries that know where in
+ * the text they stand. A plan is a list of edits to these places, in the order of the text;
+ * applying it copies all that lies between.
  */
 #include "migrate/pooler_ini.h"
 
@@ -193,8 +194,8 @@ static void scan_words(PoolerIni *ini, Entry *entry)
 }
 
 /*
- * The name of an entry or a setting; NULL when there is none. PgBouncer's manual has names in double quotes, its newer
- * versions read them in single ones.
+ * The name of an entry or a setting; NULL when there is none. PgBouncer's manual has names in
+ * double quotes, its newer versions read them in single ones.
  */
 static char *scan_name(const void *ctx, const char *text, size_t *pos, size_t end, bool *ret_quoted)
 {
@@ -226,7 +227,10 @@ static char *scan_name(const void *ctx, const char *text, size_t *pos, size_t en
 
 static bool scan_file(PoolerIni *ini, const char *path, size_t depth, Err *err);
 
-/* a relative name is meant from PgBouncer's working directory, which we do not know: beside the first file is likely */
+/*
+ * a relative name is meant from PgBouncer's working directory, which we do not know: beside the
+ * first file is likely
+ */
 static bool scan_include(PoolerIni *ini, const char *name, size_t depth, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -436,7 +440,9 @@ static const Entry *entry_named(const PoolerIni *ini, const char *name)
     return NULL;
 }
 
-/* an entry "*" without dbname leads to each database by its name, if that has no entry of its own */
+/*
+ * an entry "*" without dbname leads to each database by its name, if that has no entry of its own
+ */
 static bool falls_back_by_name(const PoolerIni *ini, const Entry *entry, const Address *node)
 {
     return entry->fallback && entry->readable && word_value(entry, "dbname") == NULL &&
@@ -469,7 +475,10 @@ IniFallback pooler_ini_fallback(const PoolerIni *ini, const Address *node)
     return INI_FALLBACK_NONE;
 }
 
-/* several hosts in one entry: such an entry cannot be moved to one node, and should not be overlooked */
+/*
+ * several hosts in one entry: such an entry cannot be moved to one node, and should not be
+ * overlooked
+ */
 static void warn_of_list(const PoolerIni *ini, const Entry *entry, const Address *node)
 {
     AUTO_CTX(tmp, NULL);

@@ -1,6 +1,7 @@
 /*
- * PgBouncer's configuration file: which entries of its [databases] lead to a node, and how to make them lead to the
- * other one. Only these entries change; everything else stays byte for byte as it was.
+ * PgBouncer's configuration file: which entries of its [databases] lead to a node, and how to make
+ * them lead to the other one. Only these entries change; everything else stays byte for byte as it
+ * was.
  *
  *     PoolerIni *ini = pooler_ini_read(ctx, path, err);
  *     pooler_ini_plan(ini, &from, &to, err) && pooler_ini_write(ini, err)
@@ -26,8 +27,9 @@ CHECKED PoolerIni *pooler_ini_read(const void *ctx, const char *path, Err *err);
 IniFallback pooler_ini_fallback(const PoolerIni *ini, const Address *node);
 
 /*
- * Works out the new texts. ERR_STATE when no entry leads to `from` and none leads to `to` already. When only a "*"
- * without dbname leads to `from`, the database gets an entry of its own, so that others behind "*" stay where they are.
+ * Works out the new texts. ERR_STATE when no entry leads to `from` and none leads to `to` already.
+ * When only a "*" without dbname leads to `from`, the database gets an entry of its own, so that
+ * others behind "*" stay where they are.
  */
 CHECKED bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err *err);
 
@@ -38,14 +40,15 @@ size_t pooler_ini_changes(const PoolerIni *ini);
 const char *pooler_ini_text(const PoolerIni *ini);
 
 /*
- * Replaces the files whose text changes, each at once (a new file beside it, renamed over it) and with the same owner
- * and mode. A rehearsal does all but the rename, so that what stands in the way is known early.
+ * Replaces the files whose text changes, each at once (a new file beside it, renamed over it) and
+ * with the same owner and mode. A rehearsal does all but the rename, so that what stands in the way
+ * is known early.
  */
 CHECKED bool pooler_ini_write(const PoolerIni *ini, bool rehearsal, Err *err);
 
 /*
- * Whether host, port (of both NULL or "" is PgBouncer's default) and database name are those of node. The names of the
- * loopback address are the same, so are the spellings of a socket directory.
+ * Whether host, port (of both NULL or "" is PgBouncer's default) and database name are those of
+ * node. The names of the loopback address are the same, so are the spellings of a socket directory.
  */
 bool pooler_address_is(const char *host, const char *port, const char *dbname, const Address *node);
 

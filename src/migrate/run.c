@@ -16,7 +16,10 @@
 #define LOCK_RUN "1"
 #define LOCK_WISH "2"
 
-/* TAKE waits a moment: the session of a process that was just killed lasts a little longer than the process */
+/*
+ * TAKE waits a moment: the session of a process that was just killed lasts a little longer than the
+ * process
+ */
 enum { TAKE_MS = 2000, HANDOVER_MS = 60000, LOCK_POLL_MS = 50 };
 
 const char *side_name(Side side)
@@ -81,8 +84,8 @@ static bool read_node(Run *run, Side side, Err *err)
 }
 
 /*
- * A source that knows nothing of the target's run: it may be that nothing was done there yet, or that `finish` or
- * `abort` were there already, or that it is another database.
+ * A source that knows nothing of the target's run: it may be that nothing was done there yet, or
+ * that `finish` or `abort` were there already, or that it is another database.
  */
 static bool refuse_other_source(Run *run, Err *err)
 {

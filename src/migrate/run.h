@@ -1,9 +1,10 @@
 /*
- * A run: one upgrade with its two nodes, as its commands see it. All state is in the two databases; this is
- * what was read from them, plus the connections.
+ * A run: one upgrade with its two nodes, as its commands see it. All state is in the two databases;
+ * this is what was read from them, plus the connections.
  *
- * Which node applications write to follows from the gates: exactly one is open. Both closed means that a switch
- * stopped between closing one node and opening the other; run_settle_gates() decides that.
+ * Which node applications write to follows from the gates: exactly one is open. Both closed means
+ * that a switch stopped between closing one node and opening the other; run_settle_gates() decides
+ * that.
  */
 #ifndef MIGRATE_RUN_H
 #define MIGRATE_RUN_H
@@ -48,8 +49,9 @@ typedef enum RunLock {
 } RunLock;
 
 /*
- * Connects to both nodes, takes the lock, reads the state, and checks that both belong to the same run and to this version of the
- * program. The result is owned by ctx; freeing it closes the connections.
+ * Connects to both nodes, takes the lock, reads the state, and checks that both belong to the same
+ * run and to this version of the program. The result is owned by ctx; freeing it closes the
+ * connections.
  */
 CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose,
                       Err *err);
@@ -57,7 +59,9 @@ CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const
 /* reads gates and phase again */
 CHECKED bool run_read_state(Run *run, Err *err);
 
-/* loads catalogs and tables of both nodes and makes run->edge, from the open node to the closed one */
+/*
+ * loads catalogs and tables of both nodes and makes run->edge, from the open node to the closed one
+ */
 CHECKED bool run_load_edge(Run *run, Err *err);
 
 /* the side that applications write to; the source before there is anything else */

@@ -60,8 +60,9 @@ static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
 }
 
 /*
- * A trigger of a partitioned table has a copy on each partition. Where these are triggers of their own they are
- * listed and treated one by one; on older servers only the statement without ONLY reaches them.
+ * A trigger of a partitioned table has a copy on each partition. Where these are triggers of their
+ * own they are listed and treated one by one; on older servers only the statement without ONLY
+ * reaches them.
  */
 static void add_alter(Sql *q, const Conn *conn)
 {
@@ -195,7 +196,10 @@ static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validat
     Sql *q = sql_new(tmp);
     char *definition = trimmed(tmp, row->definition);
     bool marked = is_not_valid(definition);
-    /* a foreign key of a partitioned table cannot be NOT VALID on older servers: it is checked here and now */
+    /*
+     * a foreign key of a partitioned table cannot be NOT VALID on older servers: it is checked here
+     * and now
+     */
     bool defer = !row->partitioned || conn_caps(conn)->has_partition_fk_not_valid;
 
     sql_trusted(q, definition);

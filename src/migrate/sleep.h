@@ -1,31 +1,41 @@
 /*
- * What sleeps on the node that is the copy: users' triggers and rules that would fire when changes are applied, and, where
- * our role may not set session_replication_role, foreign keys (which then cannot be kept from firing; the
- * copy is consistent after every round without them). What was there is written to pgtandem.asleep in the
- * transaction that changes it, and put back when the node takes over.
+ * What sleeps on the node that is the copy: users' triggers and rules that would fire when changes
+ * are applied, and, where our role may not set session_replication_role, foreign keys (which then
+ * cannot be kept from firing; the copy is consistent after every round without them). What was
+ * there is written to pgtandem.asleep in the transaction that changes it, and put back when the
+ * node takes over.
  */
 #ifndef MIGRATE_SLEEP_H
 #define MIGRATE_SLEEP_H
 
 #include "pg/conn.h"
 
-/* puts everything that must sleep to sleep; idempotent. replica: the role may set session_replication_role */
+/*
+ * puts everything that must sleep to sleep; idempotent. replica: the role may set
+ * session_replication_role
+ */
 CHECKED bool sleep_node(Conn *conn, bool replica, Err *err);
 
 /*
- * Wakes everything, in the caller's transaction. Foreign keys come back NOT VALID (they bind new rows at
- * once and cost no scan), to be validated by sleep_validate() when the application is running again.
+ * Wakes everything, in the caller's transaction. Foreign keys come back NOT VALID (they bind new
+ * rows at once and cost no scan), to be validated by sleep_validate() when the application is
+ * running again.
  */
 CHECKED bool sleep_wake(Conn *conn, Err *err);
 
 /* validates foreign keys that sleep_wake() put back; does not block writers */
 CHECKED bool sleep_validate(Conn *conn, Err *err);
 
-/* remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD CONSTRAINT … */
+/*
+ * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD
+ * CONSTRAINT …
+ */
 CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table,
                                    const char *name, const char *definition, Err *err);
 
-/* keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key */
+/*
+ * keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key
+ */
 CHECKED bool sleep_add_comment(Conn *conn, const char *schema, const char *table, const char *name,
                                const char *statement, bool *ret_asleep, Err *err);
 

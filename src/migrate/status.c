@@ -1,6 +1,6 @@
 /*
- * The command `status`: what the two databases know about the run, as a table or as JSON. Takes no lock and
- * changes nothing.
+ * The command `status`: what the two databases know about the run, as a table or as JSON. Takes no
+ * lock and changes nothing.
  */
 #include <jansson.h>
 #include <stdio.h>

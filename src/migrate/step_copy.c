@@ -1,6 +1,6 @@
 /*
- * The steps that fill the target: chunks and indexes in parallel, the first consistent rounds, constraints,
- * and what has to be ready before a switch.
+ * The steps that fill the target: chunks and indexes in parallel, the first consistent rounds,
+ * constraints, and what has to be ready before a switch.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +97,10 @@ static bool copy_next(void *arg, Job *ret_job)
 
 static bool load_chunks(CopyWork *work, Err *err);
 
-/* the rows of a table moved without triggers noticing: a worker has emptied the copy and planned new chunks */
+/*
+ * the rows of a table moved without triggers noticing: a worker has emptied the copy and planned
+ * new chunks
+ */
 static bool copy_anew(CopyWork *work, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -1,8 +1,8 @@
 /*
  * The first two steps: the definitions go to the target, then capture goes onto the source.
  *
- * Everything on the target happens in one transaction: our schema, pg_dump's pre-data section, the plan. pg_dump runs
- * before capture is installed, so it never sees objects of ours.
+ * Everything on the target happens in one transaction: our schema, pg_dump's pre-data section, the
+ * plan. pg_dump runs before capture is installed, so it never sees objects of ours.
  */
 #include <string.h>
 #include <sys/random.h>
@@ -50,7 +50,9 @@ static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
     return side == SIDE_SOURCE ? gate_open(conn, err) : gate_close(conn, err);
 }
 
-/* the tables that are replicated, numbered from 1; those of extensions are left to their extension */
+/*
+ * the tables that are replicated, numbered from 1; those of extensions are left to their extension
+ */
 static Catalog *number_tables(const void *ctx, const Catalog *catalog)
 {
     Catalog *planned = mem_new(ctx, Catalog);
@@ -88,8 +90,8 @@ static bool insert_run(Run *run, const Catalog *catalog, Err *err)
 }
 
 /*
- * The last lines of an entry that give the object to its owner ("ALTER TABLE … OWNER TO "x";") are cut off
- * and returned: the copy can do without.
+ * The last lines of an entry that give the object to its owner ("ALTER TABLE … OWNER TO "x";") are
+ * cut off and returned: the copy can do without.
  */
 static char *cut_owner(const void *ctx, char *statement)
 {
@@ -106,7 +108,10 @@ static char *cut_owner(const void *ctx, char *statement)
     return owner;
 }
 
-/* statements that give objects to their owners and were refused: once more when the rights are there */
+/*
+ * statements that give objects to their owners and were refused: once more when the rights are
+ * there
+ */
 typedef struct Owners {
     DumpEntry *late;
     size_t n;

@@ -1,8 +1,8 @@
 /*
  * The steps from nothing to a copy that follows: one table, one function that advances it.
  *
- * Every action may be run again from its beginning (it looks at what is there), so after a crash the same
- * command goes on. Only steps_advance() writes the phase.
+ * Every action may be run again from its beginning (it looks at what is there), so after a crash
+ * the same command goes on. Only steps_advance() writes the phase.
  */
 #ifndef MIGRATE_STEPS_H
 #define MIGRATE_STEPS_H
@@ -18,7 +18,10 @@ typedef struct Step {
     const char *done;  /* "all rows are on the target" */
 } Step;
 
-/* phases that others ask for: nothing of ours is on the source yet; the copy is complete and follows */
+/*
+ * phases that others ask for: nothing of ours is on the source yet; the copy is complete and
+ * follows
+ */
 #define PHASE_SCHEMA "schema"
 #define PHASE_FOLLOWING "following"
 

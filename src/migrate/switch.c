@@ -21,9 +21,9 @@
 
 enum {
     /*
-     * A try to lock all tables ends before the usual deadlock_timeout of one second, so that never an
-     * application's transaction is chosen as a deadlock's victim because of us. Later tries are longer: only
-     * a wait beyond that time makes an autovacuum give way.
+     * A try to lock all tables ends before the usual deadlock_timeout of one second, so that never
+     * an application's transaction is chosen as a deadlock's victim because of us. Later tries are
+     * longer: only a wait beyond that time makes an autovacuum give way.
      */
     LOCK_TRY_MS = 700,
     LOCK_LONG_TRY_MS = 1500,
@@ -56,7 +56,10 @@ typedef struct Switch {
     bool decided; /* the point of no return is behind us */
 } Switch;
 
-/* ---- the steps, in order ------------------------------------------------------------------------------------ */
+/*
+ * ---- the steps, in order
+ * ------------------------------------------------------------------------------------
+ */
 
 static bool step_pause(Switch *sw, Err *err)
 {
@@ -92,7 +95,10 @@ static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
     /* in a message of its own: older servers start the statement's clock only with the next one */
     sql_add(begin, "BEGIN; ");
     if (conn_caps(sw->fence)->has_idle_in_xact_timeout) {
-        /* a lease: the server itself ends the fence should we hang or be cut off, from the first moment on */
+        /*
+         * a lease: the server itself ends the fence should we hang or be cut off, from the first
+         * moment on
+         */
         sql_add(begin, "SET LOCAL idle_in_transaction_session_timeout = ");
         sql_number(begin, deadline_left(sw->deadline) + LEASE_GRACE_MS);
         sql_add(begin, "; ");
@@ -180,7 +186,9 @@ static bool step_prepare(Switch *sw, Err *err)
     Sql *q = sql_new(tmp);
     const char *snapshot;
 
-    /* the way back begins here: whatever the application writes on the new node is later than this */
+    /*
+     * the way back begins here: whatever the application writes on the new node is later than this
+     */
     if (!queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) ||
         !sleep_wake(to, err) || !gate_open(to, err))
         return false;
@@ -201,7 +209,10 @@ static bool step_prepare(Switch *sw, Err *err)
            gate_close(sw->fence, err);
 }
 
-/* the server process ended, or was told to: a COMMIT that is still on its way to it must not happen any more */
+/*
+ * the server process ended, or was told to: a COMMIT that is still on its way to it must not happen
+ * any more
+ */
 static bool session_is_gone(Conn *conn, int pid, bool *ret_gone, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -215,8 +226,8 @@ static bool session_is_gone(Conn *conn, int pid, bool *ret_gone, Err *err)
 }
 
 /*
- * COMMIT whose answer may get lost with the connection: then the node is asked what became of it, once its
- * session is gone, so that the answer is final.
+ * COMMIT whose answer may get lost with the connection: then the node is asked what became of it,
+ * once its session is gone, so that the answer is final.
  */
 static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err *err)
 {
@@ -232,7 +243,10 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
     if (err->kind == ERR_SQL && !conn_is_broken(conn) && !conn_in_transaction(conn))
         return false; /* the server said no */
     conn_rollback(conn);
-    /* with the session alive and idle, the commit was carried out or not; else one may still be on its way */
+    /*
+     * with the session alive and idle, the commit was carried out or not; else one may still be on
+     * its way
+     */
     bool settled = !conn_is_broken(conn);
     do {
         Conn *fresh = conn_open(tmp, spec, "switch", ignored);
@@ -302,7 +316,10 @@ const SwitchStep *switch_step(size_t i)
     return i < sizeof switch_steps / sizeof *switch_steps ? &switch_steps[i].step : NULL;
 }
 
-/* ---- undo ---------------------------------------------------------------------------------------------------- */
+/*
+ * ---- undo ---------------------------------------------------------------------------------------
+ * -------------
+ */
 
 /* the old node opens again after its fence was committed; only while the new one is not open */
 static bool reopen(Conn *conn, Err *err)
@@ -385,7 +402,10 @@ static bool undo(Switch *sw, const char *doing, Err *err)
     return false;
 }
 
-/* ---- before and after ------------------------------------------------------------------------------------------ */
+/*
+ * ---- before and after
+ * ------------------------------------------------------------------------------------------
+ */
 
 static void fill_addresses(Switch *sw)
 {
@@ -478,8 +498,9 @@ static bool run_hook(Switch *sw, Err *err)
 }
 
 /*
- * What follows the point of no return; done again when it is not known whether it was done. Clients of a pooler whose file we
- * re-point need not wait for the hook; without a file it is the hook that re-points, so it comes first.
+ * What follows the point of no return; done again when it is not known whether it was done. Clients
+ * of a pooler whose file we re-point need not wait for the hook; without a file it is the hook that
+ * re-points, so it comes first.
  */
 static bool redirect(Switch *sw, Err *err)
 {
@@ -515,7 +536,9 @@ static void tell(Switch *sw)
                  str_count(tmp, sw->keyless_rows));
 }
 
-/* the connection to the new node may be lost with the answer to its commit, or during a long hook */
+/*
+ * the connection to the new node may be lost with the answer to its commit, or during a long hook
+ */
 static bool revive(Switch *sw, Err *err)
 {
     Run *run = sw->run;
@@ -530,7 +553,10 @@ static bool revive(Switch *sw, Err *err)
     return true;
 }
 
-/* the other node's keys are checked when the application is running again; all of it can be repeated */
+/*
+ * the other node's keys are checked when the application is running again; all of it can be
+ * repeated
+ */
 static bool after_switch(Switch *sw, Err *err)
 {
     bool ok = redirect(sw, err) && fault("switch.redirected", err) && revive(sw, err);
@@ -598,7 +624,10 @@ static Switch *new_switch(const void *ctx, Run *run, Side to)
     return sw;
 }
 
-/* a switch stopped between its two commits: everything was carried before the first, so only the second is due */
+/*
+ * a switch stopped between its two commits: everything was carried before the first, so only the
+ * second is due
+ */
 static bool complete_halfway(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -218,9 +218,10 @@ static bool is_in_flight(const InFlight *in_flight, const Diff *diff, size_t n_k
 }
 
 /*
- * Looks again at the rows that differ. The copy is read together with its progress P, then the other node, in a snapshot
- * later than P, together with the keys that changed after P: a row without such a change must be the same on
- * both sides. Rows that are changing now are kept for the next look. *ret_decided: none of those is left.
+ * Looks again at the rows that differ. The copy is read together with its progress P, then the
+ * other node, in a snapshot later than P, together with the keys that changed after P: a row
+ * without such a change must be the same on both sides. Rows that are changing now are kept for the
+ * next look. *ret_decided: none of those is left.
  */
 static bool recheck_rows(Verification *v, size_t t, bool *ret_decided, Err *err)
 {

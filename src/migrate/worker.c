@@ -1,6 +1,6 @@
 /*
- * A worker process: reads jobs from standard input and does them one after the other; see pool.h. It can be
- * run by hand: echo the two lines of JSON into "pgtandem worker".
+ * A worker process: reads jobs from standard input and does them one after the other; see pool.h.
+ * It can be run by hand: echo the two lines of JSON into "pgtandem worker".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,9 @@ static void say_progress(void *arg, const CopyStats *so_far)
                   (json_int_t)so_far->bytes));
 }
 
-/* the next line of standard input; false with ERR_CANCELED at its end, i.e. when the parent is gone */
+/*
+ * the next line of standard input; false with ERR_CANCELED at its end, i.e. when the parent is gone
+ */
 static bool read_line(WorkerState *state, const void *ctx, char **ret_line, Err *err)
 {
     for (;;) {

@@ -1,6 +1,6 @@
 /*
- * What is kept in step: tables with their columns and keys, and sequences. Plain data, read by schema/ from
- * the catalogs and used by every feature to build its SQL.
+ * What is kept in step: tables with their columns and keys, and sequences. Plain data, read by
+ * schema/ from the catalogs and used by every feature to build its SQL.
  */
 #ifndef MODEL_TABLE_H
 #define MODEL_TABLE_H
@@ -96,7 +96,10 @@ char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefi
 /* COPY "schema"."name" ("a", "b") FROM STDIN into dst; a table may also have no column at all */
 char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 
-/* what stands behind FROM, UPDATE or DELETE FROM: "schema"."name", with ONLY where children are own tables */
+/*
+ * what stands behind FROM, UPDATE or DELETE FROM: "schema"."name", with ONLY where children are own
+ * tables
+ */
 char *table_ref(const void *ctx, const Table *table);
 /* the same without ONLY, for INSERT, COPY and DDL */
 char *table_name_sql(const void *ctx, const Table *table);

@@ -1,6 +1,6 @@
 /*
- * What a server of some version can do: the only place that knows version numbers (besides the version
- * conditions in src/sql/). Everything else asks for a named capability.
+ * What a server of some version can do: the only place that knows version numbers (besides the
+ * version conditions in src/sql/). Everything else asks for a named capability.
  */
 #ifndef PG_CAPS_H
 #define PG_CAPS_H

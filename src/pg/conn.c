@@ -1,9 +1,10 @@
 /*
  * Connections: see conn.h.
  *
- * libpq runs in non-blocking mode. Three small pieces carry everything: conn_wait() waits for the socket,
- * flush() pushes out what is queued, next_result() waits for one result. Statements collect results until
- * libpq says there are no more, so a connection is always left ready for the next statement or broken.
+ * libpq runs in non-blocking mode. Three small pieces carry everything: conn_wait() waits for the
+ * socket, flush() pushes out what is queued, next_result() waits for one result. Statements collect
+ * results until libpq says there are no more, so a connection is always left ready for the next
+ * statement or broken.
  */
 #include "pg/conn.h"
 
@@ -181,8 +182,9 @@ static int send_cancel(void *arg)
 }
 
 /*
- * Ends the running statement after our own side gave up (timeout, signal, error of the other side of a
- * COPY). If the server does not answer in time the connection is closed, which rolls back there too.
+ * Ends the running statement after our own side gave up (timeout, signal, error of the other side
+ * of a COPY). If the server does not answer in time the connection is closed, which rolls back
+ * there too.
  */
 static void stop_statement(Conn *conn)
 {
@@ -296,7 +298,9 @@ static void on_notice(void *arg, const char *message)
     log_debug("%s: %s", conn->label, message);
 }
 
-/* the settings that decide what values look like and what statements do; the same on every session */
+/*
+ * the settings that decide what values look like and what statements do; the same on every session
+ */
 static char *session_settings(const void *ctx, const Caps *caps)
 {
     Str *s = str_new(ctx);
@@ -361,7 +365,10 @@ static Conn *connect_to(const void *ctx, const ConnSpec *spec, const char *purpo
 {
     AUTO_CTX(tmp, NULL);
     PQconninfoOption *options;
-    /* what stands before dbname is a default that the conninfo may override, what stands after it is ours */
+    /*
+     * what stands before dbname is a default that the conninfo may override, what stands after it
+     * is ours
+     */
     const char *keys[] = {
         "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
         "dbname",          "application_name",    "client_encoding",  NULL};

@@ -1,12 +1,14 @@
 /*
  * A connection to one node. This folder is the only one that includes libpq-fe.h.
  *
- * All calls are made without blocking in libpq: they wait through base/wait, so a signal, the death of the
- * parent process or the connection's deadline ends them. After ERR_CANCELED or ERR_TIMEOUT the running
- * statement has been cancelled on the server and the connection is usable again (in a failed transaction)
- * or, if the server did not answer in time, broken. A broken connection gives ERR_CONNECT on every call.
+ * All calls are made without blocking in libpq: they wait through base/wait, so a signal, the death
+ * of the parent process or the connection's deadline ends them. After ERR_CANCELED or ERR_TIMEOUT
+ * the running statement has been cancelled on the server and the connection is usable again (in a
+ * failed transaction) or, if the server did not answer in time, broken. A broken connection gives
+ * ERR_CONNECT on every call.
  *
- * On open, every setting that could change values or meaning is pinned (see session_settings() in conn.c).
+ * On open, every setting that could change values or meaning is pinned (see session_settings() in
+ * conn.c).
  */
 #ifndef PG_CONN_H
 #define PG_CONN_H
@@ -28,7 +30,9 @@ typedef struct ConnSpec {
     const char *label;    /* "source" or "target" */
 } ConnSpec;
 
-/* the application_name of every session of ours begins with this; capture triggers use it as a hint */
+/*
+ * the application_name of every session of ours begins with this; capture triggers use it as a hint
+ */
 #define CONN_APPLICATION "pgtandem"
 
 /* opens a connection; purpose is shown in pg_stat_activity, e.g. "apply" → "pgtandem apply" */
@@ -42,12 +46,15 @@ CHECKED Conn *conn_open_console(const void *ctx, const ConnSpec *spec, Err *err)
 char *conn_spec_safe(const void *ctx, const ConnSpec *spec);
 
 /*
- * What a child program (pg_dump) needs: *ret_conninfo without the password, *ret_password the password
- * (NULL when there is none) for PGPASSWORD. Both belong to ctx.
+ * What a child program (pg_dump) needs: *ret_conninfo without the password, *ret_password the
+ * password (NULL when there is none) for PGPASSWORD. Both belong to ctx.
  */
 CHECKED bool conn_spec_for_child(const void *ctx, const ConnSpec *spec, const char **ret_conninfo,
                                  const char **ret_password, Err *err);
-/* a value of the conninfo after all defaults ("host", "port", "dbname"), or ""; result belongs to ctx */
+/*
+ * a value of the conninfo after all defaults ("host", "port", "dbname"), or ""; result belongs to
+ * ctx
+ */
 char *conn_value(const void *ctx, const Conn *conn, const char *keyword);
 
 const Caps *conn_caps(const Conn *conn);
@@ -91,15 +98,19 @@ typedef struct CopyStats {
 } CopyStats;
 
 /*
- * Runs `out` (COPY … TO STDOUT) on src and streams its rows into `in` (COPY … FROM STDIN) on dst; both
- * text format. Memory: one row and libpq's buffers. Succeeds only when both sides report the same number of
- * rows. on_progress (may be NULL) is called now and then with the rows and bytes so far.
+ * Runs `out` (COPY … TO STDOUT) on src and streams its rows into `in` (COPY … FROM STDIN) on dst;
+ * both text format. Memory: one row and libpq's buffers. Succeeds only when both sides report the
+ * same number of rows. on_progress (may be NULL) is called now and then with the rows and bytes so
+ * far.
  */
 CHECKED bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
                             void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
                             CopyStats *ret_stats, Err *err);
 
-/* COPY … TO STDOUT, each row (without the line end) handed to on_row; it returns false with err to stop */
+/*
+ * COPY … TO STDOUT, each row (without the line end) handed to on_row; it returns false with err to
+ * stop
+ */
 CHECKED bool conn_copy_out(Conn *conn, const Sql *out,
                            bool (*on_row)(void *arg, const char *row, size_t len, Err *err),
                            void *arg, Err *err);

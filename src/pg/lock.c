@@ -6,8 +6,8 @@
 #include "pg/sqlstate.h"
 
 /*
- * The limit grows from MIN to MAX. MAX is above the usual deadlock_timeout of one second, because only a wait that
- * long makes an autovacuum give way.
+ * The limit grows from MIN to MAX. MAX is above the usual deadlock_timeout of one second, because
+ * only a wait that long makes an autovacuum give way.
  */
 enum { LOCK_MIN_MS = 100, LOCK_MAX_MS = 2000, LOCK_PAUSE_MS = 300, LOCK_REPORT_TRIES = 5 };
 

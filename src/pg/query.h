@@ -1,7 +1,8 @@
 /*
- * The queries of src/sql/, chosen by name. Lines that begin with a version condition are kept or dropped
- * by the server's version, so that one query has one result shape on all versions. tools/sqlgen.py turns
- * the files into sql/queries.h: a typed struct and a typed function for each query.
+ * The queries of src/sql/, chosen by name. Lines that begin with a version condition are kept or
+ * dropped by the server's version, so that one query has one result shape on all versions.
+ * tools/sqlgen.py turns the files into sql/queries.h: a typed struct and a typed function for each
+ * query.
  */
 #ifndef PG_QUERY_H
 #define PG_QUERY_H

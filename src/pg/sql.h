@@ -1,6 +1,6 @@
 /*
- * Building SQL: the text can only be a string literal (anything else does not compile), names and values
- * enter through typed calls. Values become $n parameters where the statement allows it.
+ * Building SQL: the text can only be a string literal (anything else does not compile), names and
+ * values enter through typed calls. Values become $n parameters where the statement allows it.
  */
 #ifndef PG_SQL_H
 #define PG_SQL_H
@@ -31,7 +31,9 @@ void sql_i64(Sql *q, int64_t value);
 /* where no $n is allowed (DDL, COPY): a quoted literal, a plain number */
 void sql_literal(Sql *q, const char *value);
 void sql_number(Sql *q, int64_t value);
-/* text that the server itself gave us as SQL (a type name, an index definition, pg_dump's output) */
+/*
+ * text that the server itself gave us as SQL (a type name, an index definition, pg_dump's output)
+ */
 void sql_trusted(Sql *q, const char *text);
 /* appends another statement without parameters */
 void sql_splice(Sql *q, const Sql *part);

@@ -241,7 +241,9 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
     return true;
 }
 
-/* whether the table's best key is the one that was registered (names separated by the character 31) */
+/*
+ * whether the table's best key is the one that was registered (names separated by the character 31)
+ */
 static bool same_key(const Table *table, const char *registered)
 {
     AUTO_CTX(tmp, NULL);
@@ -256,8 +258,9 @@ static bool same_key(const Table *table, const char *registered)
 }
 
 /*
- * The table of that name. While the indexes of a target are being built, it may look as if the partitions
- * were replicated by themselves instead of the partitioned table, or the other way round.
+ * The table of that name. While the indexes of a target are being built, it may look as if the
+ * partitions were replicated by themselves instead of the partitioned table, or the other way
+ * round.
  */
 static const Table *find_registered(const Catalog *catalog, const char *schema, const char *name)
 {

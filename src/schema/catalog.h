@@ -1,6 +1,6 @@
 /*
- * Reads a database's tables, keys and sequences into the model, and chooses what is replicated under which
- * name:
+ * Reads a database's tables, keys and sequences into the model, and chooses what is replicated
+ * under which name:
  *   - an ordinary table under its own name;
  *   - a partitioned table with a key under the root's name (the two sides may be partitioned differently);
  *   - without a key on the root: each partition by itself if all of them have one (PostgreSQL 10), else the
@@ -12,23 +12,27 @@
 #include "model/table.h"
 #include "pg/conn.h"
 
-/* reads everything of the node; the result and all in it belong to ctx. Tables have no numbers yet. */
+/*
+ * reads everything of the node; the result and all in it belong to ctx. Tables have no numbers yet.
+ */
 CHECKED bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err);
 
-/* gives the tables that can be replicated numbers from 1 and writes them to the node's pgtandem.tab */
+/*
+ * gives the tables that can be replicated numbers from 1 and writes them to the node's pgtandem.tab
+ */
 CHECKED bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err);
 
 /*
- * The tables of the node's pgtandem.tab, found again in its catalog: an array of n in the order of numbers.
- * peer (NULL, or the other node's tables in the same order) lends its key description while this node has no key index yet.
- * ERR_STATE when a table is gone or its key has changed.
+ * The tables of the node's pgtandem.tab, found again in its catalog: an array of n in the order of
+ * numbers. peer (NULL, or the other node's tables in the same order) lends its key description
+ * while this node has no key index yet. ERR_STATE when a table is gone or its key has changed.
  */
 CHECKED bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Table *peer,
                           Table **ret_tables, size_t *ret_n, Err *err);
 
 /*
- * Names of the columns that travel from src to dst: not generated on either side. ERR_STATE when dst lacks a
- * column of src. An array of pointers into src, owned by ctx.
+ * Names of the columns that travel from src to dst: not generated on either side. ERR_STATE when
+ * dst lacks a column of src. An array of pointers into src, owned by ctx.
  */
 CHECKED bool catalog_carried_columns(const void *ctx, const Table *src, const Table *dst,
                                      const Column ***ret_columns, size_t *ret_n, Err *err);

@@ -122,7 +122,10 @@ static bool parse_header(const void *ctx, const char *line, DumpEntry *entry)
     return entry->type != NULL && entry->schema != NULL;
 }
 
-/* where in SQL text we are: nothing that stands in a string, a quoted name or a function's body is a header */
+/*
+ * where in SQL text we are: nothing that stands in a string, a quoted name or a function's body is
+ * a header
+ */
 typedef struct Lex {
     char in; /* '\0' outside, '\'' and '"' as they are, 'E' for E'…', '$' between dollar quotes */
     char *tag; /* "$body$" */
@@ -222,8 +225,9 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
 }
 
 /*
- * Whether what pg_dump complained about may pass: its session was ended or cancelled, the server restarts. It tells no
- * SQLSTATE, and a server may speak another language; then a few tries have to do.
+ * Whether what pg_dump complained about may pass: its session was ended or cancelled, the server
+ * restarts. It tells no SQLSTATE, and a server may speak another language; then a few tries have to
+ * do.
  */
 static bool passes(const char *errors)
 {

@@ -1,6 +1,6 @@
 /*
- * The source's definitions by pg_dump, split into entries: pg_dump writes a comment with type, schema and
- * name before each. No files are left anywhere.
+ * The source's definitions by pg_dump, split into entries: pg_dump writes a comment with type,
+ * schema and name before each. No files are left anywhere.
  */
 #ifndef SCHEMA_DUMP_H
 #define SCHEMA_DUMP_H
@@ -23,9 +23,9 @@ typedef struct DumpEntry {
 typedef enum DumpSection { DUMP_PRE_DATA, DUMP_POST_DATA } DumpSection;
 
 /*
- * Looks for pg_dump in bindir (when given), else in PATH and the usual places, and takes the one that fits
- * best: not older than the source, and if possible not newer than the target. Not finding any is no error:
- * ret_dump->path is NULL.
+ * Looks for pg_dump in bindir (when given), else in PATH and the usual places, and takes the one
+ * that fits best: not older than the source, and if possible not newer than the target. Not finding
+ * any is no error: ret_dump->path is NULL.
  */
 CHECKED bool dump_find(const void *ctx, const char *bindir, int source_version, int target_version,
                        PgDump *ret_dump, Err *err);
@@ -41,12 +41,14 @@ typedef struct DumpOptions {
 CHECKED bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
                           DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err);
 
-/* splits pg_dump's plain output; what stands before the first entry (session settings) is dropped */
+/*
+ * splits pg_dump's plain output; what stands before the first entry (session settings) is dropped
+ */
 void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size_t *ret_n);
 
 /*
- * The table that an INDEX or CONSTRAINT entry belongs to: the first "schema"."name" of its statement, which
- * pg_dump writes with all names quoted. False when there is none.
+ * The table that an INDEX or CONSTRAINT entry belongs to: the first "schema"."name" of its
+ * statement, which pg_dump writes with all names quoted. False when there is none.
  */
 bool dump_entry_table(const void *ctx, const DumpEntry *entry, const char **ret_schema,
                       const char **ret_name);

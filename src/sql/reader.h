@@ -1,6 +1,6 @@
 /*
- * What the generated functions of sql/queries.h have in common: running a query and turning its rows into
- * an array of structs. Not for use elsewhere; call the q_…() functions.
+ * What the generated functions of sql/queries.h have in common: running a query and turning its
+ * rows into an array of structs. Not for use elsewhere; call the q_…() functions.
  */
 #ifndef SQL_READER_H
 #define SQL_READER_H
@@ -27,9 +27,9 @@ typedef struct Field {
 const char *reader_i64(int64_t value, char *buf);
 
 /*
- * Runs the query and returns its rows as an array (not NULL, even without rows) of structs of row_size bytes,
- * one field for each of query's columns. The array belongs to ctx and owns all its texts. NULL on errors;
- * results that are not as declared are ERR_BUG.
+ * Runs the query and returns its rows as an array (not NULL, even without rows) of structs of
+ * row_size bytes, one field for each of query's columns. The array belongs to ctx and owns all its
+ * texts. NULL on errors; results that are not as declared are ERR_BUG.
  */
 CHECKED void *reader_rows(const void *ctx, Conn *conn, const Query *query,
                           const char *const *params, size_t n_params, const Field *fields,

@@ -1,10 +1,11 @@
 /*
  * Comparing a table by content: see verify.h.
  *
- * Two texts stand for a row, and both have to be the same on any two servers for the same value: the key's
- * (which decides the bucket and pairs the rows) and the whole row's (which is hashed). Sessions pin every
- * setting that matters; what is left are floats, whose text changed in PostgreSQL 12, so between an
- * older and a newer server they are compared by their bytes, and those within arrays and other types by 15 digits.
+ * Two texts stand for a row, and both have to be the same on any two servers for the same value:
+ * the key's (which decides the bucket and pairs the rows) and the whole row's (which is hashed).
+ * Sessions pin every setting that matters; what is left are floats, whose text changed in
+ * PostgreSQL 12, so between an older and a newer server they are compared by their bytes, and those
+ * within arrays and other types by 15 digits.
  */
 #include "verify/verify.h"
 
@@ -47,7 +48,9 @@ typedef struct RowRef {
     size_t n_keys;
 } RowRef;
 
-/* the key as one side knows it: its own operators and collations, in the source's order of columns */
+/*
+ * the key as one side knows it: its own operators and collations, in the source's order of columns
+ */
 static const KeyColumn *side_key(const TablePair *pair, const Table *side, size_t k)
 {
     const KeyColumn *key = &pair->src->keys[k];
@@ -226,7 +229,10 @@ static bool compare_end(const Compare *c, bool ok, Err *err)
     return ok && src_ok && dst_ok;
 }
 
-/* one scan of one side: buckets by number, those without rows have no sums. The texts belong to ctx. */
+/*
+ * one scan of one side: buckets by number, those without rows have no sums. The texts belong to
+ * ctx.
+ */
 static bool read_buckets(const void *ctx, Conn *conn, const Compare *c, const Table *side,
                          Bucket *buckets, int64_t *ret_rows, Err *err)
 {
@@ -323,7 +329,9 @@ static int compare_rows(const void *a, const void *b)
                : strcmp(rows_text(x->rows, x->row, ROW_HASH), rows_text(y->rows, y->row, ROW_HASH));
 }
 
-/* sorted here and not by the servers, which may order the bytes of different encodings differently */
+/*
+ * sorted here and not by the servers, which may order the bytes of different encodings differently
+ */
 static RowRef *sorted_rows(const void *ctx, const Rows *rows, size_t n_keys)
 {
     size_t n = rows_count(rows);
@@ -335,7 +343,10 @@ static RowRef *sorted_rows(const void *ctx, const Rows *rows, size_t n_keys)
     return refs;
 }
 
-/* the bytes of a float, as add_float() delivers them, as a text that any server reads as exactly that value */
+/*
+ * the bytes of a float, as add_float() delivers them, as a text that any server reads as exactly
+ * that value
+ */
 static char *float_text(const void *ctx, const Column *column, const char *hex)
 {
     uint64_t bits = strtoull(hex, NULL, 16);
@@ -435,7 +446,9 @@ static bool compare_table(VerifyResult *result, const Compare *c, size_t max_dif
             add_diff(result, c, DIFF_CHANGED, NULL, max_diffs);
             return true;
         }
-        /* a batch is read when the next bucket does not fit, so that we know whether there is more */
+        /*
+         * a batch is read when the next bucket does not fit, so that we know whether there is more
+         */
         if (n_batch == BUCKETS_PER_READ ||
             (n_batch > 0 && rows_in_batch + src[b].rows + dst[b].rows > ROWS_PER_READ)) {
             if (!compare_buckets(result, c, batch, n_batch, max_diffs, err))

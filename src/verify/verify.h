@@ -1,10 +1,11 @@
 /*
  * Comparing one table on both nodes by content.
  *
- * Each side computes, in one scan, a count and an order-independent sum of row hashes per bucket of keys (md5, since
- * the servers' own hash functions differ between versions); only buckets that differ are read again to name the
- * keys. While the two sides are in use, a difference may just be a change on its way: the caller waits until the
- * copy has caught up and asks verify_recheck() about those keys.
+ * Each side computes, in one scan, a count and an order-independent sum of row hashes per bucket of
+ * keys (md5, since the servers' own hash functions differ between versions); only buckets that
+ * differ are read again to name the keys. While the two sides are in use, a difference may just be
+ * a change on its way: the caller waits until the copy has caught up and asks verify_recheck()
+ * about those keys.
  */
 #ifndef VERIFY_VERIFY_H
 #define VERIFY_VERIFY_H
@@ -33,15 +34,16 @@ typedef struct VerifyResult {
 } VerifyResult;
 
 /*
- * Compares the whole table; result belongs to ctx. Each side is read first in one statement (src first), then
- * again for what differs, so in transactions of the caller's isolation level. Memory does not grow with the table.
+ * Compares the whole table; result belongs to ctx. Each side is read first in one statement (src
+ * first), then again for what differs, so in transactions of the caller's isolation level. Memory
+ * does not grow with the table.
  */
 CHECKED bool verify_table(const void *ctx, Conn *src, Conn *dst, const TablePair *pair,
                           size_t max_diffs, VerifyResult *ret_result, Err *err);
 
 /*
- * Looks again at the keys in diffs[0..n): *ret_equal[i] tells whether the row is now the same on both sides.
- * src and dst are each read in one statement per batch of keys; src first.
+ * Looks again at the keys in diffs[0..n): *ret_equal[i] tells whether the row is now the same on
+ * both sides. src and dst are each read in one statement per batch of keys; src first.
  */
 CHECKED bool verify_recheck(const void *ctx, Conn *src, Conn *dst, const TablePair *pair,
                             const Diff *diffs, size_t n, bool *ret_equal, Err *err);
