@@ -428,6 +428,11 @@ static bool open_poolers(Switch *sw, Err *err)
                 "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
         return err_hint(err, "Nothing was changed.");
     }
+    if (config->n_pgbouncers > 0 && config->pgbouncer_ini == NULL && config->on_switch == NULL) {
+        err_set(err, ERR_USAGE, "--pgbouncer alone would lead clients back to the closed node");
+        return err_hint(err, "Name its configuration file with --pgbouncer-ini, or a command that "
+                             "re-points it with --on-switch. Nothing was changed.");
+    }
     if (config->n_pgbouncers == 0)
         return true;
     sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
