@@ -851,8 +851,10 @@ static bool repoint(Poolers *poolers, Err *err)
         !pooler_ini_write(ini, false, err))
         return false;
     if (pooler_ini_changes(ini) > 0)
-        log_info("%s: %zu of its entries now lead to host=%s port=%s dbname=%s", poolers->ini_path,
-                 pooler_ini_changes(ini), poolers->to.host, poolers->to.port, poolers->to.dbname);
+        log_info("%s: %zu entr%s now lead%s to host=%s port=%s dbname=%s", poolers->ini_path,
+                 pooler_ini_changes(ini), pooler_ini_changes(ini) == 1 ? "y" : "ies",
+                 pooler_ini_changes(ini) == 1 ? "s" : "", poolers->to.host, poolers->to.port,
+                 poolers->to.dbname);
     return reload(poolers, err);
 }
 

@@ -249,7 +249,7 @@ def test_a_run_is_protected(shop, tool):
     run.wait_for_output("in sync", timeout=60)
     with Unchanged(old, new):
         begun = time.monotonic()
-        assert_says(tool.run("upgrade"), FAILED, "another pgtandem works on this run", "upgrade lock")
+        assert_says(tool.run("upgrade"), FAILED, "another pgtandem works on this run", "pgtandem upgrade")
         assert time.monotonic() - begun < 15
         assert run.running
     run.sigint()
