@@ -502,6 +502,27 @@ static const CheckRolesRow *find_role(const CheckRolesRow *roles, size_t n, cons
     return NULL;
 }
 
+/* ALTER DATABASE … SET and ALTER ROLE … IN DATABASE … SET, which pg_dump leaves out */
+static bool check_database_settings(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckDatabaseSettingsRow *here, *there;
+    size_t n_here, n_there;
+
+    if (!q_check_database_settings(tmp, p->in->source, &here, &n_here, err) ||
+        !q_check_database_settings(tmp, p->in->target, &there, &n_there, err))
+        return false;
+    for (size_t i = 0; i < n_here; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n_there; k++)
+            found = found || strcmp(here[i].setting, there[k].setting) == 0;
+        if (!found)
+            add_object(f, "%s", here[i].setting);
+    }
+    return true;
+}
+
 /*
  * a policy cannot be created without its roles, and a table must not come over without its policies
  */
@@ -722,6 +743,11 @@ static const Check checks[] = {
      .query = &query_check_c_functions,
      .title = "functions in C belong to no extension: the target needs their libraries",
      .hint = "Install the libraries, built for the target's version, on the target's machine."},
+    {.id = "database-settings",
+     .severity = SEVERITY_WARNING,
+     .run = check_database_settings,
+     .title = "settings of the database are not carried over",
+     .hint = "Repeat ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE ... SET on the target."},
     {.id = "policy-roles-missing",
      .severity = SEVERITY_ERROR,
      .run = check_policy_roles,

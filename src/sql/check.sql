@@ -265,6 +265,16 @@ select s.provider || ' (' || count(*)::text || case when count(*) = 1 then ' lab
  group by s.provider
  order by 1
 
+-- name: check_database_settings
+-- doc: what ALTER DATABASE and ALTER ROLE IN DATABASE have set for this database
+-- returns: setting text
+select coalesce('role ' || r.rolname::text || ': ', '') || v.text
+  from pg_db_role_setting s
+  join pg_database d on d.oid = s.setdatabase and d.datname = current_database()
+  left join pg_roles r on r.oid = s.setrole
+ cross join lateral unnest(s.setconfig) as v (text)
+ order by 1
+
 -- name: check_policy_roles
 -- doc: the roles that policies name
 -- returns: role text, policy text
