@@ -27,7 +27,7 @@ enum {
      */
     LOCK_TRY_MS = 700,
     LOCK_LONG_TRY_MS = 1500,
-    LOCK_SHORT_TRIES = 2,
+    LOCK_TRY_PAUSE_MS = 40,
     LOCK_PAUSE_MS = 150,
     BLOCKERS_MS = 2000, /* how long the search for who holds locks may take */
     BLOCKERS_NAMED = 5,
@@ -130,10 +130,17 @@ static void name_blockers(Switch *sw, Err *err)
                n > BLOCKERS_NAMED ? " and others" : "");
 }
 
+/*
+ * How long the tries last, in turn, in milliseconds. Most are short: a writer that holds one table
+ * and wants another which we have got already cannot be waited for, and the next try is as likely
+ * as any to meet no such writer. The long ones are for long transactions and autovacuum.
+ */
+static const int lock_tries_ms[] = {100, 100, 200, 100, 200, LOCK_TRY_MS, LOCK_LONG_TRY_MS};
+
 static bool step_lock(Switch *sw, Err *err)
 {
-    for (int tries = 0;; tries++) {
-        int64_t limit = tries < LOCK_SHORT_TRIES ? LOCK_TRY_MS : LOCK_LONG_TRY_MS;
+    for (size_t tries = 0;; tries++) {
+        int64_t limit = lock_tries_ms[tries % (sizeof lock_tries_ms / sizeof *lock_tries_ms)];
         int64_t left = deadline_left(sw->deadline);
 
         if (left < limit)
@@ -153,10 +160,10 @@ static bool step_lock(Switch *sw, Err *err)
         conn_rollback(sw->fence);
         if (!busy)
             return false;
-        log_debug("lock try %d: %s", tries + 1, err->msg);
+        log_debug("lock try %zu: %s", tries + 1, err->msg);
         err_clear(err);
         /* let the writers that waited behind us go on for a moment */
-        if (!wait_ms(LOCK_PAUSE_MS, err))
+        if (!wait_ms(LOCK_TRY_PAUSE_MS, err))
             return false;
     }
 }
