@@ -18,19 +18,30 @@ enum {
     PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
 };
 
-bool edge_record_peer(Conn *from, Conn *to, Err *err)
+bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     IdentityOfNodeRow *identity;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, node, &identity, &n, err))
+        return false;
+    *ret_id = mem_printf(ctx, "%s/%s", identity->system_id, identity->database);
+    return true;
+}
+
+bool edge_record_peer(Conn *from, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *peer_id;
     TimelineRow *timeline;
     size_t n;
     Sql *q = sql_new(tmp);
 
-    if (!q_identity_of_node(tmp, from, &identity, &n, err) ||
-        !q_timeline(tmp, from, &timeline, &n, err))
+    if (!edge_peer_id(tmp, from, &peer_id, err) || !q_timeline(tmp, from, &timeline, &n, err))
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
-    sql_text(q, mem_printf(tmp, "%s/%s", identity->system_id, identity->database));
+    sql_text(q, peer_id);
     sql_add(q, ", timeline = ");
     sql_text(q, timeline->timeline);
     return conn_exec(to, q, err);
@@ -59,18 +70,16 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ProgressRow *progress;
-    IdentityOfNodeRow *identity;
     TimelineRow *timeline;
     PurgedRow *purged;
-    const char *now;
+    const char *now, *peer_id;
     size_t n;
 
     if (!q_progress(tmp, edge->to, &progress, &n, err) ||
-        !q_identity_of_node(tmp, edge->from, &identity, &n, err) ||
+        !edge_peer_id(tmp, edge->from, &peer_id, err) ||
         !q_timeline(tmp, edge->from, &timeline, &n, err) ||
         !q_purged(tmp, edge->from, &purged, &n, err) || !queue_snapshot(tmp, edge->from, &now, err))
         return false;
-    char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
     set_applied(edge, progress->snapshot);
 
     if (progress->peer_id[0] == '\0')

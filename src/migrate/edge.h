@@ -33,6 +33,9 @@ typedef struct RoundStats {
     size_t tables;
 } RoundStats;
 
+/* what tells a node from others, as progress remembers its peer; *ret_id belongs to ctx */
+CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err);
+
 /* writes to the progress on `to` which server, database and timeline `from` is */
 CHECKED bool edge_record_peer(Conn *from, Conn *to, Err *err);
 

@@ -91,15 +91,14 @@ static bool refuse_other_source(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ProgressRow *progress;
-    IdentityOfNodeRow *identity;
+    const char *peer_id;
     size_t n;
 
     if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present)
         return true;
     if (!q_progress(tmp, run->conn[SIDE_TARGET], &progress, &n, err) ||
-        !q_identity_of_node(tmp, run->conn[SIDE_SOURCE], &identity, &n, err))
+        !edge_peer_id(tmp, run->conn[SIDE_SOURCE], &peer_id, err))
         return false;
-    char *peer_id = mem_printf(tmp, "%s/%s", identity->system_id, identity->database);
     if (progress->peer_id[0] == '\0' || strcmp(progress->peer_id, peer_id) == 0)
         return true;
     err_set(err, ERR_STATE, "the target is in a run with another source");
