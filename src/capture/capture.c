@@ -8,11 +8,24 @@
 #include "sql/queries.h"
 
 /*
- * a transaction id chooses its queue segment by this bit: 4096 transactions, then the other segment
+ * The functions below run in the application's sessions, so every nanosecond counts: they do
+ * without SET clauses (each costs as much as the rest of the call), and therefore name everything
+ * with its schema, operators too. PL/pgSQL prepares each expression anew in every transaction, so
+ * there are few of them. Alternatives and figures: doc/design/002.
  */
-#define SEGMENT_SQL "(me >> 12) & 1 = 0"
+#define TXID "pg_catalog.txid_current()"
+/* chooses the queue segment: 4096 transactions, then the other one */
+#define SEGMENT_IS_0                                                                               \
+    "((" TXID " OPERATOR(pg_catalog.>>) 12) OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 0"
 
-/* "x"."id"::bigint, or ARRAY["x"."a"::text, …]; the prefix is a fixed word of ours */
+/* how an UPDATE is captured */
+typedef enum MoveCapture {
+    MOVE_ROWS,     /* new keys by statement; old keys by row, when a key column is named in SET */
+    MOVE_ROWS_ALL, /* the same, but any UPDATE may change keys (a BEFORE trigger may do it) */
+    MOVE_TABLES    /* old and new keys by statement: a row may move between partitions */
+} MoveCapture;
+
+/* x."id", or ARRAY[x."a"::text, …]; the prefix is a fixed word of ours */
 static void add_key(Sql *q, const Table *table, const char *prefix)
 {
     if (!table->key_is_int)
@@ -24,49 +37,53 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
         sql_add(q, ".");
         sql_ident(q, table->keys[k].name);
         if (table->key_is_int)
-            sql_add(q, "::bigint");
+            sql_add(q, "::pg_catalog.int8");
         else
             /* columns of different collations cannot be compared as one array otherwise */
-            sql_add(q, "::text COLLATE pg_catalog.\"C\"");
+            sql_add(q, "::pg_catalog.text COLLATE pg_catalog.\"C\"");
     }
     if (!table->key_is_int)
         sql_add(q, "]");
 }
 
-/*
- * INSERT INTO the segment that fits: the same statement twice, since the table name must be static
- */
-static void add_insert(Sql *q, const Table *table, const Sql *select)
+/* INSERT INTO one segment; `values` ends the statement: VALUES (…) or SELECT … */
+static void add_insert(Sql *q, const Table *table, int segment, const Sql *values)
 {
-    sql_add(q, "    IF " SEGMENT_SQL " THEN\n");
-    for (int segment = 0; segment < 2; segment++) {
-        if (segment == 1)
-            sql_add(q, "    ELSE\n");
-        sql_add(q, "      INSERT INTO pgtandem.queue_");
-        sql_number(q, segment);
-        if (table->n_keys == 0)
-            sql_add(q, " (txid, tab) ");
-        else if (table->key_is_int)
-            sql_add(q, " (txid, tab, k) ");
-        else
-            sql_add(q, " (txid, tab, ka) ");
-        sql_splice(q, select);
-        sql_add(q, ";\n");
-    }
-    sql_add(q, "    END IF;\n");
+    sql_add(q, "INSERT INTO pgtandem.queue_");
+    sql_number(q, segment);
+    if (table->n_keys == 0)
+        sql_add(q, " (txid, tab) ");
+    else if (table->key_is_int)
+        sql_add(q, " (txid, tab, k) ");
+    else
+        sql_add(q, " (txid, tab, ka) ");
+    sql_splice(q, values);
+    sql_add(q, ";\n");
 }
 
+/* what a function does while applications may write here, and else refuses (but to our own apply) */
+static void add_open_or_refuse(Sql *q, const Table *table, const Sql *values)
+{
+    /* open() is inlined into the expression: it costs nothing */
+    sql_add(q, "  IF pgtandem.open() AND " SEGMENT_IS_0 " THEN\n    ");
+    add_insert(q, table, 0, values);
+    sql_add(q, "  ELSIF pgtandem.open() THEN\n    ");
+    add_insert(q, table, 1, values);
+    sql_add(q, "  ELSE\n    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
+}
+
+/* SELECT txid, table's number */
 static Sql *select_me(const void *ctx, const Table *table)
 {
     Sql *select = sql_new(ctx);
 
-    sql_add(select, "SELECT me, ");
+    sql_add(select, "SELECT " TXID ", ");
     sql_number(select, table->id);
     return select;
 }
 
-/* INSERT … SELECT of the keys in a transition table */
-static void add_from_transition(const void *ctx, Sql *q, const Table *table, const char *name)
+/* the keys in a transition table */
+static Sql *keys_of_transition(const void *ctx, const Table *table, const char *name)
 {
     Sql *select = select_me(ctx, table);
 
@@ -75,11 +92,11 @@ static void add_from_transition(const void *ctx, Sql *q, const Table *table, con
     sql_add(select, " FROM ");
     sql_trusted(select, name);
     sql_add(select, " x");
-    add_insert(q, table, select);
+    return select;
 }
 
 /* each key of either side once: an update that moves no key is one change */
-static void add_from_update(const void *ctx, Sql *q, const Table *table)
+static Sql *keys_of_both(const void *ctx, const Table *table)
 {
     Sql *select = select_me(ctx, table);
 
@@ -88,26 +105,22 @@ static void add_from_update(const void *ctx, Sql *q, const Table *table)
     sql_add(select, " AS key FROM pgtandem_new x UNION SELECT ");
     add_key(select, table, "x");
     sql_add(select, " FROM pgtandem_old x) u");
-    add_insert(q, table, select);
+    return select;
 }
 
-static void add_from_row(const void *ctx, Sql *q, const Table *table, const char *row)
+static Sql *key_of_row(const void *ctx, const Table *table, const char *row)
 {
-    Sql *select = select_me(ctx, table);
+    Sql *values = sql_new(ctx);
 
-    sql_add(select, ", ");
-    add_key(select, table, row);
-    add_insert(q, table, select);
+    sql_add(values, "VALUES (" TXID ", ");
+    sql_number(values, table->id);
+    sql_add(values, ", ");
+    add_key(values, table, row);
+    sql_add(values, ")");
+    return values;
 }
 
-static void add_whole(const void *ctx, Sql *q, const Table *table)
-{
-    Table without_key = *table;
-
-    without_key.n_keys = 0;
-    add_insert(q, &without_key, select_me(ctx, table));
-}
-
+/* CREATE FUNCTION up to its first statement */
 static void begin_function(Sql *q, const Table *table, const char *what)
 {
     bool plain = true;
@@ -118,21 +131,13 @@ static void begin_function(Sql *q, const Table *table, const char *what)
     sql_trusted(q, what);
     sql_add(q, "_");
     sql_number(q, table->id);
-    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, "
-               "pg_temp");
+    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER");
     /* the text of such a key must not depend on the writer's session */
     if (!plain)
-        sql_add(q, " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
+        sql_add(q, " SET search_path = pg_catalog, pg_temp"
+                   " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
                    " SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C'");
-    /* a user's column may be called "me": our own names win, columns are always qualified */
-    sql_add(q, " AS $pgtandem$\n"
-               "#variable_conflict use_variable\n"
-               "DECLARE me bigint := txid_current();\n"
-               "BEGIN\n"
-               "  IF left(current_setting('application_name'), 8) = 'pgtandem' THEN\n"
-               "    IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = me) THEN RETURN "
-               "NULL; END IF;\n"
-               "  END IF;\n");
+    sql_add(q, " AS $pgtandem$\n#variable_conflict use_column\n");
 }
 
 static void end_function(Sql *q, const Table *table, const char *what)
@@ -144,54 +149,100 @@ static void end_function(Sql *q, const Table *table, const char *what)
     sql_add(q, "() FROM PUBLIC;\n");
 }
 
-static void add_functions(const void *ctx, Sql *q, const Table *table, bool statement_level,
-                          bool leaves)
+static void add_function(Sql *q, const Table *table, const char *what, const Sql *values)
 {
+    begin_function(q, table, what);
+    sql_add(q, "BEGIN\n");
+    add_open_or_refuse(q, table, values);
+    end_function(q, table, what);
+}
+
+/* one row trigger for all events; while the node is closed, the gate has refused the statement */
+static void add_row_function(const void *ctx, Sql *q, const Table *table)
+{
+    Sql *before = key_of_row(ctx, table, "OLD"), *after = key_of_row(ctx, table, "NEW");
+
     begin_function(q, table, "capture");
-    if (table->n_keys == 0) {
-        add_whole(ctx, q, table);
-    } else if (statement_level) {
-        sql_add(q, "  IF TG_OP = 'INSERT' THEN\n");
-        add_from_transition(ctx, q, table, "pgtandem_new");
-        sql_add(q, "  ELSIF TG_OP = 'UPDATE' THEN\n");
-        add_from_update(ctx, q, table);
-        sql_add(q, "  ELSE\n");
-        add_from_transition(ctx, q, table, "pgtandem_old");
-        sql_add(q, "  END IF;\n");
-    } else {
-        sql_add(q, "  IF TG_OP <> 'DELETE' THEN\n");
-        add_from_row(ctx, q, table, "NEW");
-        sql_add(q, "  END IF;\n  IF TG_OP = 'DELETE' THEN\n");
-        add_from_row(ctx, q, table, "OLD");
-        sql_add(q, "  ELSIF TG_OP = 'UPDATE' THEN\n  IF ");
-        add_key(q, table, "OLD");
-        sql_add(q, " <> ");
-        add_key(q, table, "NEW");
-        sql_add(q, " THEN\n");
-        add_from_row(ctx, q, table, "OLD");
-        sql_add(q, "  END IF;\n  END IF;\n");
-    }
+    sql_add(q, "BEGIN\n  IF NOT pgtandem.open() THEN RETURN NULL; END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n"
+               "    IF " SEGMENT_IS_0 " THEN ");
+    add_insert(q, table, 0, after);
+    sql_add(q, "    ELSE ");
+    add_insert(q, table, 1, after);
+    sql_add(q, "    END IF;\n  END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
+    add_key(q, table, "OLD");
+    sql_add(q, " OPERATOR(pg_catalog.=) ");
+    add_key(q, table, "NEW");
+    sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n"
+               "    IF " SEGMENT_IS_0 " THEN ");
+    add_insert(q, table, 0, before);
+    sql_add(q, "    ELSE ");
+    add_insert(q, table, 1, before);
+    sql_add(q, "    END IF;\n  END IF;\n");
     end_function(q, table, "capture");
-    if (table->n_keys == 0)
-        return;
+}
 
-    begin_function(q, table, "truncated");
-    add_whole(ctx, q, table);
-    end_function(q, table, "truncated");
-    if (!leaves)
-        return;
+/*
+ * A table without key only gets a mark that it changed. A sequence does for that: it costs far less
+ * than a row, and when the tables are locked for a switch nobody is between mark and commit.
+ */
+static void add_mark_function(Sql *q, const Table *table)
+{
+    sql_add(q, "DROP SEQUENCE IF EXISTS pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, ";\nCREATE SEQUENCE pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, ";\n");
+    begin_function(q, table, "capture");
+    sql_add(q, "DECLARE\n  mark bigint;\nBEGIN\n  IF pgtandem.open() THEN\n"
+               "    mark := pg_catalog.nextval('pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, "'::pg_catalog.regclass);\n  ELSE\n"
+               "    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
+    end_function(q, table, "capture");
+}
 
-    /*
-     * TRUNCATE of one partition: every key in it, unless the root itself is truncated in this
-     * transaction
-     */
-    begin_function(q, table, "emptied");
-    sql_add(q, "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");
+/* TRUNCATE: the whole table */
+static void add_truncated_function(const void *ctx, Sql *q, const Table *table)
+{
+    Table without_key = *table;
+
+    without_key.n_keys = 0;
+    add_function(q, &without_key, "truncated", select_me(ctx, table));
+}
+
+/*
+ * TRUNCATE of one partition: every key in it, unless the root itself is truncated in this
+ * transaction. A transaction with an older snapshot does not see all rows that TRUNCATE takes, so
+ * there the whole table is carried anew: the mark for that is an empty key.
+ */
+static void add_emptied_function(Sql *q, const Table *table)
+{
+    AUTO_CTX(tmp, q);
+    Sql *key = sql_new(tmp);
+
+    sql_add(q, "CREATE OR REPLACE FUNCTION pgtandem.emptied_");
+    sql_number(q, table->id);
+    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+               " SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY'"
+               " SET IntervalStyle = postgres SET TimeZone = 'UTC' SET extra_float_digits = 3"
+               " SET bytea_output = hex SET lc_monetary = 'C' AS $pgtandem$\n"
+               "DECLARE\n  me bigint := txid_current();\nBEGIN\n"
+               "  IF NOT pgtandem.open() THEN\n"
+               "    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n    RETURN NULL;\n  END IF;\n"
+               "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");
     sql_number(q, table->id);
     sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL)\n     OR EXISTS (SELECT 1 FROM "
                "pgtandem.queue_1 q WHERE q.tab = ");
     sql_number(q, table->id);
     sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL) THEN RETURN NULL; END IF;\n"
+               "  IF current_setting('transaction_isolation') <> 'read committed' THEN\n"
+               "    EXECUTE 'INSERT INTO pgtandem.queue_' || ((me >> 12) & 1)::text\n"
+               "      || ' (txid, tab, ka) VALUES (' || me || ', ");
+    sql_number(q, table->id);
+    sql_add(q, ", ''{}'')';\n    RETURN NULL;\n  END IF;\n"
                "  EXECUTE 'INSERT INTO pgtandem.queue_' || ((me >> 12) & 1)::text || '");
     if (table->key_is_int)
         sql_add(q, " (txid, tab, k)");
@@ -200,16 +251,39 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool stat
     sql_add(q, " SELECT ' || me || ', ");
     sql_number(q, table->id);
     sql_add(q, ", ' || ");
-    Sql *key = sql_new(ctx);
     add_key(key, table, "x");
     sql_literal(q, key->text->text);
     sql_add(q, " || ' FROM ' || TG_RELID::regclass::text || ' x';\n");
     end_function(q, table, "emptied");
 }
 
-/* CREATE TRIGGER and ENABLE ALWAYS; `when` is e.g. "AFTER INSERT", function e.g. "capture" */
+static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_statement,
+                          MoveCapture moves, bool leaves)
+{
+    if (table->n_keys == 0) {
+        add_mark_function(q, table);
+        return;
+    }
+    if (by_statement) {
+        add_function(q, table, "capture", keys_of_transition(ctx, table, "pgtandem_new"));
+        add_function(q, table, "deleted", keys_of_transition(ctx, table, "pgtandem_old"));
+        add_function(q, table, "moved",
+                     moves == MOVE_TABLES ? keys_of_both(ctx, table)
+                                          : key_of_row(ctx, table, "OLD"));
+    } else {
+        add_row_function(ctx, q, table);
+    }
+    add_truncated_function(ctx, q, table);
+    if (leaves)
+        add_emptied_function(q, table);
+}
+
+/*
+ * CREATE TRIGGER and ENABLE ALWAYS; `when` is e.g. "AFTER INSERT", each is ROW or STATEMENT (and a
+ * condition), function e.g. "capture"
+ */
 static void add_trigger(Sql *q, const TriggerRelationsRow *rel, const char *name, const char *when,
-                        const char *referencing, bool per_row, const char *function, int id)
+                        const char *referencing, const char *each, const char *function, int id)
 {
     sql_add(q, "CREATE TRIGGER ");
     sql_ident(q, name);
@@ -218,10 +292,9 @@ static void add_trigger(Sql *q, const TriggerRelationsRow *rel, const char *name
     sql_add(q, " ON ");
     sql_name(q, rel->schema_name, rel->table_name);
     sql_trusted(q, referencing);
-    if (per_row)
-        sql_add(q, " FOR EACH ROW EXECUTE PROCEDURE pgtandem.");
-    else
-        sql_add(q, " FOR EACH STATEMENT EXECUTE PROCEDURE pgtandem.");
+    sql_add(q, " FOR EACH ");
+    sql_trusted(q, each);
+    sql_add(q, " EXECUTE PROCEDURE pgtandem.");
     sql_trusted(q, function);
     if (id > 0) {
         sql_add(q, "_");
@@ -234,44 +307,96 @@ static void add_trigger(Sql *q, const TriggerRelationsRow *rel, const char *name
     sql_add(q, ";\n");
 }
 
+/*
+ * Before statements: for tables with row triggers, and for roots whose partitions are captured by
+ * themselves. A statement trigger of capture does the same at the end of the statement, for less.
+ */
 static void add_gate_trigger(Sql *q, const TriggerRelationsRow *rel)
 {
-    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", "", false,
-                "gate", 0);
+    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
+                "STATEMENT", "gate", 0);
+}
+
+/* FOR EACH ROW WHEN the key changes */
+static void add_moved_trigger(Sql *q, const Table *table, const TriggerRelationsRow *rel,
+                              MoveCapture moves)
+{
+    AUTO_CTX(tmp, q);
+    Sql *when = sql_new(tmp), *each = sql_new(tmp);
+
+    if (moves == MOVE_TABLES) {
+        add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE",
+                    " REFERENCING OLD TABLE AS pgtandem_old NEW TABLE AS pgtandem_new", "STATEMENT",
+                    "moved", table->id);
+        return;
+    }
+    sql_add(when, "AFTER UPDATE");
+    for (size_t k = 0; k < table->n_keys && moves == MOVE_ROWS; k++) {
+        sql_trusted(when, k == 0 ? " OF " : ", ");
+        sql_ident(when, table->keys[k].name);
+    }
+    sql_add(each, "ROW WHEN (NOT (");
+    add_key(each, table, "OLD");
+    sql_add(each, " OPERATOR(pg_catalog.=) ");
+    add_key(each, table, "NEW");
+    sql_add(each, "))");
+    add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE", " REFERENCING NEW TABLE AS pgtandem_new",
+                "STATEMENT", "capture", table->id);
+    add_trigger(q, rel, "pgtandem_key", when->text->text, "", each->text->text, "moved", table->id);
 }
 
 static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *rel,
-                         bool statement_level)
+                         bool by_statement, MoveCapture moves)
 {
     bool is_leaf = rel->oid != table->oid;
+    const char *any_change = "AFTER INSERT OR UPDATE OR DELETE";
 
-    add_gate_trigger(q, rel);
+    if (!by_statement)
+        add_gate_trigger(q, rel);
     if (table->n_keys == 0 && table->row_level) {
         /* a statement that names the parent fires no statement triggers of ours here */
-        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture",
+        add_trigger(q, rel, "pgtandem_row", any_change, "", "ROW", "capture", table->id);
+        add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT", "capture",
                     table->id);
-        add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false, "capture", table->id);
         return;
     }
     if (table->n_keys == 0) {
         add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
-                    false, "capture", table->id);
+                    "STATEMENT", "capture", table->id);
         return;
     }
-    if (statement_level) {
+    if (by_statement) {
         add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT",
-                    " REFERENCING NEW TABLE AS pgtandem_new", false, "capture", table->id);
-        add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE",
-                    " REFERENCING OLD TABLE AS pgtandem_old NEW TABLE AS pgtandem_new", false,
-                    "capture", table->id);
+                    " REFERENCING NEW TABLE AS pgtandem_new", "STATEMENT", "capture", table->id);
+        add_moved_trigger(q, table, rel, moves);
         add_trigger(q, rel, "pgtandem_del", "AFTER DELETE",
-                    " REFERENCING OLD TABLE AS pgtandem_old", false, "capture", table->id);
+                    " REFERENCING OLD TABLE AS pgtandem_old", "STATEMENT", "deleted", table->id);
     } else {
-        add_trigger(q, rel, "pgtandem_row", "AFTER INSERT OR UPDATE OR DELETE", "", true, "capture",
-                    table->id);
+        add_trigger(q, rel, "pgtandem_row", any_change, "", "ROW", "capture", table->id);
     }
-    add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", false,
+    add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT",
                 is_leaf ? "emptied" : "truncated", table->id);
+}
+
+/* whether an UPDATE that names no key column may change a key all the same */
+static bool find_moves(Conn *conn, const Table *table, bool leaves, MoveCapture *ret_moves,
+                       Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    HiddenKeyChangesRow *rows;
+    size_t n;
+
+    *ret_moves = leaves || table->partitioned ? MOVE_TABLES : MOVE_ROWS;
+    if (*ret_moves == MOVE_TABLES || table->n_keys == 0)
+        return true;
+    for (size_t k = 0; k < table->n_keys; k++)
+        if (table_column(table, table->keys[k].name)->generated)
+            *ret_moves = MOVE_ROWS_ALL;
+    if (!q_hidden_key_changes(tmp, conn, table->oid, &rows, &n, err))
+        return false;
+    if (n > 0)
+        *ret_moves = MOVE_ROWS_ALL;
+    return true;
 }
 
 /* lock_and_run() with LOCK TABLE for each of the relations; mode is a fixed lock mode of ours */
@@ -295,16 +420,20 @@ bool capture_table(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     char *label = table_label(tmp, table);
-    bool statement_level = conn_caps(conn)->has_transition_tables && !table->row_level;
+    bool by_statement = conn_caps(conn)->has_transition_tables && !table->row_level;
+    MoveCapture moves;
     TriggerRelationsRow *rels;
     size_t n;
     Sql *q = sql_new(tmp);
 
-    if (!q_trigger_relations(tmp, conn, table->oid, &rels, &n, err))
+    if (table->n_keys == 0)
+        by_statement = !table->row_level;
+    if (!q_trigger_relations(tmp, conn, table->oid, &rels, &n, err) ||
+        !find_moves(conn, table, n > 1, &moves, err))
         return false;
-    add_functions(tmp, q, table, statement_level, n > 1);
+    add_functions(tmp, q, table, by_statement, moves, n > 1);
     for (size_t i = 0; i < n; i++)
-        add_triggers(q, table, &rels[i], statement_level);
+        add_triggers(q, table, &rels[i], by_statement, moves);
     sql_add(q, "UPDATE pgtandem.tab SET captured = true WHERE id = ");
     sql_number(q, table->id);
     if (!with_locks(conn, rels, n, "SHARE ROW EXCLUSIVE", q, label, err))
@@ -364,31 +493,16 @@ bool capture_remove_all(Conn *conn, Err *err)
 bool gate_open(Conn *conn, Err *err)
 {
     return conn_do(conn,
-                   "CREATE OR REPLACE FUNCTION pgtandem.gate() RETURNS trigger LANGUAGE plpgsql AS "
-                   "$pgtandem$ BEGIN RETURN NULL; END $pgtandem$; "
-                   "REVOKE ALL ON FUNCTION pgtandem.gate() FROM PUBLIC; "
-                   "UPDATE pgtandem.node SET gate = 'open'",
+                   "CREATE OR REPLACE FUNCTION pgtandem.open() RETURNS boolean LANGUAGE sql STABLE "
+                   "AS 'SELECT true'; UPDATE pgtandem.node SET gate = 'open'",
                    err);
 }
 
 bool gate_close(Conn *conn, Err *err)
 {
     return conn_do(conn,
-                   "CREATE OR REPLACE FUNCTION pgtandem.gate() RETURNS trigger LANGUAGE plpgsql "
-                   "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pgtandem$\n"
-                   "BEGIN\n"
-                   "  IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = txid_current()) "
-                   "THEN RETURN NULL; END IF;\n"
-                   "  RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',\n"
-                   "    MESSAGE = 'database \"' || current_database() || '\" on this server does "
-                   "not take writes: '\n"
-                   "              || 'pgtandem keeps it as the copy of another server',\n"
-                   "    DETAIL = 'Statement ' || TG_OP || ' on table ' || TG_RELID::regclass::text "
-                   "|| ' was refused.',\n"
-                   "    HINT = 'Connect to the server that the application was switched to.';\n"
-                   "END $pgtandem$; "
-                   "REVOKE ALL ON FUNCTION pgtandem.gate() FROM PUBLIC; "
-                   "UPDATE pgtandem.node SET gate = 'closed'",
+                   "CREATE OR REPLACE FUNCTION pgtandem.open() RETURNS boolean LANGUAGE sql STABLE "
+                   "AS 'SELECT false'; UPDATE pgtandem.node SET gate = 'closed'",
                    err);
 }
 

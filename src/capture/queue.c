@@ -7,6 +7,12 @@
 #include "base/str.h"
 #include "pg/sqlstate.h"
 
+enum {
+    NAMED_KEYS_MAX =
+        5000, /* as many deltas are read into memory and named in the round's queries */
+    MARKS_PER_QUERY = 400
+};
+
 /* a segment below this size is not worth truncating (bytes); reading it costs next to nothing */
 enum { PURGE_MIN_BYTES = 1024 * 1024 };
 
@@ -37,8 +43,100 @@ static void add_window(Sql *q, const char *since)
     "(SELECT txid, tab, k, ka FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka FROM "       \
     "pgtandem.queue_1)"
 
-bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
-                 size_t *ret_n, const char **ret_snapshot, Err *err)
+typedef struct Delta {
+    int tab;
+    const char *key; /* NULL: truncated; "{}": all rows */
+} Delta;
+
+static int compare_deltas(const void *a, const void *b)
+{
+    const Delta *x = a, *y = b;
+
+    if (x->tab != y->tab)
+        return x->tab < y->tab ? -1 : 1;
+    if (x->key == NULL || y->key == NULL)
+        return (x->key != NULL) - (y->key != NULL);
+    return strcmp(x->key, y->key);
+}
+
+static void add_named(Str *keys, const char *key)
+{
+    if (keys->len > 1)
+        str_char(keys, ',');
+    str_array_element(keys, key);
+}
+
+/* groups a few deltas by table, doubles gone */
+static void list_deltas(const void *ctx, Delta *deltas, size_t n, Pending **ret_pending,
+                        size_t *ret_n)
+{
+    Pending *pending = NULL;
+    size_t n_pending = 0;
+
+    qsort(deltas, n, sizeof *deltas, compare_deltas);
+    for (size_t i = 0; i < n;) {
+        Pending p = {.tab = deltas[i].tab};
+        Str *keys = str_new(ctx);
+        const char *last = NULL;
+
+        str_char(keys, '{');
+        for (; i < n && deltas[i].tab == p.tab; i++, p.changes++) {
+            const char *key = deltas[i].key;
+
+            if (key == NULL)
+                p.whole = true;
+            else if (strcmp(key, "{}") == 0)
+                p.all_rows = true;
+            else if (last == NULL || strcmp(last, key) != 0)
+                add_named(keys, last = key);
+        }
+        str_char(keys, '}');
+        p.keys = keys->text;
+        mem_push(ctx, pending, n_pending, p);
+    }
+    *ret_pending = pending;
+    *ret_n = n_pending;
+}
+
+/* reads up to NAMED_KEYS_MAX deltas; *ret_more: there are more, nothing was listed */
+static bool list_named(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+                       size_t *ret_n, const char **ret_snapshot, bool *ret_more, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+               "SELECT 0 AS tab, NULL::bigint AS k, NULL::text[] AS ka, "
+               "txid_current_snapshot()::text UNION ALL "
+               "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
+    add_window(q, since);
+    sql_add(q, " LIMIT ");
+    sql_number(q, NAMED_KEYS_MAX + 1);
+    sql_add(q, ")");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    size_t n = rows_count(rows), n_deltas = 0;
+    Delta *deltas = mem_array(tmp, Delta, n + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        if (rows_text(rows, i, 3) != NULL)
+            *ret_snapshot = mem_strdup(ctx, rows_text(rows, i, 3));
+        else
+            deltas[n_deltas++] =
+                (Delta){.tab = (int)rows_i64(rows, i, 0),
+                        .key = rows_text(rows, i, 1) != NULL ? rows_text(rows, i, 1)
+                                                             : rows_text(rows, i, 2)};
+    }
+    *ret_more = n_deltas > NAMED_KEYS_MAX;
+    if (!*ret_more)
+        list_deltas(ctx, deltas, n_deltas, ret_pending, ret_n);
+    return true;
+}
+
+/* many deltas: only counted, by table */
+static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+                         size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -46,55 +144,93 @@ bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_p
     Pending *pending = NULL;
     size_t n = 0;
 
-    sql_add(q,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-            "SELECT 0, 0, false, txid_current_snapshot()::text UNION ALL ("
-            "SELECT q.tab, count(*), bool_or(q.k IS NULL AND q.ka IS NULL), '' FROM " BOTH_SEGMENTS
-            " q WHERE true");
+    sql_add(q, "SELECT q.tab, count(*), coalesce(bool_or(q.k IS NULL AND q.ka IS NULL), false), "
+               "coalesce(bool_or(q.ka = '{}'), false) FROM " BOTH_SEGMENTS " q WHERE true");
     add_window(q, since);
-    sql_add(q, " GROUP BY q.tab ORDER BY q.tab)");
-    if (!conn_query(tmp, conn, q, &rows, err)) {
-        conn_rollback(conn);
-        return err_add(err, "while reading captured changes");
-    }
+    sql_add(q, " GROUP BY q.tab ORDER BY q.tab");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
     for (size_t i = 0; i < rows_count(rows); i++) {
         Pending p = {.tab = (int)rows_i64(rows, i, 0),
                      .changes = rows_i64(rows, i, 1),
-                     .whole = rows_bool(rows, i, 2)};
+                     .whole = rows_bool(rows, i, 2),
+                     .all_rows = rows_bool(rows, i, 3)};
 
-        if (p.tab == 0)
-            *ret_snapshot = mem_strdup(ctx, rows_text(rows, i, 3));
-        else
-            mem_push(ctx, pending, n, p);
+        mem_push(ctx, pending, n, p);
     }
     *ret_pending = pending;
     *ret_n = n;
     return true;
 }
 
-Sql *queue_keys(const void *ctx, const Table *table, const char *since)
+bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+                 size_t *ret_n, const char **ret_snapshot, Err *err)
 {
-    Sql *q = sql_new(ctx);
+    bool more;
 
-    sql_add(q, "SELECT DISTINCT ");
+    if (list_named(ctx, conn, since, ret_pending, ret_n, ret_snapshot, &more, err) &&
+        (!more || list_counted(ctx, conn, since, ret_pending, ret_n, err)))
+        return true;
+    conn_rollback(conn);
+    return err_add(err, "while reading captured changes");
+}
+
+/* the key columns k1, k2 …; `key` stands for the k or ka that they are made of, "t." for a row */
+static void add_key_columns(Sql *q, const Table *table, const char *key, bool of_row)
+{
     for (size_t k = 0; k < table->n_keys; k++) {
         if (k > 0)
             sql_add(q, ", ");
-        if (table->key_is_int) {
-            sql_add(q, "q.k::");
+        sql_trusted(q, key);
+        if (of_row) {
+            sql_ident(q, table->keys[k].name);
         } else {
-            sql_add(q, "(q.ka[");
-            sql_number(q, (int64_t)k + 1);
-            sql_add(q, "])::");
+            if (!table->key_is_int) {
+                sql_add(q, "[");
+                sql_number(q, (int64_t)k + 1);
+                sql_add(q, "]");
+            }
+            sql_add(q, "::");
+            sql_trusted(q, table->keys[k].type);
         }
-        sql_trusted(q, table->keys[k].type);
-        if (table->keys[k].collation != NULL) {
+        if (!of_row && table->keys[k].collation != NULL) {
             sql_add(q, " COLLATE ");
             sql_trusted(q, table->keys[k].collation);
         }
         sql_add(q, " AS k");
         sql_number(q, (int64_t)k + 1);
     }
+}
+
+Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const char *since)
+{
+    Sql *q = sql_new(ctx);
+
+    if (pending->all_rows) {
+        sql_add(q, "SELECT ");
+        add_key_columns(q, table, "t.", true);
+        sql_add(q, " FROM ");
+        sql_trusted(q, table_ref(q, table));
+        sql_add(q, " t");
+        return q;
+    }
+    if (pending->keys != NULL) {
+        sql_add(q, "SELECT ");
+        if (table->key_is_int) {
+            add_key_columns(q, table, "u.e", false);
+            sql_add(q, " FROM unnest(");
+            sql_literal(q, pending->keys);
+            sql_add(q, "::bigint[]) u(e)");
+        } else {
+            add_key_columns(q, table, "(u.e::text[])", false);
+            sql_add(q, " FROM unnest(");
+            sql_literal(q, pending->keys);
+            sql_add(q, "::text[]) u(e)");
+        }
+        return q;
+    }
+    sql_add(q, "SELECT DISTINCT ");
+    add_key_columns(q, table, table->key_is_int ? "q.k" : "(q.ka)", false);
     sql_add(q, " FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
     sql_number(q, table->id);
     if (table->key_is_int)
@@ -103,6 +239,58 @@ Sql *queue_keys(const void *ctx, const Table *table, const char *since)
         sql_add(q, " AND q.ka IS NOT NULL");
     add_window(q, since);
     return q;
+}
+
+/* the marks of some tables on `from`; appends those that differ */
+static bool compare_marks(const void *ctx, Conn *from, const Rows *known, size_t first, size_t end,
+                          ChangedTable **changed, size_t *n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    for (size_t i = first; i < end; i++) {
+        if (i > first)
+            sql_add(q, " UNION ALL ");
+        sql_add(q, "SELECT ");
+        sql_number(q, (int64_t)i);
+        sql_add(q, ", CASE WHEN is_called THEN last_value ELSE 0 END FROM pgtandem.mark_");
+        sql_number(q, rows_i64(known, i, 0));
+    }
+    if (!conn_query(tmp, from, q, &rows, err))
+        return err_add(err, "while looking which tables without key changed");
+    for (size_t r = 0; r < rows_count(rows); r++) {
+        size_t i = (size_t)rows_i64(rows, r, 0);
+        ChangedTable c = {.tab = (int)rows_i64(known, i, 0), .mark = rows_i64(rows, r, 1)};
+
+        if (c.mark != rows_i64(known, i, 1))
+            mem_push(ctx, *changed, *n, c);
+    }
+    return true;
+}
+
+bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to, ChangedTable **ret_changed,
+                           size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *known;
+    ChangedTable *changed = NULL;
+    size_t n = 0;
+
+    sql_add(q, "SELECT id, copied_mark FROM pgtandem.tab WHERE key_columns IS NULL ORDER BY id");
+    if (!conn_query(tmp, to, q, &known, err))
+        return false;
+    for (size_t first = 0; first < rows_count(known); first += MARKS_PER_QUERY) {
+        size_t end = first + MARKS_PER_QUERY < rows_count(known) ? first + MARKS_PER_QUERY
+                                                                 : rows_count(known);
+
+        if (!compare_marks(ctx, from, known, first, end, &changed, &n, err))
+            return false;
+    }
+    *ret_changed = changed;
+    *ret_n = n;
+    return true;
 }
 
 /* TRUNCATE of one segment if nothing in it is still needed; not being able to is no error */

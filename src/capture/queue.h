@@ -15,8 +15,10 @@
 /* what happened to one table since the last round */
 typedef struct Pending {
     int tab;
-    int64_t changes; /* deltas, before doubles collapse */
-    bool whole;      /* it was truncated, or it has no key and changed */
+    int64_t changes;  /* deltas, before doubles collapse */
+    bool whole;       /* it was truncated */
+    bool all_rows;    /* every row has to be carried, whatever its key */
+    const char *keys; /* the changed keys as an array literal; NULL: too many to be named */
 } Pending;
 
 /*
@@ -27,11 +29,21 @@ typedef struct Pending {
 CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
                          size_t *ret_n, const char **ret_snapshot, Err *err);
 
+/* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
+Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const char *since);
+
+/* a table without key that changed since it was last copied */
+typedef struct ChangedTable {
+    int tab;
+    int64_t mark; /* to be remembered as copied_mark once it is copied */
+} ChangedTable;
+
 /*
- * SELECT DISTINCT … AS k1, k2 …: the pending keys of one table, typed as its columns; to be run in
- * the round
+ * Compares the marks on `from` with those that `to` remembers. Exact only while nobody can write on
+ * `from`: a mark is set before the change that it stands for is committed.
  */
-Sql *queue_keys(const void *ctx, const Table *table, const char *since);
+CHECKED bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to,
+                                   ChangedTable **ret_changed, size_t *ret_n, Err *err);
 
 /*
  * Empties the segments whose deltas are all visible in `applied` (the peer's durable progress).

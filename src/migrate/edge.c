@@ -123,15 +123,15 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     return edge_record_peer(edge->from, edge->to, err);
 }
 
-static bool mark_dirty(Conn *to, int tab, bool dirty, Err *err)
+static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "UPDATE pgtandem.tab SET dirty = ");
-    sql_trusted(q, dirty ? "true" : "false");
+    sql_add(q, "UPDATE pgtandem.tab SET copied_mark = ");
+    sql_i64(q, copied->mark);
     sql_add(q, " WHERE id = ");
-    sql_i64(q, tab);
+    sql_i64(q, copied->tab);
     return conn_exec(to, q, err);
 }
 
@@ -172,14 +172,10 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
         TablePair *pair = &edge->pairs[pending[i].tab - 1];
 
         stats->changes += pending[i].changes;
-        if (pair->src->n_keys == 0) {
-            if (!mark_dirty(edge->to, pending[i].tab, true, err))
-                return false;
-            continue;
-        }
         AUTO_CTX(tmp, NULL);
-        if (!apply_keys(pair, edge->from, edge->to, queue_keys(tmp, pair->src, edge->applied),
-                        pending[i].whole, mode, &applied, err))
+        if (!apply_keys(pair, edge->from, edge->to,
+                        queue_keys(tmp, pair->src, &pending[i], edge->applied),
+                        pending[i].whole || pending[i].all_rows, mode, &applied, err))
             return false;
     }
     stats->rows = applied.rows;
@@ -276,19 +272,21 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
-    TabsRow *tabs;
+    ChangedTable *changed;
     size_t n;
 
     *ret_rows = 0;
-    if (!q_tabs(tmp, edge->to, &tabs, &n, err))
+    if (!queue_changed_keyless(tmp, edge->from, edge->to, &changed, &n, err))
         return false;
+    if (n == 0)
+        return true;
     if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
         !conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
         goto failed;
     for (size_t i = 0; i < n; i++)
-        if (tabs[i].dirty &&
-            (!apply_whole_table(&edge->pairs[tabs[i].id - 1], edge->from, edge->to, &stats, err) ||
-             !mark_dirty(edge->to, tabs[i].id, false, err)))
+        if (!apply_whole_table(&edge->pairs[changed[i].tab - 1], edge->from, edge->to, &stats,
+                               err) ||
+            !remember_mark(edge->to, &changed[i], err))
             goto failed;
     if (!conn_do(edge->to, "COMMIT", err))
         goto failed;
@@ -323,16 +321,45 @@ static bool claim_settle(Conn *to, int tab, bool *ret_settled, Err *err)
     return true;
 }
 
-bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
+/* a table that was read with one snapshot has no row twice */
+static bool has_one_chunk(Conn *to, int tab, bool *ret_one, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT count(*) <= 1 FROM pgtandem.chunk WHERE tab = ");
+    sql_i64(q, tab);
+    if (!conn_query(tmp, to, q, &rows, err))
+        return false;
+    *ret_one = rows_bool(rows, 0, 0);
+    return true;
+}
+
+/* replaces the rows of all keys of the table that were captured so far */
+static bool settle_rows(TablePair *pair, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
-    Sql *q = sql_new(tmp);
     Pending *pending;
     const char *snapshot;
     size_t n;
 
-    bool settled;
+    if (!queue_begin(tmp, from, NULL, &pending, &n, &snapshot, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (pending[i].tab == pair->src->id &&
+            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, &pending[i], NULL),
+                        pending[i].whole || pending[i].all_rows, APPLY_REPLACE, &stats, err))
+            return false;
+    return true;
+}
+
+bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    bool settled, one_chunk;
 
     if (!conn_do(to, "BEGIN", err) || !claim_settle(to, pair->src->id, &settled, err))
         goto failed;
@@ -340,13 +367,9 @@ bool edge_settle_table(TablePair *pair, Conn *from, Conn *to, Err *err)
         conn_rollback(to);
         return true;
     }
-    if (!queue_begin(tmp, from, NULL, &pending, &n, &snapshot, err))
+    if (!has_one_chunk(to, pair->src->id, &one_chunk, err) ||
+        (!one_chunk && pair->src->n_keys > 0 && !settle_rows(pair, from, to, err)))
         goto failed;
-    for (size_t i = 0; i < n && pair->src->n_keys > 0; i++)
-        if (pending[i].tab == pair->src->id &&
-            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, NULL), pending[i].whole,
-                        APPLY_REPLACE, &stats, err))
-            goto failed;
     sql_add(q, "INSERT INTO pgtandem.settled (tab) VALUES (");
     sql_i64(q, pair->src->id);
     sql_add(q, ")");

@@ -211,9 +211,7 @@ static bool step_prepare(Switch *sw, Err *err)
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
-    return conn_exec(sw->fence, q, err) &&
-           conn_do(sw->fence, "UPDATE pgtandem.tab SET dirty = false WHERE dirty", err) &&
-           gate_close(sw->fence, err);
+    return conn_exec(sw->fence, q, err) && gate_close(sw->fence, err);
 }
 
 /*

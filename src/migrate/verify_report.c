@@ -199,7 +199,7 @@ static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, c
         sql_add(q, "::text");
     }
     sql_add(q, " FROM (");
-    sql_splice(q, queue_keys(ctx, pair->src, since));
+    sql_splice(q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id}, since));
     sql_add(q, ") d");
     return conn_query(ctx, from, q, &ret_in_flight->rows, err);
 }
@@ -320,15 +320,15 @@ static bool recheck(Verification *v, Err *err)
 static bool excuse_keyless(Verification *v, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    TabsRow *tabs;
+    ChangedTable *changed;
     size_t n;
 
-    if (!q_tabs(tmp, v->run->edge->to, &tabs, &n, err))
+    if (!queue_changed_keyless(tmp, v->run->edge->from, v->run->edge->to, &changed, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (tabs[i].dirty && v->tables[tabs[i].id - 1].keyless_different) {
-            v->tables[tabs[i].id - 1].not_followed = true;
-            v->tables[tabs[i].id - 1].n_diffs = 0;
+        if (v->tables[changed[i].tab - 1].keyless_different) {
+            v->tables[changed[i].tab - 1].not_followed = true;
+            v->tables[changed[i].tab - 1].n_diffs = 0;
         }
     return true;
 }

@@ -48,7 +48,6 @@ typedef struct Table {
     int64_t blocks;  /* all partitions together */
     int64_t bytes;   /* with indexes and TOAST */
     double tuples;   /* the planner's estimate; negative or 0 when unknown */
-    bool dirty;      /* no key, and changed since its last copy */
 } Table;
 
 typedef struct Sequence {

@@ -295,7 +295,6 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         }
         tables[i] = *found;
         tables[i].id = rows[i].id;
-        tables[i].dirty = rows[i].dirty;
         tables[i].key_is_int = rows[i].key_is_int;
         if (rows[i].key_columns == NULL) {
             tables[i].n_keys = 0;

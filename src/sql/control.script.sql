@@ -23,13 +23,14 @@ CREATE TABLE pgtandem.tab (
     key_columns  text[],                        -- NULL: no key, copied whole under the fence
     key_is_int   boolean NOT NULL,
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
-    dirty        boolean NOT NULL DEFAULT false,-- no key, and changed on the peer since the last copy
+    copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     UNIQUE (schema_name, table_name)
 );
 
 -- the changes captured on this node: the key, and who wrote it. Two segments, chosen by the writer's
 -- transaction id; only ever inserted into and truncated (so no key is needed, also not by publications).
--- k: a single integer key; ka: any other key as texts; both NULL: the whole table (TRUNCATE, or no key)
+-- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
+-- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
 CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
 
@@ -65,6 +66,32 @@ CREATE TABLE pgtandem.asleep (
     awake        boolean NOT NULL DEFAULT false,-- put back, but a foreign key still has to be validated
     PRIMARY KEY (kind, schema_name, table_name, name)
 );
+
+-- Whether applications may write here: gate_open() and gate_close() replace it. SQL, STABLE and without
+-- any clause, so that the server puts the answer into the expressions that ask, and prepares those anew
+-- when it changes (an IMMUTABLE function would be evaluated and forgotten).
+CREATE FUNCTION pgtandem.open() RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
+
+-- Ends the statement while this node is closed, unless it is our own apply.
+CREATE FUNCTION pgtandem.refuse(op text, relation oid) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pgtandem$
+BEGIN
+  IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = txid_current()) THEN RETURN; END IF;
+  RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
+    MESSAGE = 'database "' || current_database() || '" on this server does not take writes: '
+              || 'pgtandem keeps it as the copy of another server',
+    DETAIL = 'Statement ' || op || ' on table ' || relation::regclass::text || ' was refused.',
+    HINT = 'Connect to the server that the application was switched to.';
+END $pgtandem$;
+
+-- the gate of tables whose capture is by row, and of roots whose partitions are captured by themselves
+CREATE FUNCTION pgtandem.gate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $pgtandem$
+BEGIN
+  IF NOT pgtandem.open() THEN PERFORM pgtandem.refuse(TG_OP, TG_RELID); END IF;
+  RETURN NULL;
+END $pgtandem$;
+
+REVOKE ALL ON FUNCTION pgtandem.open(), pgtandem.refuse(text, oid), pgtandem.gate() FROM PUBLIC;
 
 -- what happened, for `status` and reports
 CREATE TABLE pgtandem.journal (

@@ -22,8 +22,8 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, dirty bool
-select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, dirty
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8
+select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark
   from pgtandem.tab order by id
 
 -- name: purged
@@ -41,6 +41,18 @@ select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text
   join pg_namespace n on n.oid = c.relnamespace
  where not t.tgisinternal
  order by c.oid, t.tgname
+
+-- name: hidden_key_changes
+-- doc: what may change a key in an UPDATE whose SET does not name it: BEFORE triggers, a subscription's worker
+-- params: relid int8
+-- returns: name text
+select t.tgname::text
+  from pg_trigger t
+ where t.tgrelid = $1::int8::oid
+   and not t.tgisinternal
+   and (t.tgtype & 1) <> 0 and (t.tgtype & 2) <> 0 and (t.tgtype & 16) <> 0
+--@ >= 10 union all
+--@ >= 10 select 'subscription' from pg_subscription_rel r where r.srrelid = $1::int8::oid
 
 -- name: gate_triggers
 -- params: relid int8
