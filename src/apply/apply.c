@@ -195,7 +195,26 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
     return exec_counted(dst, q, ret_rows, err);
 }
 
-static bool insert_rows(const TablePair *table, Conn *dst, bool all, int64_t *ret_rows, Err *err)
+/*
+ * takes the rows that exist on dst out of the stage. Not a NOT EXISTS in the INSERT: where the planner
+ * believes a table to be empty, that scans it for every row, and meets all those inserted so far.
+ */
+static bool unstage_existing(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DELETE FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " s USING ");
+    add_ref(q, table->dst);
+    sql_add(q, " WHERE s.present AND ");
+    add_match(q, table->dst, "s");
+    return conn_exec(dst, q, err);
+}
+
+/* inserts every staged row that exists on src */
+static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -215,13 +234,6 @@ static bool insert_rows(const TablePair *table, Conn *dst, bool all, int64_t *re
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE s.present");
-    if (!all) {
-        sql_add(q, " AND NOT EXISTS (SELECT 1 FROM ");
-        add_ref(q, table->dst);
-        sql_add(q, " WHERE ");
-        add_match(q, table->dst, "s");
-        sql_add(q, ")");
-    }
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -292,7 +304,9 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
         return false;
     if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
         return false;
-    if (updated < present && !insert_rows(table, dst, replace, &inserted, err))
+    if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
+        return false;
+    if (updated < present && !insert_rows(table, dst, &inserted, err))
         return false;
     if (updated + inserted != present) {
         err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
@@ -343,6 +357,30 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
     ok = true;
 done:
     return ok || err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+}
+
+bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyStats *stats,
+                   Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *out = sql_new(tmp), *in = sql_new(tmp);
+    CopyStats copied;
+
+    sql_add(out, "COPY (SELECT ");
+    sql_trusted(out, pair_columns_sql(tmp, table, "t."));
+    sql_add(out, " FROM (");
+    sql_splice(out, keys);
+    sql_add(out, ") d JOIN ");
+    add_ref(out, table->src);
+    sql_add(out, " ON (");
+    add_match(out, table->src, "d");
+    sql_add(out, ")) TO STDOUT");
+    sql_trusted(in, pair_copy_in_sql(tmp, table));
+    if (!conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
+        return err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
+    stats->rows += copied.rows;
+    stats->bytes += copied.bytes;
+    return true;
 }
 
 bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)

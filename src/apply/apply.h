@@ -33,6 +33,14 @@ typedef enum ApplyMode { APPLY_UPDATE, APPLY_REPLACE } ApplyMode;
 CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
                         ApplyMode mode, ApplyStats *stats, Err *err);
 
+/*
+ * Copies the rows of these keys into the table on dst, without looking whether they are there: for
+ * keys that are new. A unique violation means that they are not, and the round has to be repeated
+ * with apply_keys().
+ */
+CHECKED bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys,
+                           ApplyStats *stats, Err *err);
+
 /* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);

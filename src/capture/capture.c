@@ -72,20 +72,20 @@ static void add_open_or_refuse(Sql *q, const Table *table, const Sql *values)
     sql_add(q, "  ELSE\n    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
 }
 
-/* SELECT txid, table's number */
-static Sql *select_me(const void *ctx, const Table *table)
+/* SELECT txid, table's number (negative: an INSERT) */
+static Sql *select_me(const void *ctx, int number)
 {
     Sql *select = sql_new(ctx);
 
     sql_add(select, "SELECT " TXID ", ");
-    sql_number(select, table->id);
+    sql_number(select, number);
     return select;
 }
 
 /* the keys in a transition table */
-static Sql *keys_of_transition(const void *ctx, const Table *table, const char *name)
+static Sql *keys_of_transition(const void *ctx, const Table *table, int number, const char *name)
 {
-    Sql *select = select_me(ctx, table);
+    Sql *select = select_me(ctx, number);
 
     sql_add(select, ", ");
     add_key(select, table, "x");
@@ -98,7 +98,7 @@ static Sql *keys_of_transition(const void *ctx, const Table *table, const char *
 /* each key of either side once: an update that moves no key is one change */
 static Sql *keys_of_both(const void *ctx, const Table *table)
 {
-    Sql *select = select_me(ctx, table);
+    Sql *select = select_me(ctx, table->id);
 
     sql_add(select, ", u.key FROM (SELECT ");
     add_key(select, table, "x");
@@ -210,7 +210,7 @@ static void add_truncated_function(const void *ctx, Sql *q, const Table *table)
     Table without_key = *table;
 
     without_key.n_keys = 0;
-    add_function(q, &without_key, "truncated", select_me(ctx, table));
+    add_function(q, &without_key, "truncated", select_me(ctx, table->id));
 }
 
 /*
@@ -265,8 +265,12 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_s
         return;
     }
     if (by_statement) {
-        add_function(q, table, "capture", keys_of_transition(ctx, table, "pgtandem_new"));
-        add_function(q, table, "deleted", keys_of_transition(ctx, table, "pgtandem_old"));
+        int id = table->id;
+
+        add_function(q, table, "inserted", keys_of_transition(ctx, table, -id, "pgtandem_new"));
+        if (moves != MOVE_TABLES)
+            add_function(q, table, "updated", keys_of_transition(ctx, table, id, "pgtandem_new"));
+        add_function(q, table, "deleted", keys_of_transition(ctx, table, id, "pgtandem_old"));
         add_function(q, table, "moved",
                      moves == MOVE_TABLES ? keys_of_both(ctx, table)
                                           : key_of_row(ctx, table, "OLD"));
@@ -341,7 +345,7 @@ static void add_moved_trigger(Sql *q, const Table *table, const TriggerRelations
     add_key(each, table, "NEW");
     sql_add(each, "))");
     add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE", " REFERENCING NEW TABLE AS pgtandem_new",
-                "STATEMENT", "capture", table->id);
+                "STATEMENT", "updated", table->id);
     add_trigger(q, rel, "pgtandem_key", when->text->text, "", each->text->text, "moved", table->id);
 }
 
@@ -367,7 +371,7 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
     }
     if (by_statement) {
         add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT",
-                    " REFERENCING NEW TABLE AS pgtandem_new", "STATEMENT", "capture", table->id);
+                    " REFERENCING NEW TABLE AS pgtandem_new", "STATEMENT", "inserted", table->id);
         add_moved_trigger(q, table, rel, moves);
         add_trigger(q, rel, "pgtandem_del", "AFTER DELETE",
                     " REFERENCING OLD TABLE AS pgtandem_old", "STATEMENT", "deleted", table->id);

@@ -124,7 +124,7 @@ static bool list_named(const void *ctx, Conn *conn, const char *since, Pending *
             *ret_snapshot = mem_strdup(ctx, rows_text(rows, i, 3));
         else
             deltas[n_deltas++] =
-                (Delta){.tab = (int)rows_i64(rows, i, 0),
+                (Delta){.tab = abs((int)rows_i64(rows, i, 0)),
                         .key = rows_text(rows, i, 1) != NULL ? rows_text(rows, i, 1)
                                                              : rows_text(rows, i, 2)};
     }
@@ -144,17 +144,20 @@ static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending
     Pending *pending = NULL;
     size_t n = 0;
 
-    sql_add(q, "SELECT q.tab, count(*), coalesce(bool_or(q.k IS NULL AND q.ka IS NULL), false), "
-               "coalesce(bool_or(q.ka = '{}'), false) FROM " BOTH_SEGMENTS " q WHERE true");
+    sql_add(q, "SELECT abs(q.tab), count(*), "
+               "coalesce(bool_or(q.k IS NULL AND q.ka IS NULL), false), "
+               "coalesce(bool_or(q.ka = '{}'), false), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
+               " q WHERE true");
     add_window(q, since);
-    sql_add(q, " GROUP BY q.tab ORDER BY q.tab");
+    sql_add(q, " GROUP BY 1 ORDER BY 1");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     for (size_t i = 0; i < rows_count(rows); i++) {
         Pending p = {.tab = (int)rows_i64(rows, i, 0),
                      .changes = rows_i64(rows, i, 1),
                      .whole = rows_bool(rows, i, 2),
-                     .all_rows = rows_bool(rows, i, 3)};
+                     .all_rows = rows_bool(rows, i, 3),
+                     .inserts = rows_bool(rows, i, 4)};
 
         mem_push(ctx, pending, n, p);
     }
@@ -168,9 +171,13 @@ bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_p
 {
     bool more;
 
-    if (list_named(ctx, conn, since, ret_pending, ret_n, ret_snapshot, &more, err) &&
-        (!more || list_counted(ctx, conn, since, ret_pending, ret_n, err)))
+    if (!list_named(ctx, conn, since, ret_pending, ret_n, ret_snapshot, &more, err))
+        goto failed;
+    if (!more)
         return true;
+    if (list_counted(ctx, conn, since, ret_pending, ret_n, err))
+        return true;
+failed:
     conn_rollback(conn);
     return err_add(err, "while reading captured changes");
 }
@@ -229,10 +236,13 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         }
         return q;
     }
-    sql_add(q, "SELECT DISTINCT ");
+    sql_trusted(q, pending->inserts ? "SELECT " : "SELECT DISTINCT ");
     add_key_columns(q, table, table->key_is_int ? "q.k" : "(q.ka)", false);
-    sql_add(q, " FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
+    sql_add(q, " FROM " BOTH_SEGMENTS " q WHERE q.tab IN (");
     sql_number(q, table->id);
+    sql_add(q, ", ");
+    sql_number(q, -table->id);
+    sql_add(q, ")");
     if (table->key_is_int)
         sql_add(q, " AND q.k IS NOT NULL");
     else

@@ -58,11 +58,11 @@ static bool refuse_edge(Edge *edge, Err *err)
                    conn_label(edge->to));
 }
 
-static void set_applied(Edge *edge, const char *snapshot)
+static void set_snapshot(Edge *edge, char **snapshot, const char *value)
 {
-    char *before = edge->applied;
+    char *before = *snapshot;
 
-    edge->applied = snapshot == NULL ? NULL : mem_strdup(edge, snapshot);
+    *snapshot = value == NULL ? NULL : mem_strdup(edge, value);
     talloc_free(before);
 }
 
@@ -80,7 +80,8 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         !q_timeline(tmp, edge->from, &timeline, &n, err) ||
         !q_purged(tmp, edge->from, &purged, &n, err) || !queue_snapshot(tmp, edge->from, &now, err))
         return false;
-    set_applied(edge, progress->snapshot);
+    set_snapshot(edge, &edge->applied, progress->snapshot);
+    set_snapshot(edge, &edge->looked, NULL);
 
     if (progress->peer_id[0] == '\0')
         return edge_record_peer(edge->from, edge->to, err);
@@ -158,11 +159,23 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
     return true;
 }
 
+static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
+                        Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *keys = queue_keys(tmp, pair->src, pending, edge->applied);
+
+    /* in the first round all that was copied meanwhile is there already */
+    if (pending->inserts && pending->keys == NULL && edge->applied != NULL && !edge->replace_next)
+        return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
+    return apply_keys(pair, edge->from, edge->to, keys, pending->whole || pending->all_rows,
+                      edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, stats, err);
+}
+
 static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
                           RoundStats *stats, Err *err)
 {
     ApplyStats applied = {0};
-    ApplyMode mode = edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE;
 
     if (!conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
         return false;
@@ -172,10 +185,7 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
         TablePair *pair = &edge->pairs[pending[i].tab - 1];
 
         stats->changes += pending[i].changes;
-        AUTO_CTX(tmp, NULL);
-        if (!apply_keys(pair, edge->from, edge->to,
-                        queue_keys(tmp, pair->src, &pending[i], edge->applied),
-                        pending[i].whole || pending[i].all_rows, mode, &applied, err))
+        if (!apply_table(edge, pair, &pending[i], &applied, err))
             return false;
     }
     stats->rows = applied.rows;
@@ -221,8 +231,9 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     conn_rollback(edge->from); /* only read there */
     if (!ok)
         return false;
+    set_snapshot(edge, &edge->looked, n > 0 ? NULL : snapshot);
     if (n > 0) {
-        set_applied(edge, snapshot);
+        set_snapshot(edge, &edge->applied, snapshot);
         edge->unpurged_changes += ret_stats->changes;
     }
     ret_stats->ms = clock_ms() - begun;
@@ -230,9 +241,29 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     return true;
 }
 
+/* no transaction wrote anywhere on `from` since nothing was pending: the queue need not be read */
+static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *now;
+
+    *ret_quiet = false;
+    if (edge->looked == NULL)
+        return true;
+    if (!queue_snapshot(tmp, edge->from, &now, err))
+        return false;
+    *ret_quiet = strcmp(now, edge->looked) == 0;
+    return true;
+}
+
 bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
 {
-    if (try_round(edge, ret_stats, err))
+    bool quiet;
+
+    *ret_stats = (RoundStats){0};
+    if (!is_quiet(edge, &quiet, err))
+        return false;
+    if (quiet || try_round(edge, ret_stats, err))
         return true;
     AUTO_CTX(tmp, NULL);
     if (!drop_stages(edge, err_new(tmp)) || edge->replace_next ||

@@ -19,6 +19,7 @@ typedef struct Edge {
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
+    char *looked;             /* snapshot of `from` in which nothing was pending; else NULL */
     bool replace_next;        /* unique values collided: the next round deletes before it inserts */
     int64_t purged_ms;        /* when the queue was last looked at for purging */
     int64_t unpurged_changes; /* since then */

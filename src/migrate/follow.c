@@ -25,8 +25,8 @@
 #include "pg/sqlstate.h"
 
 enum {
-    IDLE_MIN_MS = 5,   /* the pause after a round that found something */
-    IDLE_MAX_MS = 100, /* the longest pause when nothing happens */
+    IDLE_MIN_MS = 5,  /* the pause after a round that found something */
+    IDLE_MAX_MS = 25, /* the longest pause when nothing happens: one look at the snapshot each */
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */

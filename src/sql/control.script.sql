@@ -29,6 +29,7 @@ CREATE TABLE pgtandem.tab (
 
 -- the changes captured on this node: the key, and who wrote it. Two segments, chosen by the writer's
 -- transaction id; only ever inserted into and truncated (so no key is needed, also not by publications).
+-- tab: the table's number, negative for an INSERT (so that a backlog of nothing else can be loaded by COPY).
 -- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
