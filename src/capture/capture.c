@@ -314,11 +314,14 @@ static void add_trigger(Sql *q, const TriggerRelationsRow *rel, const char *name
 /*
  * Before statements: for tables with row triggers, and for roots whose partitions are captured by
  * themselves. A statement trigger of capture does the same at the end of the statement, for less.
+ * UPDATE is refused at its end here too: on PostgreSQL 15 a MERGE into a table with children and a
+ * generated column stores NULL in that column when there is a BEFORE UPDATE statement trigger.
  */
 static void add_gate_trigger(Sql *q, const TriggerRelationsRow *rel)
 {
-    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
-                "STATEMENT", "gate", 0);
+    add_trigger(q, rel, "pgtandem_gate", "BEFORE INSERT OR DELETE OR TRUNCATE", "", "STATEMENT",
+                "gate", 0);
+    add_trigger(q, rel, "pgtandem_gate_update", "AFTER UPDATE", "", "STATEMENT", "gate", 0);
 }
 
 /* FOR EACH ROW WHEN the key changes */

@@ -222,7 +222,8 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         return q;
     }
     if (pending->keys != NULL) {
-        sql_add(q, "SELECT ");
+        /* different texts may be equal for the key's type or collation */
+        sql_add(q, "SELECT DISTINCT ");
         if (table->key_is_int) {
             add_key_columns(q, table, "u.e", false);
             sql_add(q, " FROM unnest(");
