@@ -43,15 +43,18 @@ def memory_kb(pid, field="VmHWM"):
 
 
 def cpu_seconds(pid, with_ended_children=False):
+    """CPU time of one process with one thread; that of children that have ended is known in
+    ticks of 10 ms only."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            seconds = int(file.read().split()[0]) / 1e9
+        if with_ended_children:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+            seconds += (int(fields[13]) + int(fields[14])) / TICKS
+        return seconds
+    except (OSError, IndexError):
         return 0.0
-    ticks = int(fields[11]) + int(fields[12])
-    if with_ended_children:
-        ticks += int(fields[13]) + int(fields[14])
-    return ticks / TICKS
 
 
 def tree_cpu_seconds(pid):

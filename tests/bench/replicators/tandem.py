@@ -49,7 +49,7 @@ class Tandem:
             words = processes.command(pid)
             if words:
                 kind = os.path.basename(words[0])
-                if kind == "pgtandem":
-                    kind = "pgtandem worker" if words[1:2] == ["worker"] else "pgtandem"
+                if words[1:2] == ["worker"]:
+                    kind = "pgtandem worker"
                 found.setdefault(kind, []).append(pid)
         return found

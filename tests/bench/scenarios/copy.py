@@ -98,9 +98,9 @@ def mixed(rig, database):
         create table wide (id int primary key, doc text not null, more bytea not null);
         -- Random text does not compress, so it is stored out of line as it is.
         insert into wide select i,
-            (select string_agg(md5(random()::text || i), '') from generate_series(1, 400)),
-            (select string_agg(decode(md5(random()::text || i), 'hex'), '') from
-                generate_series(1, 300))
+            (select string_agg(md5(i || '.' || n), '') from generate_series(1, 400) n),
+            (select string_agg(decode(md5(i || ':' || n), 'hex'), '') from
+                generate_series(1, 300) n)
           from generate_series(1, {scale * 400}) i;
         """,
     )

@@ -61,7 +61,7 @@ def highest_rate(rig):
 
 
 def look(rig, report, contestant, name, rate):
-    seconds = rig.options.seconds
+    seconds = max(2, rig.options.seconds * 2 // 3)
     background = load.Background(rig, rate=rate, seconds=seconds + 2) if rate else None
     try:
         if background:
