@@ -109,7 +109,8 @@ def write(file, client, rate, addresses):
     where, connection, seq = 0, None, 0
     interval = 1 / rate if rate else 0
     due = time.monotonic()
-    while not stopped:
+    parent = os.getppid()
+    while not stopped and os.getppid() == parent:
         if interval:
             due += interval
             wait = due - time.monotonic()
@@ -118,7 +119,7 @@ def write(file, client, rate, addresses):
             else:
                 due = time.monotonic()  # what was missed is not made up for in a burst
         seq += 1
-        while not stopped:
+        while not stopped and os.getppid() == parent:
             try:
                 if connection is None:
                     connection = psycopg2.connect(addresses[where])
