@@ -1,6 +1,7 @@
 """script/bench: pgtandem and its peers, side by side on the same data.
 
-    __main__     options, the order of things, failures of one contestant that must not stop the rest
+    __main__     options, the order of things
+    rounds       who comes when; a contestant that fails must not stop the rest
     rig          the two servers, databases made from templates, saved states
     replicators  the contestants that keep a copy in step: pgtandem, Bucardo, native replication
     load         pgbench and bulk statements, the probe that sees when a row has arrived

@@ -30,7 +30,7 @@ QUICK = {
 }
 DEFAULT = {
     "rounds": 3,
-    "seconds": 15,
+    "seconds": 10,
     "scale": 10,
     "bulk_rows": 400000,
     "transactions": 500000,
@@ -52,7 +52,9 @@ def parse(arguments):
     parser.add_argument("scenario", nargs="*", help="one or more of: " + ", ".join(scenarios.ALL))
     parser.add_argument("--only", metavar="A,B", help="these contestants only")
     parser.add_argument("--json", metavar="FILE", help="keep the raw figures there")
-    parser.add_argument("--markdown", action="store_true", help="write the result into doc/benchmarks.md")
+    parser.add_argument(
+        "--markdown", action="store_true", help="write the result into doc/benchmarks.md"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything work?")
     parser.add_argument("--fsync", choices=("on", "off"), default="on", help="of both servers (on)")
     for name, meaning in (
@@ -75,7 +77,11 @@ def parse(arguments):
             help=f"{meaning} ({default})",
         )
     parser.add_argument(
-        "--patience", type=int, default=300, help="seconds that a contestant may take for one step (300)"
+        "--patience",
+        type=int,
+        default=300,
+        metavar="N",
+        help="seconds that a contestant may take for one step (300)",
     )
     options = parser.parse_args(arguments)
     for name, value in (QUICK if options.quick else DEFAULT).items():

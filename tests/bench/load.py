@@ -1,6 +1,5 @@
 """What writes: pgbench, statements that touch many rows, and the marker that is written last."""
 
-import os
 import re
 import subprocess
 import time
@@ -10,8 +9,11 @@ from lib.wait import poll_until
 
 from .rig import DB
 
-MARKER = "create table bench_marker (id int primary key, n bigint not null);" \
-    " insert into bench_marker values (1, 0)"
+MARKER = (
+    "create table bench_marker (id int primary key, n bigint not null);"
+    " insert into bench_marker values (1, 0);"
+)
+HISTORY_KEY = "alter table pgbench_history add column id bigserial primary key;"
 
 
 # Templates
@@ -23,7 +25,7 @@ def tpcb(rig, scale, keyed):
     def make(database):
         pgbench_init(rig, database, scale)
         if keyed:
-            rig.source.sql(database, "alter table pgbench_history add column id bigserial primary key")
+            rig.source.sql(database, HISTORY_KEY)
         rig.source.sql(
             database,
             "create table bulk (id int primary key, a int not null, b text not null);" + MARKER,

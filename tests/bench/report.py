@@ -239,7 +239,6 @@ def environment(rig, options, binary):
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    shown = {key: value for key, value in rig.settings.items()}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{len(models)} cores ({models[0]}), {memory:.0f} GB, {platform.system()}"
@@ -249,6 +248,7 @@ def environment(rig, options, binary):
         "PostgreSQL": first_line(rig.program("postgres"), "--version").split(") ")[-1],
         "peers": f"Bucardo {package('bucardo')}, pgcopydb {package('pgcopydb')},"
         f" PgBouncer {package('pgbouncer')} (Debian's packages)",
-        "settings": ", ".join(f"{key} = {value}" for key, value in shown.items()),
-        "rounds": f"{options.rounds}" + (", quick: sizes too small to mean anything" if options.quick else ""),
+        "settings": ", ".join(f"{key} = {value}" for key, value in rig.settings.items()),
+        "rounds": str(options.rounds)
+        + (", quick: sizes too small to mean anything" if options.quick else ""),
     }

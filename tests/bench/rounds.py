@@ -1,6 +1,7 @@
 """Rounds: who comes when, and what happens to one that fails."""
 
 import traceback
+from collections import Counter
 from contextlib import contextmanager
 
 
@@ -17,23 +18,24 @@ class Failures:
     """Contestants that have failed in a scenario are left out of its further rounds.
 
         with failures.guard(contestant): …
+
+    `chances`: how often one may fail before; every failure is reported.
     """
 
-    def __init__(self, report, scenario):
+    def __init__(self, report, scenario, chances=1):
         self.report = report
         self.scenario = scenario
-        self._failed = set()
+        self._chances = chances
+        self._failed = Counter()
 
     def has(self, name):
-        return name in self._failed
+        return self._failed[name] >= self._chances
 
     @contextmanager
     def guard(self, name):
         try:
             yield
-        except KeyboardInterrupt:
-            raise
         except Exception as error:
             traceback.print_exc()
-            self._failed.add(name)
+            self._failed[name] += 1
             self.report.fail(self.scenario, name, f"{type(error).__name__}: {error}")

@@ -8,7 +8,6 @@ Bucardo is not touched.
 import os
 import signal
 import subprocess
-import time
 
 from lib import place
 from lib.cluster import SUPERUSER, Cluster
@@ -107,27 +106,33 @@ class Bucardo:
             self._call("stop", "bench", timeout=30)
             poll_until(lambda: not any(self.processes().values()), 20, interval=0.1)
         except (RuntimeError, TimeoutError, subprocess.TimeoutExpired):
-            # It looks at its stop file between rounds only.
-            for pids in self.processes().values():
-                for pid in pids:
-                    _end(pid)
-            poll_until(lambda: not any(self.processes().values()), 20, "end of Bucardo")
-        for name in os.listdir(self.directory):
-            if name == "fullstopbucardo" or name.endswith(".pid"):
-                os.unlink(os.path.join(self.directory, name))
+            self.end_daemon()  # it looks at its stop file between rounds only
 
     def detach(self):
-        self.stop()
+        """At once, since the databases are dropped."""
+        self.end_daemon()
 
     def processes(self):
         return daemon_processes(self.directory)
 
     @classmethod
     def end_daemon(cls):
-        if cls._directory:
-            for pids in daemon_processes(cls._directory).values():
-                for pid in pids:
-                    _end(pid)
+        if cls._directory is None:
+            return
+        # The MCP first: it would start the others again.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            found = daemon_processes(cls._directory)
+            for kind in sorted(found, key=lambda kind: kind != "Bucardo MCP"):
+                for pid in found[kind]:
+                    _signal(pid, number)
+            try:
+                poll_until(lambda: not daemon_processes(cls._directory), 3, interval=0.05)
+            except TimeoutError:
+                continue
+            break
+        for name in os.listdir(cls._directory):
+            if name == "fullstopbucardo" or name.endswith(".pid"):
+                os.unlink(os.path.join(cls._directory, name))
 
 def daemon_processes(directory):
     """Found by their pid files: bucardo.mcp.pid, bucardo.kid.sync.bench.pid …"""
@@ -154,11 +159,8 @@ def is_bucardo(pid):
         return False
 
 
-def _end(pid):
+def _signal(pid, number):
     try:
-        os.kill(pid, signal.SIGTERM)
-        time.sleep(0.5)
-        if is_bucardo(pid):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         pass

@@ -41,9 +41,9 @@ def one(rig, report, contestant, keyed):
         return
     bulk(rig, report, contestant)
     contestant.start()
-    load.catch_up(rig, rig.options.patience) if contestant.name != "uncaptured" else None
+    if contestant.name != "uncaptured":
+        load.catch_up(rig, rig.options.patience)
     tpcb(rig, report, contestant, "TPC-B, consumer running", with_wal=False)
-    contestant.stop()
 
 
 def tpcb(rig, report, contestant, name, with_wal=True):
@@ -64,8 +64,9 @@ def tpcb(rig, report, contestant, name, with_wal=True):
 def bulk(rig, report, contestant):
     rows = rig.options.bulk_rows
     shown = f"{rows // 1000}k"
+    numbers = f"generate_series(1, {rows}) i"
     for name, statement in (
-        ("INSERT", f"insert into bulk select i, i, repeat('x', 60) from generate_series(1, {rows}) i"),
+        ("INSERT", f"insert into bulk select i, i, repeat('x', 60) from {numbers}"),
         ("UPDATE", "update bulk set a = a + 1"),
         ("DELETE", "delete from bulk"),
     ):

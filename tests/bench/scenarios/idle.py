@@ -9,7 +9,6 @@ import time
 
 from .. import load, replicators
 from ..processes import Sampler, cpu_seconds, tree_cpu_seconds
-from ..rig import DB
 from ..rounds import Failures
 from . import lag
 

@@ -52,19 +52,14 @@ def run(rig, report):
 def template(rig):
     def make(database):
         load.pgbench_init(rig, database, rig.options.scale)
-        rig.source.sql(
-            database,
-            "alter table pgbench_history add column id bigserial primary key;"
-            + load.MARKER
-            + ";"
-            + writers.TABLE,
-        )
+        rig.source.sql(database, load.HISTORY_KEY + load.MARKER + writers.TABLE)
 
     return rig.template(f"switch_{rig.options.scale}", make)
 
 
 def one(rig, report, contestant, pooled, rate, name, first_client):
-    """An even number of switches, so that the application is on the source again at the end."""
+    """Forth and back in turn; an odd number of switches gets one more, so that the application is on
+    the source again at the end."""
     bouncer, arguments = None, []
     addresses = [rig.source.conninfo(DB), rig.target.conninfo(DB)]
     if pooled:
@@ -76,7 +71,7 @@ def one(rig, report, contestant, pooled, rate, name, first_client):
     try:
         time.sleep(1 + SETTLE)
         began = time.monotonic()
-        for number in range(rig.options.switches):
+        for number in range(rig.options.switches + rig.options.switches % 2):
             command = "rollback" if number % 2 else "switchover"
             begin = time.monotonic()
             contestant.tool.ok(command, *arguments)
