@@ -151,7 +151,8 @@ class Copier:
         )  # fmt: skip
         out, _ = self._process.communicate(timeout=1800)
         if self._process.returncode != 0:
-            raise RuntimeError(f"{arguments[0]} ended with {self._process.returncode}:\n{out[-2000:]}")
+            rc = self._process.returncode
+            raise RuntimeError(f"{arguments[0]} ended with {rc}:\n{out[-2000:]}")
 
 
 class CopyTandem(Copier):
@@ -246,7 +247,9 @@ class Raw(Copier):
                     into = f"copy {table} from stdin{self.binary}"
                     if where:
                         # Two programs, so that nothing of ours stands in the way.
-                        self.rig.pipe(self._psql(self.rig.source, out), self._psql(self.rig.target, into))
+                        self.rig.pipe(
+                            self._psql(self.rig.source, out), self._psql(self.rig.target, into)
+                        )
                     else:
                         pass_on(source, out, target, into)
             except Exception as error:  # IndexError: the other stream took the last one

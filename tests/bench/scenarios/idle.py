@@ -1,7 +1,7 @@
 """What it costs when nothing changes, and how long a small change takes among many tables.
 
-CPU time is that of all processes of the source server, and of the consumer itself, over a window in which
-nobody writes, in milliseconds per second. A server that does nothing uses some, too: "uncaptured".
+CPU time is that of all processes of the source server, and of the consumer itself, over a window
+in which nobody writes, in milliseconds per second. A server that does nothing uses some, too: "uncaptured".
 Then one row of one table is updated now and then, and the time is taken until the target shows it.
 """
 

@@ -3,8 +3,8 @@
 Four clients write; "pgtandem switchover" and "pgtandem rollback" take turns. The figure of one
 switch is the longest time between two acknowledged writes of any one client, so at 200
 transactions per second 20 ms of it are the client's own rhythm. Clients either know both addresses
-and change over when they are refused, or they are connected through PgBouncer. None of the peers has
-such a command.
+and change over when they are refused, or they are connected through PgBouncer. None of the peers
+has such a command.
 """
 
 import time
@@ -58,8 +58,8 @@ def template(rig):
 
 
 def one(rig, report, contestant, pooled, rate, name, first_client):
-    """Forth and back in turn; an odd number of switches gets one more, so that the application is on
-    the source again at the end."""
+    """Forth and back in turn; an odd number of switches gets one more, so that the application
+    is on the source again at the end."""
     bouncer, arguments = None, []
     addresses = [rig.source.conninfo(DB), rig.target.conninfo(DB)]
     if pooled:
@@ -86,9 +86,8 @@ def one(rig, report, contestant, pooled, rate, name, first_client):
     for begin, end in windows:
         gap = clients.longest_gap(begin, end)
         report.add(NAME, f"longest gap, {name}", "pgtandem", gap * 1000, "ms")
-        report.add(
-            NAME, f"failed per switch, {name}", "pgtandem", clients.failed_between(begin, end), "count"
-        )
+        failed = clients.failed_between(begin, end)
+        report.add(NAME, f"failed per switch, {name}", "pgtandem", failed, "count")
     report.add(NAME, f"rate, {name}", "pgtandem", clients.rate_between(began, ended), "tps")
     other = {state for _, state, _ in clients.failures if pooled or state != "25006"}
     if other:
