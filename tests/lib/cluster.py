@@ -156,6 +156,11 @@ class Cluster:
     def running(self):
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self):
+        """The server's first process."""
+        return self._process.pid
+
     def start(self, timeout=60):
         assert not self.running
         with open(self.log_file, "ab") as log:
@@ -221,6 +226,23 @@ class Cluster:
     def remove(self):
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    # The data directory, kept for later; only while the server is stopped
+
+    def save_data(self, label):
+        """Copies the data directory; returns what restore_data() needs."""
+        assert not self.running
+        place_of_copy = os.path.join(self.directory, "saved-" + label)
+        subprocess.run(["cp", "-a", "--reflink=auto", self.data, place_of_copy], check=True)
+        return place_of_copy
+
+    def restore_data(self, place_of_copy):
+        assert not self.running
+        shutil.rmtree(self.data)
+        subprocess.run(["cp", "-a", "--reflink=auto", place_of_copy, self.data], check=True)
+
+    def forget_data(self, place_of_copy):
+        shutil.rmtree(place_of_copy)
 
     # Connecting
 

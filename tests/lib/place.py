@@ -112,11 +112,21 @@ def processes_of(path):
         except OSError:
             continue
         program = os.path.basename(command[0])
-        if program in (b"postgres", b"pgbouncer") and any(
-            argument.startswith(wanted) for argument in command[1:]
-        ):
+        if program in (b"postgres", b"pgbouncer"):
+            ours = any(argument.startswith(wanted) for argument in command[1:])
+        else:
+            # The daemon of script/bench; it writes its state where its command line was.
+            ours = command[0].startswith(b"Bucardo ") and _works_in(entry, path)
+        if ours:
             found.append(int(entry))
     return found
+
+
+def _works_in(pid, path):
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").startswith(path + "/")
+    except OSError:
+        return False
 
 
 def _signal_all(path, number):

@@ -1,0 +1,15 @@
+"""The scenarios by name. Each is a function of the rig and the report that it fills."""
+
+from . import capture, catchup, copy, idle, lag, switchover
+
+ALL = {
+    "capture": capture.run,
+    "catchup": catchup.run,
+    "copy": copy.run,
+    "lag": lag.run,
+    "switchover": switchover.run,
+    "idle": idle.run,
+}
+
+# Contestants that copy only.
+OTHERS = copy.NAMES
