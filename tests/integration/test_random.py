@@ -193,6 +193,7 @@ def test_random(pair, tool, seed):
             f"to repeat: PGTANDEM_TEST_SEED={seed} PGTANDEM_TEST_PAIRS={pair.old.version}-{pair.new.version}"
             f" script/test tests/integration/test_random.py\ntables, statements and queue: {path}"
         )
+        one.load.check()  # a writer that has failed may be the reason of everything else
         raise
     finally:
         one.load.__exit__()
