@@ -96,6 +96,8 @@ class Random:
     def round(self):
         self.work(self.chance.choice([60, 200, 400]))
         self.accident()
+        if self.chance.random() < 0.6:
+            self.load.bulk()
         self.work(60)
         self.load.pause()
         self.caught_up()

@@ -273,6 +273,8 @@ class Load:
         self.round = 0
         self.refused = 0
         self.may_stay_open = False
+        self.bulk_chance = random.Random(f"bulk {seed}")
+        self.bulk_log = []
         self.stopped, self.going = threading.Event(), threading.Event()
         self.began = time.monotonic()
         self.writers = [Writer(self, i) for i in range(writers)]
@@ -282,7 +284,7 @@ class Load:
         statements = Statements(self.schema, random.Random(f"fill {self.seed}"), self.node.number)
         connection = self.node.connect()
         with connection.cursor() as cursor:
-            for table in self._parents_first():
+            for table in [*self._parents_first(), self.schema.bulk]:
                 (statement,) = statements.refill(table)
                 try:
                     cursor.execute(statement)
@@ -346,12 +348,37 @@ class Load:
         self.may_stay_open = False
         poll_until(lambda: self.check() or not any(w.open for w in self.writers), 30, "the end of open transactions")
 
+    def bulk(self):
+        """A few statements that change thousands of rows; the queue goes on to its other segment."""
+        statements = Statements(self.schema, self.bulk_chance, self.node.number)
+        connection = self.node.connect()
+        with connection.cursor() as cursor:
+            for _ in range(3):
+                change = statements.change(self.schema.bulk, without=("several",))
+                try:
+                    cursor.execute("begin")
+                    for statement in change:
+                        if not isinstance(statement, Copy):
+                            cursor.execute(statement)
+                        self.bulk_log.append((time.monotonic(), time.monotonic(), "bulk", 0, str(statement), "ok"))
+                    cursor.execute("commit")
+                except psycopg2.Error as error:
+                    cursor.execute("rollback")
+                    self.bulk_log.append((time.monotonic(), time.monotonic(), "bulk", 0, "rollback", str(error)))
+                    if error.pgcode not in EXPECTED:
+                        raise
+            if self.node.number >= 110000:
+                cursor.execute(
+                    "do $$ begin for i in 1..4200 loop perform txid_current(); commit; end loop; end $$"
+                )
+        connection.close()
+
     def point(self, node):
         self.node = node
 
     def write_log(self, path):
-        entries = sorted(entry for writer in self.writers for entry in list(writer.log))
+        entries = [entry for writer in self.writers for entry in list(writer.log)] + self.bulk_log
         with open(path, "a", encoding="utf-8") as file:
-            for began, ended, number, connection, statement, result in entries:
+            for began, ended, number, connection, statement, result in sorted(entries, key=lambda e: e[:2]):
                 file.write(f"{began - self.began:9.4f} {ended - self.began:9.4f} writer {number}"
                            f" connection {connection}: {statement}\n    -> {result}\n")

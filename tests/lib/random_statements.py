@@ -9,7 +9,7 @@ many rows or none, and may fail for reasons of the data: the writers of random_l
 
 from typing import NamedTuple
 
-from .random_schema import ident
+from .random_schema import AWAITED, ident
 
 
 class Copy(NamedTuple):
@@ -269,6 +269,9 @@ class Statements:
     def merge(self, table):
         if self.number < 150000 or not table.conflict:
             return self.insert_many(table)
+        generated = any(not c.insertable for c in table.columns)
+        if "merge generated" in AWAITED and self.number < 160000 and table.has_heirs and generated:
+            return self.insert_many(table)
         first, last = self.stretch(table)
         names, values = self.row_values(table, "s.n")
         setting = self.assignments(table)
@@ -301,7 +304,7 @@ class Statements:
             return [f"truncate {chance.choice(table.leaves)}"] + (
                 self.refill(table) if chance.random() < 0.5 else []
             )
-        only = "only " if table.kind in ("parent by inheritance", "heir") and chance.random() < 0.5 else ""
+        only = "only " if table.has_heirs and chance.random() < 0.5 else ""
         end = " cascade" if table.related else chance.choice(["", " restart identity", " cascade"])
         before = self.update(table) if chance.random() < 0.3 else []
         return before + [f"truncate {only}{table.sql}{end}"] + (
