@@ -168,11 +168,13 @@ def _show(line):
     return text if len(text) < 120 else text[:117] + "..."
 
 
-def differences(old, new, *, without=("pgtandem",), with_sequences=True, with_large_objects=True):
+def differences(
+    old, new, *, without=("pgtandem",), with_sequences=True, with_large_objects=True, examples=1
+):
     """What differs between two databases, as a list of sentences; empty when nothing does.
 
     `old` and `new` are connections of superusers, in autocommit mode; `without` names schemas
-    that are not looked at.
+    that are not looked at; of the rows that differ so many `examples` are shown per table and side.
     """
     found = []
     old_tables, new_tables = tables(old, without), tables(new, without)
@@ -191,7 +193,7 @@ def differences(old, new, *, without=("pgtandem",), with_sequences=True, with_la
                 if more:
                     found.append(
                         f"table {label}: {sum(more.values())} rows only in the {side} database, "
-                        f"e.g. {_show(next(iter(more)))}"
+                        + "e.g. " + " and ".join(_show(line) for line in sorted(more)[:examples])
                     )
     pairs = []
     if with_sequences:
