@@ -35,7 +35,6 @@ def test_unique_but_no_key(one_pair, tool, unique):
     assert_same_content(old.connect(), one_pair.new.connect())
 
 
-@pytest.mark.xfail(strict=True, reason="rows that a TRUNCATE in an old snapshot removes without seeing them stay on the copy")
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
 def test_truncate_of_a_partition_in_an_old_snapshot(one_pair, tool, isolation):
     """TRUNCATE removes all rows of a partition, also those that the transaction's snapshot does not see."""
@@ -65,7 +64,6 @@ def test_truncate_of_a_partition_in_an_old_snapshot(one_pair, tool, isolation):
     end(run)
 
 
-@pytest.mark.xfail(strict=True, reason="the gate's trigger wakes a fault of PostgreSQL 15")
 def test_merge_with_a_generated_column(one_pair, tool):
     """PostgreSQL 15 leaves generated columns NULL that MERGE inserts into a table with children, if there is a
     BEFORE UPDATE trigger for statements: it works without pgtandem, so it has to with it."""
