@@ -99,9 +99,8 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
 {
     Sql *q = sql_new(ctx);
 
-    sql_add(q, "COPY (SELECT t.");
-    sql_ident(q, table->src->keys[0].name);
-    sql_add(q, " IS NOT NULL");
+    /* not a key column: a composite value whose fields are null "IS NULL" itself */
+    sql_add(q, "COPY (SELECT t.tableoid IS NOT NULL");
     for (size_t k = 0; k < table->src->n_keys; k++) {
         sql_add(q, ", d.k");
         sql_number(q, (int64_t)k + 1);
