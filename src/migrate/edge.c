@@ -225,14 +225,16 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         conn_rollback(edge->from);
         return refuse_edge(edge, err);
     }
-    bool ok = n == 0 || apply_pending(edge, pending, n, snapshot, ret_stats, err);
+    /* the first round is recorded also when nothing changed: what comes later is new to the copy */
+    bool first = edge->applied == NULL;
+    bool ok = (n == 0 && !first) || apply_pending(edge, pending, n, snapshot, ret_stats, err);
     if (!ok)
         conn_rollback(edge->to);
     conn_rollback(edge->from); /* only read there */
     if (!ok)
         return false;
     set_snapshot(edge, &edge->looked, n > 0 ? NULL : snapshot);
-    if (n > 0) {
+    if (n > 0 || first) {
         set_snapshot(edge, &edge->applied, snapshot);
         edge->unpurged_changes += ret_stats->changes;
     }
