@@ -32,6 +32,7 @@ struct Conn {
     char *label;
     int64_t deadline;
     int64_t affected;
+    bool widened; /* see copy_widen() */
 };
 
 struct Rows {
@@ -686,6 +687,19 @@ static bool copy_begin(Conn *conn, const Sql *q, ExecStatusType wanted, bool *re
     return false;
 }
 
+/*
+ * libpq reads from the network as much as its buffer holds, 16 kB, and has no setting for it; but
+ * the buffer grows for a large value and stays so. Fewer and larger reads save a tenth of a COPY's
+ * time where the servers share their processors with us.
+ */
+static bool copy_widen(Conn *conn, Err *err)
+{
+    if (conn->widened)
+        return true;
+    conn->widened = true;
+    return run(conn, "SELECT repeat(' ', 260000)", NULL, 0, NULL, err);
+}
+
 /* the end of a COPY: the command's own result, with the number of rows */
 static bool copy_end(Conn *conn, int64_t *ret_rows, Err *err)
 {
@@ -798,7 +812,7 @@ bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
 
     pipe->src = src;
     pipe->dst = dst;
-    if (!copy_begin(src, out, PGRES_COPY_OUT, &pipe->binary, err))
+    if (!copy_widen(src, err) || !copy_begin(src, out, PGRES_COPY_OUT, &pipe->binary, err))
         return false;
     if (!copy_begin(dst, in, PGRES_COPY_IN, &binary_in, err)) {
         stop_statement(src);
