@@ -34,6 +34,7 @@ void str_literal(Str *s, const char *value);
 void str_array_element(Str *s, const char *value);
 
 bool str_starts(const char *text, const char *prefix);
+bool str_ends(const char *text, const char *suffix);
 
 /* 1234567 as "1,234,567"; 5242880 bytes as "5.0 MB"; 83000 ms as "1m23s". Results belong to ctx. */
 char *str_count(const void *ctx, long long n);

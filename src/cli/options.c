@@ -51,11 +51,12 @@ const Option cli_options[] = {
       .doc  = "Each job is a process with one connection to each node; copying, building "
               "indexes and comparing are shared out among them. More jobs are faster until the "
               "disks or the network are busy, and burden the old node more." },
-    { .name = "chunk-size", .type = OPT_SIZE, .arg = "SIZE", .def = "128MB",
+    { .name = "chunk-size", .type = OPT_SIZE, .arg = "SIZE", .def = "1GB",
       .min = 64 * KB, .max = TB,
       .field = FIELD(int64_t, config.chunk_bytes), .commands = CMD_UPGRADE,
       .help = "size of the pieces in which big tables are copied",
-      .doc  = "A table larger than this is copied in several pieces at once. After an "
+      .doc  = "A table larger than this is copied in several pieces at once, and so is one that is "
+              "the greater part of the database. After an "
               "interruption only pieces that were not complete are copied again. No piece holds "
               "a snapshot of the old node longer than its own copying takes." },
 

@@ -6,9 +6,15 @@
 
 #include "base/fault.h"
 #include "base/str.h"
+#include "model/binary.h"
 #include "sql/queries.h"
 
-enum { MAX_CHUNKS_PER_RELATION = 10000, CHUNKS_BEYOND_MINIMUM = 2 };
+enum {
+    MAX_CHUNKS_PER_RELATION = 10000,
+    CHUNKS_BEYOND_MINIMUM = 2,
+    FROZEN_MIN_BYTES =
+        1024 * 1024 /* for less the new files of a TRUNCATE cost more than they save */
+};
 
 static bool add_chunk(Conn *dst, const Chunk *chunk, Err *err)
 {
@@ -135,11 +141,8 @@ bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Er
 {
     AUTO_CTX(tmp, NULL);
 
-    if (conn_do(dst, "BEGIN", err) && plan_table(src, dst, table, chunk_bytes, err) &&
-        conn_do(dst, "COMMIT", err))
-        return true;
-    conn_rollback(dst);
-    return err_add(err, "while planning the copy of table %s", table_label(tmp, table));
+    return plan_table(src, dst, table, chunk_bytes, err) ||
+           err_add(err, "while planning the copy of table %s", table_label(tmp, table));
 }
 
 static Chunk chunk_of_row(const ChunksRow *row)
@@ -156,12 +159,12 @@ static Chunk chunk_of_row(const ChunksRow *row)
                    .done = row->done};
 }
 
-bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err)
+bool copy_chunks(const void *ctx, Conn *dst, int tab, Chunk **ret_chunks, size_t *ret_n, Err *err)
 {
     ChunksRow *rows;
     size_t n;
 
-    if (!q_chunks(ctx, dst, 0, 0, &rows, &n, err))
+    if (!q_chunks(ctx, dst, tab, 0, &rows, &n, err))
         return false;
     Chunk *chunks = mem_array(ctx, Chunk, n + 1);
     for (size_t i = 0; i < n; i++)
@@ -206,10 +209,21 @@ static void add_bound(Sql *q, const Table *table, const Chunk *chunk, const char
     }
 }
 
-static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chunk)
+static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chunk, bool binary)
 {
     Sql *q = sql_new(ctx);
 
+    /* straight from the table is faster than through a query */
+    if (strcmp(chunk->kind, "whole") == 0 && table->n_columns > 0) {
+        sql_add(q, "COPY ");
+        sql_name(q, chunk->rel_schema, chunk->rel_name);
+        sql_add(q, " (");
+        sql_trusted(q, pair_columns_sql(q, table, ""));
+        sql_add(q, ") TO STDOUT");
+        if (binary)
+            sql_add(q, " (FORMAT binary)");
+        return q;
+    }
     sql_add(q, "COPY (SELECT ");
     sql_trusted(q, pair_columns_sql(q, table, "t."));
     sql_add(q, " FROM ONLY ");
@@ -224,15 +238,21 @@ static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chu
     if (chunk->hi != NULL)
         add_bound(q, table->src, chunk, "<", chunk->hi);
     sql_add(q, ") TO STDOUT");
+    if (binary)
+        sql_add(q, " (FORMAT binary)");
     return q;
 }
 
-static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen)
+static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen, bool binary)
 {
     Sql *q = sql_new(ctx);
 
     sql_trusted(q, pair_copy_in_sql(q, table));
-    if (frozen)
+    if (binary && frozen)
+        sql_add(q, " (FORMAT binary, FREEZE)");
+    else if (binary)
+        sql_add(q, " (FORMAT binary)");
+    else if (frozen)
         sql_add(q, " (FREEZE)");
     return q;
 }
@@ -259,7 +279,9 @@ bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk
 {
     AUTO_CTX(tmp, NULL);
     Sql *claim = sql_new(tmp);
-    bool frozen = lone && !table->dst->partitioned && !table->dst->inherits;
+    bool frozen = lone && !table->dst->partitioned && !table->dst->inherits &&
+                  chunk->bytes >= FROZEN_MIN_BYTES;
+    bool binary = pair_is_binary(table) && conn_binary_fits(src, dst);
 
     *ret_stats = (CopyStats){0};
     if (!conn_do(dst, "BEGIN", err))
@@ -284,8 +306,8 @@ bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk
             goto failed;
     }
     if (!fault("copy.chunk.begin", err) ||
-        !conn_copy_pipe(src, read_chunk(tmp, table, chunk), dst, write_chunk(tmp, table, frozen),
-                        on_progress, arg, ret_stats, err))
+        !conn_copy_pipe(src, read_chunk(tmp, table, chunk, binary), dst,
+                        write_chunk(tmp, table, frozen, binary), on_progress, arg, ret_stats, err))
         goto failed;
     if (!record_done(dst, chunk, ret_stats, err) || !fault("copy.chunk.loaded", err) ||
         !conn_do(dst, "COMMIT", err) || !fault("copy.chunk.done", err))
@@ -297,45 +319,40 @@ failed:
                    chunk->no);
 }
 
-bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err)
+/* whether the file that block ranges were read from is still the same */
+static bool same_file(Conn *src, const Chunk *chunk, bool *ret_same, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Chunk *chunks;
+    RelationFilenodeRow *file;
     size_t n;
 
-    *ret_complete = true;
-    if (!copy_chunks(tmp, dst, &chunks, &n, err))
+    if (!q_relation_filenode(tmp, src, chunk->rel_schema, chunk->rel_name, &file, &n, err))
         return false;
-    for (size_t i = 0; i < n; i++)
-        if (chunks[i].tab == tab && !chunks[i].done)
-            *ret_complete = false;
+    *ret_same = n > 0 && file[0].filenode == chunk->filenode;
     return true;
 }
 
-bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err)
+bool copy_is_complete(Conn *src, Conn *dst, int tab, bool *ret_complete, bool *ret_same, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Chunk *chunks;
     size_t n;
-    RelationFilenodeRow *file;
-    size_t n_file;
+    bool complete = true, same = true;
 
-    *ret_same = true;
-    if (!copy_chunks(tmp, dst, &chunks, &n, err))
+    if (!copy_chunks(tmp, dst, tab, &chunks, &n, err))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        if (chunks[i].tab != tab || strcmp(chunks[i].kind, "ctid") != 0)
+    for (size_t i = 0; i < n && complete && same; i++) {
+        complete = chunks[i].done;
+        if (strcmp(chunks[i].kind, "ctid") != 0)
             continue;
-        if (i > 0 && chunks[i - 1].tab == tab &&
-            strcmp(chunks[i - 1].rel_name, chunks[i].rel_name) == 0 &&
+        if (i > 0 && strcmp(chunks[i - 1].rel_name, chunks[i].rel_name) == 0 &&
             strcmp(chunks[i - 1].rel_schema, chunks[i].rel_schema) == 0)
             continue;
-        if (!q_relation_filenode(tmp, src, chunks[i].rel_schema, chunks[i].rel_name, &file, &n_file,
-                                 err))
+        if (!same_file(src, &chunks[i], &same, err))
             return false;
-        if (n_file == 0 || file[0].filenode != chunks[i].filenode)
-            *ret_same = false;
     }
+    *ret_complete = complete;
+    *ret_same = same;
     return true;
 }
 

@@ -30,13 +30,14 @@ typedef struct Chunk {
 } Chunk;
 
 /*
- * Plans the chunks of every table that has none yet and writes them to the target. chunk_bytes:
- * wanted size of a chunk. One transaction of the target per table.
+ * Plans the chunks of a table and writes them to the target, in the caller's transaction there.
+ * chunk_bytes: wanted size of a chunk.
  */
 CHECKED bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err);
 
-/* all chunks, in the order of tables and numbers */
-CHECKED bool copy_chunks(const void *ctx, Conn *dst, Chunk **ret_chunks, size_t *ret_n, Err *err);
+/* the chunks of a table, or of all when tab is 0, in the order of tables and numbers */
+CHECKED bool copy_chunks(const void *ctx, Conn *dst, int tab, Chunk **ret_chunks, size_t *ret_n,
+                         Err *err);
 
 /*
  * Looks up one chunk. *ret_lone tells that its table has no other. ERR_BUG when there is none.
@@ -52,11 +53,12 @@ CHECKED bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chun
                         void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
                         CopyStats *ret_stats, Err *err);
 
-/* whether all chunks of a table are loaded */
-CHECKED bool copy_is_complete(Conn *dst, int tab, bool *ret_complete, Err *err);
-
-/* whether the files that block ranges were read from are still the same */
-CHECKED bool copy_files_unchanged(Conn *src, Conn *dst, int tab, bool *ret_same, Err *err);
+/*
+ * *ret_complete: all chunks of a table are loaded. *ret_same: the files that block ranges are read
+ * from are still the ones of the plan; if not, only that counts.
+ */
+CHECKED bool copy_is_complete(Conn *src, Conn *dst, int tab, bool *ret_complete, bool *ret_same,
+                              Err *err);
 
 /* empties a table on the target and plans its chunks anew, in one transaction */
 CHECKED bool copy_reset(Conn *src, Conn *dst, const TablePair *table, int64_t chunk_bytes,

@@ -181,6 +181,32 @@ failed:
     return false;
 }
 
+bool items_build(Conn *conn, int tab, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ClaimItemsRow *rows;
+    size_t n;
+
+    if (!conn_do(conn, "BEGIN", err))
+        return false;
+    if (!q_claim_items(tmp, conn, tab, &rows, &n, err))
+        goto failed;
+    for (size_t i = 0; i < n; i++) {
+        Sql *q = sql_new(tmp);
+
+        sql_trusted(q, rows[i].statement);
+        if (!conn_exec(conn, q, err)) {
+            err_add(err, "while creating %s %s", rows[i].type, rows[i].name);
+            goto failed;
+        }
+    }
+    if (fault("item.built", err) && conn_do(conn, "COMMIT", err))
+        return true;
+failed:
+    conn_rollback(conn);
+    return false;
+}
+
 bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
 {
     AUTO_CTX(tmp, NULL);

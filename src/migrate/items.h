@@ -40,6 +40,12 @@ CHECKED bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *r
 /* runs one item and marks it done, in one transaction; does nothing when it is done already */
 CHECKED bool item_build(Conn *conn, int no, Err *err);
 
+/*
+ * the same for all that belong to a table of ours, in one transaction: what a small table costs is
+ * above all its transactions
+ */
+CHECKED bool items_build(Conn *conn, int tab, Err *err);
+
 /* lets a foreign key sleep from the beginning instead of creating it; see sleep.h */
 CHECKED bool item_foreign_key_asleep(Conn *conn, int no, Err *err);
 

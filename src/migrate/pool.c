@@ -45,8 +45,8 @@ typedef struct Pool {
 } Pool;
 
 static const char *const kind_names[] = {
-    [JOB_CHUNK] = "chunk",     [JOB_SETTLE] = "settle", [JOB_ITEM] = "item",
-    [JOB_ANALYZE] = "analyze", [JOB_VERIFY] = "verify",
+    [JOB_CHUNK] = "chunk", [JOB_SETTLE] = "settle",   [JOB_ITEM] = "item",
+    [JOB_ITEMS] = "items", [JOB_ANALYZE] = "analyze", [JOB_VERIFY] = "verify",
 };
 
 const char *job_kind_name(JobKind kind)

@@ -17,6 +17,7 @@ typedef enum JobKind {
     JOB_CHUNK,   /* load chunk `no` of table `tab` */
     JOB_SETTLE,  /* remove double rows of table `tab` after its last chunk */
     JOB_ITEM,    /* create index, constraint … number `no` */
+    JOB_ITEMS,   /* create all indexes and constraints of table `tab` at once */
     JOB_ANALYZE, /* statistics of table `tab` */
     JOB_VERIFY   /* compare table `tab` */
 } JobKind;

@@ -36,7 +36,7 @@ static bool read_copy(Run *run, Status *status, Err *err)
     TabsRow *tabs;
     size_t n;
 
-    if (!copy_chunks(tmp, run->conn[SIDE_TARGET], &chunks, &n, err))
+    if (!copy_chunks(tmp, run->conn[SIDE_TARGET], 0, &chunks, &n, err))
         return false;
     status->chunks = (int64_t)n;
     for (size_t i = 0; i < n; i++) {

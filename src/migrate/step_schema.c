@@ -113,6 +113,7 @@ static char *cut_owner(const void *ctx, char *statement)
  * there
  */
 typedef struct Owners {
+    const char *ours; /* how a statement ends that gives an object to us, who have it already */
     DumpEntry *late;
     size_t n;
 } Owners;
@@ -149,7 +150,7 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
         }
     }
     const char *refusal;
-    if (owner == NULL)
+    if (owner == NULL || str_ends(owner, owners->ours))
         return true;
     if (!item_try_optional(tmp, conn, owner, &refusal, err))
         return false;
@@ -162,18 +163,36 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
     return true;
 }
 
+static bool new_owners(const void *ctx, Conn *conn, Owners **ret_owners, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Owners *owners = mem_new(ctx, Owners);
+    Str *ours = str_new(owners);
+    Rows *rows;
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "SELECT quote_ident(current_user)");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    str_fmt(ours, " OWNER TO %s;", rows_text(rows, 0, 0));
+    owners->ours = ours->text;
+    *ret_owners = owners;
+    return true;
+}
+
 static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, size_t n_pre,
                         const DumpEntry *post, size_t n_post, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
     const Catalog *planned = number_tables(tmp, catalog);
-    Owners *owners = mem_new(tmp, Owners);
+    Owners *owners;
     uint64_t random = 0;
 
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
-    if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
+    if (!new_owners(tmp, target, &owners, err) ||
+        !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
         !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
         !run_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||

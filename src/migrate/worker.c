@@ -19,6 +19,7 @@
 #include "migrate/pool.h"
 #include "migrate/run.h"
 #include "migrate/verify_report.h"
+#include "sql/queries.h"
 
 enum { PROGRESS_MS = 200, READ_BYTES = 4096 };
 
@@ -79,6 +80,16 @@ static bool read_line(WorkerState *state, const void *ctx, char **ret_line, Err 
     }
 }
 
+/*
+ * Commits on the target need not wait for the disk: they become durable with the next phase, which
+ * is recorded only after the parent has seen in the database that nothing is missing. Changes are
+ * purged on the source only after rounds, which come later still.
+ */
+static bool relax_commits(Conn *target, Err *err)
+{
+    return conn_do(target, "SET synchronous_commit = off", err);
+}
+
 /* the connections, kept from job to job and made anew after an error */
 static bool connect_run(WorkerState *state, Err *err)
 {
@@ -93,7 +104,7 @@ static bool connect_run(WorkerState *state, Err *err)
         return false;
     return conn_try_replica_role(state->run->conn[SIDE_TARGET], &replica, err) &&
            conn_try_replica_role(state->run->conn[SIDE_SOURCE], &replica, err) &&
-           run_load_edge(state->run, err);
+           relax_commits(state->run->conn[SIDE_TARGET], err);
 }
 
 static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, Err *err)
@@ -119,28 +130,45 @@ static bool do_settle(WorkerState *state, const Job *job, JobResult *ret_result,
     TablePair *pair = &edge->pairs[job->tab - 1];
     bool complete, same;
 
-    /* a worker before us may have reset the table and died before it could say so */
-    if (!copy_is_complete(edge->to, job->tab, &complete, err))
+    /*
+     * not complete: a worker before us reset the table and died before it could say so, or the
+     * target crashed and lost a chunk
+     */
+    if (!copy_is_complete(edge->from, edge->to, job->tab, &complete, &same, err))
         return false;
-    ret_result->again = !complete;
-    if (!complete)
-        return true;
-    if (!copy_files_unchanged(edge->from, edge->to, job->tab, &same, err))
-        return false;
-    ret_result->again = !same;
+    ret_result->again = !complete || !same;
     if (!same)
         return copy_reset(edge->from, edge->to, pair, state->config.chunk_bytes, err);
+    if (!complete)
+        return true;
     return edge_settle_table(pair, edge->from, edge->to, err);
 }
 
+/* only what reads rows on both sides needs to know the tables: with many of them that takes long */
 static bool do_analyze(WorkerState *state, const Job *job, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    Conn *target = state->run->conn[SIDE_TARGET];
+    TabNameRow *tab;
+    size_t n;
     Sql *q = sql_new(tmp);
 
+    if (!q_tab_name(tmp, target, job->tab, &tab, &n, err))
+        return false;
+    if (n != 1)
+        return err_set(err, ERR_BUG, "there is no table number %d", job->tab);
     sql_add(q, "ANALYZE ");
-    sql_trusted(q, table_name_sql(tmp, state->run->edge->pairs[job->tab - 1].dst));
-    return conn_exec(state->run->edge->to, q, err);
+    sql_name(q, tab->schema_name, tab->table_name);
+    return conn_exec(target, q, err);
+}
+
+static bool load_tables(WorkerState *state, const Job *job, Err *err)
+{
+    if (state->run->edge == NULL && !run_load_edge(state->run, err))
+        return false;
+    if (job->tab < 1 || (size_t)job->tab > state->run->edge->n_pairs)
+        return err_set(err, ERR_BUG, "there is no table number %d", job->tab);
+    return true;
 }
 
 static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResult *ret_result,
@@ -148,19 +176,20 @@ static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResul
 {
     if (!connect_run(state, err))
         return false;
-    if (job->tab < 0 || (size_t)job->tab > state->run->edge->n_pairs)
-        return err_set(err, ERR_BUG, "there is no table number %d", job->tab);
     switch (job->kind) {
     case JOB_CHUNK:
-        return do_chunk(state, job, ret_result, err);
+        return load_tables(state, job, err) && do_chunk(state, job, ret_result, err);
     case JOB_SETTLE:
-        return do_settle(state, job, ret_result, err);
+        return load_tables(state, job, err) && do_settle(state, job, ret_result, err);
     case JOB_ITEM:
         return item_build(state->run->conn[SIDE_TARGET], job->no, err);
+    case JOB_ITEMS:
+        return items_build(state->run->conn[SIDE_TARGET], job->tab, err);
     case JOB_ANALYZE:
         return do_analyze(state, job, err);
     case JOB_VERIFY:
-        return verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1],
+        return load_tables(state, job, err) &&
+               verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1],
                                    state->run->edge->from, state->run->edge->to, &ret_result->text,
                                    err);
     }

@@ -22,8 +22,8 @@
 enum {
     CONNECT_TIMEOUT_MS = 15000, /* when the conninfo has no connect_timeout */
     CANCEL_GRACE_MS = 3000,     /* how long a cancelled statement may take to end */
-    COPY_FLUSH_BYTES = 256 * 1024,
-    COPY_PROGRESS_ROWS = 4096
+    /* with libpq's header of 5 bytes a multiple of the 8 kB that libpq sends at once */
+    COPY_BATCH_BYTES = 64 * 1024 - 5
 };
 
 struct Conn {
@@ -32,6 +32,7 @@ struct Conn {
     char *label;
     int64_t deadline;
     int64_t affected;
+    bool widened; /* see copy_widen() */
 };
 
 struct Rows {
@@ -651,8 +652,22 @@ unsigned rows_column_type(const Rows *rows, int col)
     return PQftype(rows->res, col);
 }
 
+bool conn_binary_fits(const Conn *src, const Conn *dst)
+{
+    const Conn *both[] = {src, dst};
+
+    for (size_t i = 0; i < 2; i++) {
+        const char *integers =
+            both[i]->pg == NULL ? NULL : PQparameterStatus(both[i]->pg, "integer_datetimes");
+
+        if (integers == NULL || strcmp(integers, "on") != 0)
+            return false;
+    }
+    return dst->caps.version >= src->caps.version;
+}
+
 /* starts a COPY and waits until the server is ready to send or receive */
-static bool copy_begin(Conn *conn, const Sql *q, ExecStatusType wanted, Err *err)
+static bool copy_begin(Conn *conn, const Sql *q, ExecStatusType wanted, bool *ret_binary, Err *err)
 {
     PGresult *res = NULL;
 
@@ -661,6 +676,7 @@ static bool copy_begin(Conn *conn, const Sql *q, ExecStatusType wanted, Err *err
     if (!next_result(conn, conn->deadline, &res, err))
         return give_up(conn, err);
     if (PQresultStatus(res) == wanted) {
+        *ret_binary = PQbinaryTuples(res) != 0;
         PQclear(res);
         return true;
     }
@@ -672,6 +688,19 @@ static bool copy_begin(Conn *conn, const Sql *q, ExecStatusType wanted, Err *err
         conn->pg = NULL;
     }
     return false;
+}
+
+/*
+ * libpq reads from the network as much as its buffer holds, 16 kB, and has no setting for it; but
+ * the buffer grows for a large value and stays so. Fewer and larger reads save a tenth of a COPY's
+ * time where the servers share their processors with us.
+ */
+static bool copy_widen(Conn *conn, Err *err)
+{
+    if (conn->widened)
+        return true;
+    conn->widened = true;
+    return run(conn, "SELECT repeat(' ', 260000)", NULL, 0, NULL, err);
 }
 
 /* the end of a COPY: the command's own result, with the number of rows */
@@ -714,44 +743,101 @@ static bool copy_next_row(Conn *conn, char **ret_row, int *ret_len, Err *err)
     }
 }
 
+/* what is on its way from one COPY into the other */
+typedef struct Pipe {
+    Conn *src;
+    Conn *dst;
+    bool binary;
+    bool begun; /* the header of the binary format has passed */
+    size_t len; /* of what waits in the batch */
+    CopyStats stats;
+    char batch[COPY_BATCH_BYTES];
+} Pipe;
+
+/* The header of the binary format comes in one message with the first row, or with the trailer. */
+static const char binary_signature[] = "PGCOPY\n\377\r\n";
+enum { BINARY_HEADER_BYTES = 19, BINARY_TRAILER_BYTES = 2 };
+
+/* whether a message of COPY TO holds a row: the binary format has a header and a trailer as well */
+static bool is_row(Pipe *pipe, const char *message, size_t len)
+{
+    if (!pipe->binary)
+        return true;
+    if (!pipe->begun && len >= BINARY_HEADER_BYTES &&
+        memcmp(message, binary_signature, sizeof binary_signature) == 0) {
+        message += BINARY_HEADER_BYTES;
+        len -= BINARY_HEADER_BYTES;
+    }
+    pipe->begun = true;
+    return len > BINARY_TRAILER_BYTES ||
+           (len == BINARY_TRAILER_BYTES && memcmp(message, "\377\377", 2) != 0);
+}
+
+static bool send_batch(Pipe *pipe, Err *err)
+{
+    if (pipe->len > 0 && PQputCopyData(pipe->dst->pg, pipe->batch, (int)pipe->len) <= 0)
+        return lost(pipe->dst, err);
+    pipe->len = 0;
+    return flush(pipe->dst, pipe->dst->deadline, err);
+}
+
+/*
+ * Messages need not be rows on the way in, so they are put together (and wide rows cut) to pieces
+ * that the kernel takes in one call.
+ */
+static bool pipe_message(Pipe *pipe, const char *message, size_t len, Err *err)
+{
+    pipe->stats.rows += is_row(pipe, message, len) ? 1 : 0;
+    pipe->stats.bytes += (int64_t)len;
+    while (len > 0) {
+        size_t part = sizeof pipe->batch - pipe->len;
+
+        if (part > len)
+            part = len;
+        memcpy(pipe->batch + pipe->len, message, part);
+        pipe->len += part;
+        message += part;
+        len -= part;
+        if (pipe->len == sizeof pipe->batch && !send_batch(pipe, err))
+            return false;
+    }
+    return true;
+}
+
 bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
                     void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,
                     CopyStats *ret_stats, Err *err)
 {
-    CopyStats stats = {0};
-    int64_t unflushed = 0, sent_rows, got_rows;
-    bool ok = true;
+    AUTO_CTX(tmp, NULL);
+    Pipe *pipe = mem_new(tmp, Pipe);
+    int64_t sent_rows, got_rows;
+    bool ok = true, binary_in;
 
-    if (!copy_begin(src, out, PGRES_COPY_OUT, err))
+    pipe->src = src;
+    pipe->dst = dst;
+    if (!copy_widen(src, err) || !copy_begin(src, out, PGRES_COPY_OUT, &pipe->binary, err))
         return false;
-    if (!copy_begin(dst, in, PGRES_COPY_IN, err)) {
+    if (!copy_begin(dst, in, PGRES_COPY_IN, &binary_in, err)) {
         stop_statement(src);
         return false;
     }
-    for (;;) {
-        char *row = NULL;
+    if (pipe->binary != binary_in)
+        ok = err_set(err, ERR_BUG, "a COPY in two formats");
+    while (ok) {
+        char *message = NULL;
         int len = 0;
 
-        ok = copy_next_row(src, &row, &len, err);
-        if (!ok || row == NULL)
+        ok = copy_next_row(src, &message, &len, err);
+        if (!ok || message == NULL)
             break;
-        if (PQputCopyData(dst->pg, row, len) <= 0)
-            ok = lost(dst, err);
-        PQfreemem(row);
-        stats.rows++;
-        stats.bytes += len;
-        unflushed += len;
-        if (ok && unflushed >= COPY_FLUSH_BYTES) {
-            ok = flush(dst, dst->deadline, err);
-            unflushed = 0;
-        }
-        if (ok && on_progress != NULL && stats.rows % COPY_PROGRESS_ROWS == 0)
-            on_progress(arg, &stats);
-        if (!ok)
-            break;
+        int64_t before = pipe->stats.bytes / COPY_BATCH_BYTES;
+        ok = pipe_message(pipe, message, (size_t)len, err);
+        PQfreemem(message);
+        if (ok && on_progress != NULL && pipe->stats.bytes / COPY_BATCH_BYTES != before)
+            on_progress(arg, &pipe->stats);
     }
     if (ok)
-        ok = copy_end(src, &sent_rows, err);
+        ok = send_batch(pipe, err) && copy_end(src, &sent_rows, err);
     if (!ok) {
         stop_statement(src);
         stop_statement(dst);
@@ -763,10 +849,10 @@ bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
         return give_up(dst, err);
     if (!copy_end(dst, &got_rows, err))
         return false;
-    if (got_rows != sent_rows || got_rows != stats.rows)
+    if (got_rows != sent_rows || got_rows != pipe->stats.rows)
         return err_set(err, ERR_BUG, "the %s sent %lld rows but the %s stored %lld", src->label,
                        (long long)sent_rows, dst->label, (long long)got_rows);
-    *ret_stats = stats;
+    *ret_stats = pipe->stats;
     return true;
 }
 
@@ -775,8 +861,9 @@ bool conn_copy_out(Conn *conn, const Sql *out,
                    Err *err)
 {
     int64_t rows;
+    bool binary;
 
-    if (!copy_begin(conn, out, PGRES_COPY_OUT, err))
+    if (!copy_begin(conn, out, PGRES_COPY_OUT, &binary, err))
         return false;
     for (;;) {
         char *row = NULL;

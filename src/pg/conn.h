@@ -98,8 +98,14 @@ typedef struct CopyStats {
 } CopyStats;
 
 /*
+ * whether values in binary form mean the same on both: dst is no older than src, and both keep times
+ * as integers
+ */
+bool conn_binary_fits(const Conn *src, const Conn *dst);
+
+/*
  * Runs `out` (COPY … TO STDOUT) on src and streams its rows into `in` (COPY … FROM STDIN) on dst;
- * both text format. Memory: one row and libpq's buffers. Succeeds only when both sides report the
+ * both in the same format, text or binary. Memory: one row and libpq's buffers. Succeeds only when both sides report the
  * same number of rows. on_progress (may be NULL) is called now and then with the rows and bytes so
  * far.
  */

@@ -26,6 +26,11 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark
   from pgtandem.tab order by id
 
+-- name: tab_name
+-- params: id int
+-- returns: schema_name text, table_name text
+select schema_name, table_name from pgtandem.tab where id = $1::int
+
 -- name: purged
 -- returns: snapshot text?
 select snapshot from pgtandem.purged
@@ -60,13 +65,14 @@ select t.tgname::text
 select t.tgname::text from pg_trigger t where t.tgrelid = $1::int8::oid and t.tgname = 'pgtandem_gate'
 
 -- name: chunks
--- doc: all chunks, or one when tab is not 0; in_table is the number of chunks of its table
+-- doc: all chunks, or those of one table when tab is not 0, or one of these when no is not 0; then in_table is
+-- doc: the number of chunks of its table
 -- params: tab int, no int
 -- returns: tab int, no int, rel_schema text, rel_name text, kind text, lo text?, hi text?, filenode int8, bytes int8, done bool, in_table int8
 select c.tab, c.no, c.rel_schema, c.rel_name, c.kind, c.lo::text, c.hi::text, c.filenode, c.bytes, c.done,
-       case when $1::int = 0 then 0 else (select count(*) from pgtandem.chunk o where o.tab = c.tab) end
+       case when $2::int = 0 then 0 else (select count(*) from pgtandem.chunk o where o.tab = c.tab) end
   from pgtandem.chunk c
- where $1::int = 0 or (c.tab = $1::int and c.no = $2::int)
+ where ($1::int = 0 or c.tab = $1::int) and ($2::int = 0 or c.no = $2::int)
  order by c.tab, c.no
 
 -- name: settled
@@ -107,10 +113,24 @@ select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comme
 select no, type, schema_name, name, coalesce(tab, 0), done from pgtandem.post_item order by no
 
 -- name: claim_item
--- doc: marks an item done in the caller's transaction; no row when it is done already
+-- doc: marks an item done in the caller's transaction; no row when it is done already, or when the rows of its
+-- doc: table are not settled (the target crashed, and the transaction that settled them is gone)
 -- params: no int
 -- returns: type text, name text, statement text
-update pgtandem.post_item set done = true where no = $1::int and not done returning type, name, statement
+update pgtandem.post_item i set done = true
+ where no = $1::int and not done
+   and (tab is null or exists (select 1 from pgtandem.settled s where s.tab = i.tab))
+returning type, name, statement
+
+-- name: claim_items
+-- doc: the same for all items of one table
+-- params: tab int
+-- returns: type text, name text, statement text
+with claimed as (
+    update pgtandem.post_item i set done = true
+     where tab = $1::int and not done and exists (select 1 from pgtandem.settled s where s.tab = i.tab)
+    returning no, type, name, statement)
+select type, name, statement from claimed order by no
 
 -- name: remember_objects
 -- doc: lists every object that is in the target before us

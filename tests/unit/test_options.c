@@ -330,7 +330,7 @@ static void test_defaults(void **state)
     assert_string_equal(cli->config.target.conninfo, "service=new");
     assert_string_equal(cli->config.target.label, "target");
     assert_int_equal(cli->config.jobs, 4);
-    assert_int_equal(cli->config.chunk_bytes, 134217728);
+    assert_int_equal(cli->config.chunk_bytes, 1073741824);
     assert_int_equal(cli->config.max_pause_ms, 5000);
     assert_int_equal(cli->config.max_lag_ms, 10000);
     assert_int_equal(cli->config.n_pgbouncers, 0);
