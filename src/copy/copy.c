@@ -105,6 +105,25 @@ static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk 
     return true;
 }
 
+/*
+ * A table without key is not settled, so a row that moves between two pieces stays there twice until
+ * the fence. An index that refuses doubles could not be built.
+ */
+static bool must_be_whole(Conn *src, const Table *table, bool *ret_whole, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    RefusesDoublesRow *row;
+    size_t n;
+
+    *ret_whole = false;
+    if (table->n_keys > 0)
+        return true;
+    if (!q_refuses_doubles(tmp, src, table->oid, &row, &n, err))
+        return false;
+    *ret_whole = row[0].refuses;
+    return true;
+}
+
 /* in the caller's transaction on dst */
 static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
 {
@@ -112,8 +131,10 @@ static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_b
     TriggerRelationsRow *rels;
     size_t n_rels;
     int no = 1;
+    bool whole;
 
-    if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err))
+    if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err) ||
+        !must_be_whole(src, table, &whole, err))
         return false;
     for (size_t i = 0; i < n_rels; i++) {
         RelationFilenodeRow *file;
@@ -131,7 +152,8 @@ static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_b
                      .rel_name = rels[i].table_name,
                      .filenode = file[0].filenode,
                      .bytes = file[0].bytes};
-        if (!plan_relation(src, dst, table, &rel, file[0].blocks, chunk_bytes, &no, err))
+        if (!plan_relation(src, dst, table, &rel, file[0].blocks, whole ? INT64_MAX : chunk_bytes,
+                           &no, err))
             return false;
     }
     return true;

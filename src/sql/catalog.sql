@@ -231,6 +231,16 @@ select t.oid::int8, n.nspname::text, t.relname::text, t.relkind::text
  where t.relkind in ('r', 'p')
  order by t.oid
 
+-- name: refuses_doubles
+-- doc: whether an index of the table, or of one of its partitions, takes no two rows with the same values
+-- params: relid int8
+-- returns: refuses bool
+with recursive tree as (
+    select $1::int8::oid as oid
+    union all
+    select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
+select exists (select 1 from tree t join pg_index i on i.indrelid = t.oid where i.indisunique or i.indisexclusion)
+
 -- name: relation_filenode
 -- doc: the file of a table: changes when the table is rewritten (VACUUM FULL, CLUSTER, some ALTERs)
 -- params: schema_name text, table_name text
