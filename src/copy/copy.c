@@ -66,6 +66,12 @@ static bool key_range(const void *ctx, Conn *src, const Table *table, const Chun
     return true;
 }
 
+/* lo + step * i, which is in range although step * i need not be */
+static long long nth_bound(int64_t lo, int64_t step, int64_t i)
+{
+    return (long long)((uint64_t)lo + (uint64_t)step * (uint64_t)i);
+}
+
 /* splits one physical relation; *no counts on over the relations of a table */
 static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk *rel,
                           int64_t blocks, int64_t chunk_bytes, int *no, Err *err)
@@ -97,8 +103,8 @@ static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk 
 
         chunk.no = (*no)++;
         chunk.bytes = bytes / n;
-        chunk.lo = i == 0 ? NULL : mem_printf(tmp, "%lld", (long long)(lo + step * i));
-        chunk.hi = i == n - 1 ? NULL : mem_printf(tmp, "%lld", (long long)(lo + step * (i + 1)));
+        chunk.lo = i == 0 ? NULL : mem_printf(tmp, "%lld", nth_bound(lo, step, i));
+        chunk.hi = i == n - 1 ? NULL : mem_printf(tmp, "%lld", nth_bound(lo, step, i + 1));
         if (!add_chunk(dst, &chunk, err))
             return false;
     }
