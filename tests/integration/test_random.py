@@ -175,7 +175,7 @@ def whole_way(one):
         one.run.wait_for_output(r"every change on the source is recorded", timeout=60)
         load.may_stay_open = True
         one.run.wait_for_output(r"in sync", timeout=90)
-        for _ in range(3):
+        for _ in range(2):
             one.round()
         assert one.tool.run("verify").rc == 0
         one.switch("switchover")
