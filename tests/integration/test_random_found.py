@@ -86,7 +86,6 @@ def test_merge_with_a_generated_column(one_pair, tool):
     end(run)
 
 
-@pytest.mark.xfail(strict=True, reason="pieces by key overflow when the keys span the range of bigint")
 def test_key_over_the_whole_range(pair, tool):
     """Before PostgreSQL 14 a table is copied by ranges of its key, from the smallest to the largest."""
     if pair.old.number >= 140000:
