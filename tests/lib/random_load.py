@@ -145,6 +145,10 @@ class Writer(threading.Thread):
         if code in EXPECTED:
             return True
         text = str(statement)
+        if text.startswith("vacuum full") and "missing chunk number" in str(error):
+            # Old servers: rows that are only just dead are rewritten although a vacuum of the TOAST table,
+            # with a later horizon, has taken their values. Nothing is lost, and we have no part in it.
+            return self.load.node.number < 140000
         return code in UNSUPPORTED and (text.startswith("truncate") or self.load.node.number < 110000)
 
     # Transactions
