@@ -247,9 +247,26 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
     if (table->key_is_int)
         sql_add(q, " AND q.k IS NOT NULL");
     else
-        sql_add(q, " AND q.ka IS NOT NULL");
+        sql_add(q, " AND q.ka <> '{}'");
     add_window(q, since);
     return q;
+}
+
+bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
+    sql_number(q, tab);
+    sql_add(q, " AND q.k IS NULL AND (q.ka IS NULL OR q.ka = '{}')");
+    add_window(q, since);
+    sql_add(q, ")");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    *ret_mark = rows_bool(rows, 0, 0);
+    return true;
 }
 
 /* the marks of some tables on `from`; appends those that differ */

@@ -33,6 +33,9 @@ CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending
 /* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
 Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const char *since);
 
+/* in the round: whether the table was truncated, or all its rows have to be carried */
+CHECKED bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err *err);
+
 /* a table without key that changed since it was last copied */
 typedef struct ChangedTable {
     int tab;

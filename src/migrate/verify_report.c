@@ -178,6 +178,7 @@ static bool catch_up(Verification *v, Err *err)
 /* a key of the table that changed on `from` after what `to` has */
 typedef struct InFlight {
     Rows *rows; /* the changed keys as text */
+    bool whole; /* the table was truncated: any key may be among them */
     bool all;   /* keys whose text does not tell them apart: any may be among them */
 } InFlight;
 
@@ -201,11 +202,14 @@ static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, c
     sql_add(q, " FROM (");
     sql_splice(q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id}, since));
     sql_add(q, ") d");
-    return conn_query(ctx, from, q, &ret_in_flight->rows, err);
+    return queue_has_mark(from, pair->src->id, since, &ret_in_flight->whole, err) &&
+           conn_query(ctx, from, q, &ret_in_flight->rows, err);
 }
 
 static bool is_in_flight(const InFlight *in_flight, const Diff *diff, size_t n_keys)
 {
+    if (in_flight->whole)
+        return true;
     for (size_t r = 0; r < rows_count(in_flight->rows); r++) {
         bool same = true;
 

@@ -102,8 +102,14 @@ class Random:
                 assert time.monotonic() < deadline, "the writers are stuck"
                 self.load.check()
                 label, query = self.chance.choice(queries)
-                cursor.execute(query)
-                assert cursor.fetchone()[0] == 0, f"{label}: rows on the copy whose parents are missing"
+
+                def none(query=query):
+                    cursor.execute(query)
+                    return cursor.fetchone()[0] == 0
+
+                # A TRUNCATE that commits while a round reads empties the table for the round's older
+                # snapshot, too (it is not MVCC-safe); the next round has the TRUNCATE itself.
+                poll_until(none, 10, f"{label}: rows on the copy whose parents are missing")
                 time.sleep(0.02)
         copy.close()
 
@@ -177,7 +183,7 @@ def whole_way(one):
         one.run.wait_for_output(r"in sync", timeout=90)
         for _ in range(2):
             one.round()
-        assert one.tool.run("verify").rc == 0
+        one.tool.ok("verify")
         one.switch("switchover")
         one.round()
         one.switch("rollback")
