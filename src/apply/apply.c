@@ -54,6 +54,15 @@ static void add_match(Sql *q, const Table *table, const char *other)
     }
 }
 
+/* "schema"."table" t ON (t.key = d.k1 AND …) */
+static void add_ref_of_key(Sql *q, const Table *table)
+{
+    add_ref(q, table);
+    sql_add(q, " ON (");
+    add_match(q, table, "d");
+    sql_add(q, ")");
+}
+
 static bool create_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -110,10 +119,8 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
     sql_add(q, " FROM (");
     sql_splice(q, keys);
     sql_add(q, ") d LEFT JOIN ");
-    add_ref(q, table->src);
-    sql_add(q, " ON (");
-    add_match(q, table->src, "d");
-    sql_add(q, ")) TO STDOUT");
+    add_ref_of_key(q, table->src);
+    sql_add(q, ") TO STDOUT");
     return q;
 }
 
@@ -358,31 +365,9 @@ done:
     return ok || err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
 }
 
-bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyStats *stats,
-                   Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *out = sql_new(tmp), *in = sql_new(tmp);
-    CopyStats copied;
-
-    sql_add(out, "COPY (SELECT ");
-    sql_trusted(out, pair_columns_sql(tmp, table, "t."));
-    sql_add(out, " FROM (");
-    sql_splice(out, keys);
-    sql_add(out, ") d JOIN ");
-    add_ref(out, table->src);
-    sql_add(out, " ON (");
-    add_match(out, table->src, "d");
-    sql_add(out, ")) TO STDOUT");
-    sql_trusted(in, pair_copy_in_sql(tmp, table));
-    if (!conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
-        return err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
-    stats->rows += copied.rows;
-    stats->bytes += copied.bytes;
-    return true;
-}
-
-bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+/* COPY of the rows that `from` (what stands behind FROM; the table is t) finds on src into dst */
+static bool load_rows(const TablePair *table, Conn *src, Conn *dst, const Sql *from,
+                      ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *out = sql_new(tmp), *in = sql_new(tmp);
@@ -391,16 +376,38 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
     sql_add(out, "COPY (SELECT ");
     sql_trusted(out, pair_columns_sql(tmp, table, "t."));
     sql_add(out, " FROM ");
-    add_ref(out, table->src);
+    sql_splice(out, from);
     sql_add(out, ") TO STDOUT");
     sql_trusted(in, pair_copy_in_sql(tmp, table));
-    if (!delete_everything(table, dst, err) ||
-        !conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
-        return err_add(err, "while copying table %s, which has no key",
-                       table_label(tmp, table->src));
+    if (!conn_copy_pipe(src, out, dst, in, NULL, NULL, &copied, err))
+        return false;
     stats->rows += copied.rows;
     stats->bytes += copied.bytes;
     return true;
+}
+
+bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyStats *stats,
+                   Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *from = sql_new(tmp);
+
+    sql_add(from, "(");
+    sql_splice(from, keys);
+    sql_add(from, ") d JOIN ");
+    add_ref_of_key(from, table->src);
+    return load_rows(table, src, dst, from, stats, err) ||
+           err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
+}
+
+bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *from = sql_new(tmp);
+
+    add_ref(from, table->src);
+    return (delete_everything(table, dst, err) && load_rows(table, src, dst, from, stats, err)) ||
+           err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));
 }
 
 /* reads the sequences [first, end) on src and sets those that moved on dst */

@@ -61,6 +61,16 @@ static void add_insert(Sql *q, const Table *table, int segment, const Sql *value
     sql_add(q, ";\n");
 }
 
+/* INSERT INTO the segment that fits */
+static void add_insert_by_segment(Sql *q, const Table *table, const Sql *values)
+{
+    sql_add(q, "    IF " SEGMENT_IS_0 " THEN ");
+    add_insert(q, table, 0, values);
+    sql_add(q, "    ELSE ");
+    add_insert(q, table, 1, values);
+    sql_add(q, "    END IF;\n");
+}
+
 /* what a function does while applications may write here, and else refuses (but to our own apply) */
 static void add_open_or_refuse(Sql *q, const Table *table, const Sql *values)
 {
@@ -120,20 +130,24 @@ static Sql *key_of_row(const void *ctx, const Table *table, const char *row)
     return values;
 }
 
-/* CREATE FUNCTION up to its first statement */
-static void begin_function(Sql *q, const Table *table, const char *what)
+/* the text of a key depends on the writer's session */
+static bool needs_pinning(const Table *table)
 {
-    bool plain = true;
-
     for (size_t k = 0; k < table->n_keys; k++)
-        plain = plain && table->keys[k].plain;
+        if (!table->keys[k].plain)
+            return true;
+    return false;
+}
+
+/* CREATE FUNCTION up to its body; pinned: with settings of its own */
+static void begin_function(Sql *q, const Table *table, const char *what, bool pinned)
+{
     sql_add(q, "CREATE OR REPLACE FUNCTION pgtandem.");
     sql_trusted(q, what);
     sql_add(q, "_");
     sql_number(q, table->id);
     sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER");
-    /* the text of such a key must not depend on the writer's session */
-    if (!plain)
+    if (pinned)
         sql_add(q, " SET search_path = pg_catalog, pg_temp"
                    " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
                    " SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C'");
@@ -151,7 +165,7 @@ static void end_function(Sql *q, const Table *table, const char *what)
 
 static void add_function(Sql *q, const Table *table, const char *what, const Sql *values)
 {
-    begin_function(q, table, what);
+    begin_function(q, table, what, needs_pinning(table));
     sql_add(q, "BEGIN\n");
     add_open_or_refuse(q, table, values);
     end_function(q, table, what);
@@ -162,25 +176,19 @@ static void add_row_function(const void *ctx, Sql *q, const Table *table)
 {
     Sql *before = key_of_row(ctx, table, "OLD"), *after = key_of_row(ctx, table, "NEW");
 
-    begin_function(q, table, "capture");
+    begin_function(q, table, "capture", needs_pinning(table));
     sql_add(q, "BEGIN\n  IF NOT pgtandem.open() THEN RETURN NULL; END IF;\n"
-               "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n"
-               "    IF " SEGMENT_IS_0 " THEN ");
-    add_insert(q, table, 0, after);
-    sql_add(q, "    ELSE ");
-    add_insert(q, table, 1, after);
-    sql_add(q, "    END IF;\n  END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n");
+    add_insert_by_segment(q, table, after);
+    sql_add(q, "  END IF;\n"
                "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
     add_key(q, table, "OLD");
     sql_add(q, " OPERATOR(pg_catalog.=) ");
     add_key(q, table, "NEW");
     sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n"
-               "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n"
-               "    IF " SEGMENT_IS_0 " THEN ");
-    add_insert(q, table, 0, before);
-    sql_add(q, "    ELSE ");
-    add_insert(q, table, 1, before);
-    sql_add(q, "    END IF;\n  END IF;\n");
+               "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n");
+    add_insert_by_segment(q, table, before);
+    sql_add(q, "  END IF;\n");
     end_function(q, table, "capture");
 }
 
@@ -195,7 +203,7 @@ static void add_mark_function(Sql *q, const Table *table)
     sql_add(q, ";\nCREATE SEQUENCE pgtandem.mark_");
     sql_number(q, table->id);
     sql_add(q, ";\n");
-    begin_function(q, table, "capture");
+    begin_function(q, table, "capture", needs_pinning(table));
     sql_add(q, "DECLARE\n  mark bigint;\nBEGIN\n  IF pgtandem.open() THEN\n"
                "    mark := pg_catalog.nextval('pgtandem.mark_");
     sql_number(q, table->id);
@@ -223,13 +231,8 @@ static void add_emptied_function(Sql *q, const Table *table)
     AUTO_CTX(tmp, q);
     Sql *key = sql_new(tmp);
 
-    sql_add(q, "CREATE OR REPLACE FUNCTION pgtandem.emptied_");
-    sql_number(q, table->id);
-    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-               " SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY'"
-               " SET IntervalStyle = postgres SET TimeZone = 'UTC' SET extra_float_digits = 3"
-               " SET bytea_output = hex SET lc_monetary = 'C' AS $pgtandem$\n"
-               "DECLARE\n  me bigint := txid_current();\nBEGIN\n"
+    begin_function(q, table, "emptied", true);
+    sql_add(q, "DECLARE\n  me bigint := txid_current();\nBEGIN\n"
                "  IF NOT pgtandem.open() THEN\n"
                "    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n    RETURN NULL;\n  END IF;\n"
                "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");

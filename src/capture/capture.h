@@ -2,15 +2,15 @@
  * Capture: triggers that record which keys change on a node, and the gate that decides whether
  * applications may write there.
  *
- * Every replicated relation gets
- *   - a BEFORE STATEMENT trigger that calls pgtandem.gate(): one function for all tables, so that swapping
- *     its body fences (or opens) the whole database at once;
- *   - AFTER triggers that put the changed keys into pgtandem.queue_0/1: statement level with transition
- *     tables from PostgreSQL 10, else row level.
- * All are ENABLE ALWAYS, so that no session_replication_role switches them off. What our own apply
- * writes is not captured and passes the gate: the applying transaction marks itself in
- * pgtandem.progress (an uncommitted row nobody else can forge or see); the application name only
- * saves the look-up.
+ * Every replicated relation gets AFTER triggers that put the changed keys into pgtandem.queue_0/1:
+ * statement level with transition tables from PostgreSQL 10, else row level. Their functions ask
+ * pgtandem.open(), one function for all tables that the server inlines into them: replacing it
+ * fences (or opens) the whole database at once. Relations with row triggers have a trigger on
+ * statements that asks the same.
+ *
+ * All are ENABLE ALWAYS, so that no session_replication_role switches them off. On a closed node
+ * only our own apply may write, and is not captured: the applying transaction marks itself in
+ * pgtandem.progress, an uncommitted row that nobody else can forge or see.
  */
 #ifndef CAPTURE_CAPTURE_H
 #define CAPTURE_CAPTURE_H
@@ -31,7 +31,7 @@ CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);
 /* takes every trigger and function of ours off the node's tables, one table per transaction */
 CHECKED bool capture_remove_all(Conn *conn, Err *err);
 
-/* creates or replaces pgtandem.gate(); takes effect for a session when it next locks a table */
+/* replaces pgtandem.open(); takes effect for a session when it next locks a table */
 CHECKED bool gate_open(Conn *conn, Err *err);
 CHECKED bool gate_close(Conn *conn, Err *err);
 

@@ -6,12 +6,17 @@
 
 #include "base/str.h"
 #include "pg/sqlstate.h"
+#include "sql/queries.h"
 
 enum {
     NAMED_KEYS_MAX =
         5000, /* as many deltas are read into memory and named in the round's queries */
     MARKS_PER_QUERY = 400
 };
+
+/* marks among the deltas of the table q, see control.script.sql */
+#define IS_TRUNCATE "(q.k IS NULL AND q.ka IS NULL)"
+#define IS_ALL_ROWS "(q.ka = '{}')"
 
 /* a segment below this size is not worth truncating (bytes); reading it costs next to nothing */
 enum { PURGE_MIN_BYTES = 1024 * 1024 };
@@ -86,7 +91,7 @@ static void list_deltas(const void *ctx, Delta *deltas, size_t n, Pending **ret_
             if (key == NULL)
                 p.whole = true;
             else if (strcmp(key, "{}") == 0)
-                p.all_rows = true;
+                p.whole = p.all_rows = true;
             else if (last == NULL || strcmp(last, key) != 0)
                 add_named(keys, last = key);
         }
@@ -145,8 +150,8 @@ static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending
     size_t n = 0;
 
     sql_add(q, "SELECT abs(q.tab), count(*), "
-               "coalesce(bool_or(q.k IS NULL AND q.ka IS NULL), false), "
-               "coalesce(bool_or(q.ka = '{}'), false), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
+               "bool_or(coalesce(" IS_TRUNCATE " OR " IS_ALL_ROWS ", false)), "
+               "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
                " q WHERE true");
     add_window(q, since);
     sql_add(q, " GROUP BY 1 ORDER BY 1");
@@ -260,7 +265,7 @@ bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err 
 
     sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
     sql_number(q, tab);
-    sql_add(q, " AND q.k IS NULL AND (q.ka IS NULL OR q.ka = '{}')");
+    sql_add(q, " AND (" IS_TRUNCATE " OR " IS_ALL_ROWS ")");
     add_window(q, since);
     sql_add(q, ")");
     if (!conn_query(tmp, conn, q, &rows, err))
@@ -270,28 +275,28 @@ bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err 
 }
 
 /* the marks of some tables on `from`; appends those that differ */
-static bool compare_marks(const void *ctx, Conn *from, const Rows *known, size_t first, size_t end,
+static bool compare_marks(const void *ctx, Conn *from, const TabsRow *known, size_t n_known,
                           ChangedTable **changed, size_t *n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    for (size_t i = first; i < end; i++) {
-        if (i > first)
+    for (size_t i = 0; i < n_known; i++) {
+        if (i > 0)
             sql_add(q, " UNION ALL ");
         sql_add(q, "SELECT ");
         sql_number(q, (int64_t)i);
         sql_add(q, ", CASE WHEN is_called THEN last_value ELSE 0 END FROM pgtandem.mark_");
-        sql_number(q, rows_i64(known, i, 0));
+        sql_number(q, known[i].id);
     }
     if (!conn_query(tmp, from, q, &rows, err))
         return err_add(err, "while looking which tables without key changed");
     for (size_t r = 0; r < rows_count(rows); r++) {
-        size_t i = (size_t)rows_i64(rows, r, 0);
-        ChangedTable c = {.tab = (int)rows_i64(known, i, 0), .mark = rows_i64(rows, r, 1)};
+        const TabsRow *tab = &known[rows_i64(rows, r, 0)];
+        ChangedTable c = {.tab = tab->id, .mark = rows_i64(rows, r, 1)};
 
-        if (c.mark != rows_i64(known, i, 1))
+        if (c.mark != tab->copied_mark)
             mem_push(ctx, *changed, *n, c);
     }
     return true;
@@ -301,19 +306,19 @@ bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to, ChangedTable *
                            size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *known;
+    TabsRow *tabs;
     ChangedTable *changed = NULL;
-    size_t n = 0;
+    size_t n_tabs, n_keyless = 0, n = 0;
 
-    sql_add(q, "SELECT id, copied_mark FROM pgtandem.tab WHERE key_columns IS NULL ORDER BY id");
-    if (!conn_query(tmp, to, q, &known, err))
+    if (!q_tabs(tmp, to, &tabs, &n_tabs, err))
         return false;
-    for (size_t first = 0; first < rows_count(known); first += MARKS_PER_QUERY) {
-        size_t end = first + MARKS_PER_QUERY < rows_count(known) ? first + MARKS_PER_QUERY
-                                                                 : rows_count(known);
+    for (size_t i = 0; i < n_tabs; i++)
+        if (tabs[i].key_columns == NULL)
+            tabs[n_keyless++] = tabs[i];
+    for (size_t first = 0; first < n_keyless; first += MARKS_PER_QUERY) {
+        size_t some = n_keyless - first < MARKS_PER_QUERY ? n_keyless - first : MARKS_PER_QUERY;
 
-        if (!compare_marks(ctx, from, known, first, end, &changed, &n, err))
+        if (!compare_marks(ctx, from, &tabs[first], some, &changed, &n, err))
             return false;
     }
     *ret_changed = changed;

@@ -16,9 +16,9 @@
 typedef struct Pending {
     int tab;
     int64_t changes;  /* deltas, before doubles collapse */
-    bool whole;       /* it was truncated */
-    bool inserts;     /* nothing but INSERTs: each key is there once, and new to the peer */
-    bool all_rows;    /* every row has to be carried, whatever its key */
+    bool whole;       /* it was truncated: all rows of the peer go first */
+    bool all_rows;    /* the same, and every row has to be carried, whatever its key */
+    bool inserts;     /* many, and nothing but INSERTs: each key is there once, new to the peer */
     const char *keys; /* the changed keys as an array literal; NULL: too many to be named */
 } Pending;
 

@@ -303,24 +303,21 @@ static void copy_tick(void *arg, const JobResult *running)
                  here > 0 ? str_duration(tmp, left * ms / here) : "unknown time");
 }
 
-/* sort key of sort_largest_last(): set while sorting, since qsort() has no argument for it */
-static const CopyWork *sorting;
-
-static int compare_left(const void *a, const void *b)
+static int compare_bytes(const void *a, const void *b, void *arg)
 {
+    const CopyWork *work = arg;
     size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    int64_t p = sorting->tables[x].bytes, q = sorting->tables[y].bytes;
+    int64_t p = work->tables[x].bytes, q = work->tables[y].bytes;
 
     if (p != q)
         return p > q ? 1 : -1;
     return (x < y) - (x > y);
 }
 
-static void sort_largest_last(const CopyWork *work, const List *list)
+static void sort_largest_last(CopyWork *work, const List *list)
 {
-    sorting = work;
     if (list->n > 0)
-        qsort(list->tables, list->n, sizeof *list->tables, compare_left);
+        qsort_r(list->tables, list->n, sizeof *list->tables, compare_bytes, work);
 }
 
 static bool load_chunks(CopyWork *work, Err *err)

@@ -166,9 +166,9 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
     Sql *keys = queue_keys(tmp, pair->src, pending, edge->applied);
 
     /* in the first round all that was copied meanwhile is there already */
-    if (pending->inserts && pending->keys == NULL && edge->applied != NULL && !edge->replace_next)
+    if (pending->inserts && edge->applied != NULL && !edge->replace_next)
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
-    return apply_keys(pair, edge->from, edge->to, keys, pending->whole || pending->all_rows,
+    return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, stats, err);
 }
 
@@ -209,6 +209,21 @@ static bool drop_stages(Edge *edge, Err *err)
     return conn_is_broken(edge->to) || conn_do(edge->to, "DISCARD TEMP", err);
 }
 
+/* no transaction wrote anywhere on `from` since nothing was pending: the queue need not be read */
+static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *now;
+
+    *ret_quiet = false;
+    if (edge->looked == NULL)
+        return true;
+    if (!queue_snapshot(tmp, edge->from, &now, err))
+        return false;
+    *ret_quiet = strcmp(now, edge->looked) == 0;
+    return true;
+}
+
 static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -216,8 +231,13 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     Pending *pending;
     const char *snapshot = NULL;
     size_t n;
+    bool quiet;
 
     *ret_stats = (RoundStats){0};
+    if (!is_quiet(edge, &quiet, err))
+        return false;
+    if (quiet)
+        return true;
     if (!queue_begin(tmp, edge->from, edge->applied, &pending, &n, &snapshot, err))
         return false;
     if (snapshot_xmax(snapshot) < snapshot_xmax(edge->applied)) {
@@ -243,29 +263,9 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     return true;
 }
 
-/* no transaction wrote anywhere on `from` since nothing was pending: the queue need not be read */
-static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    const char *now;
-
-    *ret_quiet = false;
-    if (edge->looked == NULL)
-        return true;
-    if (!queue_snapshot(tmp, edge->from, &now, err))
-        return false;
-    *ret_quiet = strcmp(now, edge->looked) == 0;
-    return true;
-}
-
 bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err)
 {
-    bool quiet;
-
-    *ret_stats = (RoundStats){0};
-    if (!is_quiet(edge, &quiet, err))
-        return false;
-    if (quiet || try_round(edge, ret_stats, err))
+    if (try_round(edge, ret_stats, err))
         return true;
     AUTO_CTX(tmp, NULL);
     if (!drop_stages(edge, err_new(tmp)) || edge->replace_next ||
@@ -383,7 +383,7 @@ static bool settle_rows(TablePair *pair, Conn *from, Conn *to, Err *err)
     for (size_t i = 0; i < n; i++)
         if (pending[i].tab == pair->src->id &&
             !apply_keys(pair, from, to, queue_keys(tmp, pair->src, &pending[i], NULL),
-                        pending[i].whole || pending[i].all_rows, APPLY_REPLACE, &stats, err))
+                        pending[i].whole, APPLY_REPLACE, &stats, err))
             return false;
     return true;
 }

@@ -121,20 +121,8 @@ bool item_run_optional(Conn *conn, const char *what, const char *statement, Err 
     return true;
 }
 
-/* claims the item in the caller's transaction; *ret_row is NULL when it is done already */
-static bool claim(const void *ctx, Conn *conn, int no, ClaimItemRow **ret_row, Err *err)
-{
-    size_t n;
-
-    if (!q_claim_item(ctx, conn, no, ret_row, &n, err))
-        return false;
-    if (n == 0)
-        *ret_row = NULL;
-    return true;
-}
-
 /* the comment of a foreign key that sleeps waits with it */
-static bool comment_asleep(Conn *conn, const ClaimItemRow *row, bool *ret_asleep, Err *err)
+static bool comment_asleep(Conn *conn, const ClaimItemsRow *row, bool *ret_asleep, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
@@ -147,41 +135,24 @@ static bool comment_asleep(Conn *conn, const ClaimItemRow *row, bool *ret_asleep
            sleep_add_comment(conn, schema, table, name, row->statement, ret_asleep, err);
 }
 
-bool item_build(Conn *conn, int no, Err *err)
+static bool build_claimed(Conn *conn, const ClaimItemsRow *row, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    ClaimItemRow *row = NULL;
+    char *what = mem_printf(tmp, "%s %s", row->type, row->name);
     Sql *q = sql_new(tmp);
-    bool ok;
+    bool asleep;
 
-    if (!conn_do(conn, "BEGIN", err))
+    if (!comment_asleep(conn, row, &asleep, err))
         return false;
-    if (!claim(tmp, conn, no, &row, err))
-        goto failed;
-    if (row != NULL) {
-        char *what = mem_printf(tmp, "%s %s", row->type, row->name);
-
-        bool asleep;
-
-        if (!comment_asleep(conn, row, &asleep, err))
-            goto failed;
-        sql_trusted(q, row->statement);
-        ok = asleep                             ? true
-             : item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
-                                                : conn_exec(conn, q, err);
-        if (!ok) {
-            err_add(err, "while creating %s", what);
-            goto failed;
-        }
-    }
-    if (fault("item.built", err) && conn_do(conn, "COMMIT", err))
-        return true;
-failed:
-    conn_rollback(conn);
-    return false;
+    sql_trusted(q, row->statement);
+    return asleep ||
+           (item_type_is_optional(row->type) ? item_run_optional(conn, what, row->statement, err)
+                                             : conn_exec(conn, q, err)) ||
+           err_add(err, "while creating %s", what);
 }
 
-bool items_build(Conn *conn, int tab, Err *err)
+/* all items of a table, or one item when tab is 0 */
+static bool build(Conn *conn, int tab, int no, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ClaimItemsRow *rows;
@@ -189,17 +160,11 @@ bool items_build(Conn *conn, int tab, Err *err)
 
     if (!conn_do(conn, "BEGIN", err))
         return false;
-    if (!q_claim_items(tmp, conn, tab, &rows, &n, err))
+    if (!q_claim_items(tmp, conn, tab, no, &rows, &n, err))
         goto failed;
-    for (size_t i = 0; i < n; i++) {
-        Sql *q = sql_new(tmp);
-
-        sql_trusted(q, rows[i].statement);
-        if (!conn_exec(conn, q, err)) {
-            err_add(err, "while creating %s %s", rows[i].type, rows[i].name);
+    for (size_t i = 0; i < n; i++)
+        if (!build_claimed(conn, &rows[i], err))
             goto failed;
-        }
-    }
     if (fault("item.built", err) && conn_do(conn, "COMMIT", err))
         return true;
 failed:
@@ -207,16 +172,27 @@ failed:
     return false;
 }
 
+bool item_build(Conn *conn, int no, Err *err)
+{
+    return build(conn, 0, no, err);
+}
+
+bool items_build(Conn *conn, int tab, Err *err)
+{
+    return build(conn, tab, 0, err);
+}
+
 bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    ClaimItemRow *row = NULL;
+    ClaimItemsRow *row;
+    size_t n;
 
     if (!conn_do(conn, "BEGIN", err))
         return false;
-    if (!claim(tmp, conn, no, &row, err))
+    if (!q_claim_items(tmp, conn, 0, no, &row, &n, err))
         goto failed;
-    if (row != NULL) {
+    if (n > 0) {
         DumpEntry entry = {.type = row->type, .name = row->name, .statement = row->statement};
         const char *schema, *table, *name;
 

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#include "base/mem.h"
+#include "base/str.h"
 
 typedef enum Gain { GAIN_NONE, GAIN_MUCH } Gain;
 
@@ -72,7 +72,7 @@ static bool find(const char *type, Gain *ret_gain)
     size_t len = strlen(type);
 
     /* however many dimensions an array has, its type is written with one pair of brackets */
-    if (len > 2 && strcmp(type + len - 2, "[]") == 0)
+    if (str_ends(type, "[]"))
         len -= 2;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strncmp(types[i].name, type, len) == 0 && types[i].name[len] == '\0') {

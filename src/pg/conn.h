@@ -30,9 +30,7 @@ typedef struct ConnSpec {
     const char *label;    /* "source" or "target" */
 } ConnSpec;
 
-/*
- * the application_name of every session of ours begins with this; capture triggers use it as a hint
- */
+/* the application_name of every session of ours begins with this */
 #define CONN_APPLICATION "pgtandem"
 
 /* opens a connection; purpose is shown in pg_stat_activity, e.g. "apply" → "pgtandem apply" */
@@ -105,9 +103,9 @@ bool conn_binary_fits(const Conn *src, const Conn *dst);
 
 /*
  * Runs `out` (COPY … TO STDOUT) on src and streams its rows into `in` (COPY … FROM STDIN) on dst;
- * both in the same format, text or binary. Memory: one row and libpq's buffers. Succeeds only when both sides report the
- * same number of rows. on_progress (may be NULL) is called now and then with the rows and bytes so
- * far.
+ * both in the same format, text or binary. Memory: one row and libpq's buffers. Succeeds only when
+ * both sides report the same number of rows. on_progress (may be NULL) is called now and then with
+ * the rows and bytes so far.
  */
 CHECKED bool conn_copy_pipe(Conn *src, const Sql *out, Conn *dst, const Sql *in,
                             void (*on_progress)(void *arg, const CopyStats *so_far), void *arg,

@@ -112,23 +112,18 @@ select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comme
 -- returns: no int, type text, schema_name text, name text, tab int, done bool
 select no, type, schema_name, name, coalesce(tab, 0), done from pgtandem.post_item order by no
 
--- name: claim_item
--- doc: marks an item done in the caller's transaction; no row when it is done already, or when the rows of its
--- doc: table are not settled (the target crashed, and the transaction that settled them is gone)
--- params: no int
--- returns: type text, name text, statement text
-update pgtandem.post_item i set done = true
- where no = $1::int and not done
-   and (tab is null or exists (select 1 from pgtandem.settled s where s.tab = i.tab))
-returning type, name, statement
-
 -- name: claim_items
--- doc: the same for all items of one table
--- params: tab int
+-- doc: marks all items of a table done in the caller's transaction, or one item when tab is 0. Those that are
+-- doc: done already do not come, nor those of a table whose rows are not settled (the target crashed, and the
+-- doc: transaction that settled them is gone).
+-- params: tab int, no int
 -- returns: type text, name text, statement text
 with claimed as (
     update pgtandem.post_item i set done = true
-     where tab = $1::int and not done and exists (select 1 from pgtandem.settled s where s.tab = i.tab)
+     where no in (select p.no from pgtandem.post_item p where $1::int <> 0 and p.tab = $1::int
+                  union all select $2::int where $1::int = 0)
+       and not done
+       and (tab is null or exists (select 1 from pgtandem.settled s where s.tab = i.tab))
     returning no, type, name, statement)
 select type, name, statement from claimed order by no
 

@@ -12,6 +12,7 @@ memory grow.
 """
 
 import time
+from contextlib import contextmanager
 
 from .. import load, replicators
 from ..processes import Sampler
@@ -60,23 +61,25 @@ def measure(rig, report, contestants, template, name, rounds, write, limit=None)
     for _, contestant in alternating(contestants, rounds):
         if failures.has(contestant.name):
             continue
-        with failures.guard(contestant.name):
-            rig.restore(contestant.name)
-            try:
-                one(rig, report, contestant, name)
-            finally:
-                contestant.detach()
+        with failures.guard(contestant.name), restored(rig, contestant):
+            one(rig, report, contestant, name)
     # From the state of native replication, which has put nothing of its own into the databases.
     for contestant in contestants:
         if limit and contestant.name == "native" and not failures.has(contestant.name):
-            with failures.guard("limit"):
-                rig.restore(contestant.name)
-                try:
-                    limit(rig, report, contestant, name)
-                finally:
-                    contestant.detach()
+            with failures.guard("limit"), restored(rig, contestant):
+                limit(rig, report, contestant, name)
     for contestant in contestants:
         rig.forget(contestant.name)
+
+
+@contextmanager
+def restored(rig, contestant):
+    """The servers as they were when the contestant's backlog was written."""
+    rig.restore(contestant.name)
+    try:
+        yield
+    finally:
+        contestant.detach()
 
 
 def one(rig, report, contestant, name):
