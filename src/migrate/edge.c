@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
 #include "pg/sqlstate.h"
@@ -16,6 +17,9 @@
 enum {
     PURGE_EVERY_MS = 1000,       /* how often the queue's size is looked at */
     PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
+    HOLD_MS = 500,               /* below the usual deadlock_timeout: we give way, not others */
+    HOLD_PAUSE_MS = 100,
+    HOLD_REPORT_TRIES = 20
 };
 
 bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
@@ -180,8 +184,6 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
     if (!conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (pending[i].tab < 1 || (size_t)pending[i].tab > edge->n_pairs)
-            return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
         TablePair *pair = &edge->pairs[pending[i].tab - 1];
 
         stats->changes += pending[i].changes;
@@ -224,6 +226,87 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     return true;
 }
 
+/*
+ * LOCK TABLE … IN ACCESS SHARE MODE for the changed tables, then whether the files of one of them, or
+ * of a partition, are others than the round's snapshot knows. The locks are asked for in a short try.
+ */
+static Sql *hold_statement(const void *ctx, const Edge *edge, const Pending *pending, size_t n)
+{
+    Sql *q = sql_new(ctx), *oids = sql_new(ctx);
+
+    sql_add(q, "SET LOCAL lock_timeout = ");
+    sql_number(q, HOLD_MS);
+    sql_add(q, "; LOCK TABLE ");
+    for (size_t i = 0; i < n; i++) {
+        const Table *table = edge->pairs[pending[i].tab - 1].src;
+
+        if (i > 0) {
+            sql_add(q, ", ");
+            sql_add(oids, ", ");
+        }
+        sql_trusted(q, table_ref(q, table));
+        sql_number(oids, table->oid);
+    }
+    sql_add(q, " IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0; "
+               "WITH RECURSIVE tree(oid) AS (SELECT unnest(ARRAY[");
+    sql_splice(q, oids);
+    /* the catalog is read in the round's snapshot, the function tells what is there now */
+    sql_add(q, "]::oid[]) UNION ALL SELECT i.inhrelid FROM tree t "
+               "JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid) "
+               "SELECT EXISTS (SELECT 1 FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid "
+               "WHERE nullif(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(c.oid))");
+    return q;
+}
+
+/*
+ * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
+ * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated (or
+ * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ */
+static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Rows *rows;
+
+    *ret_held = true;
+    for (size_t i = 0; i < n; i++)
+        if (pending[i].tab < 1 || (size_t)pending[i].tab > edge->n_pairs)
+            return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
+    if (n == 0)
+        return true;
+    if (conn_query(tmp, edge->from, hold_statement(tmp, edge, pending, n), &rows, err)) {
+        *ret_held = !rows_bool(rows, 0, 0);
+        return true;
+    }
+    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
+        return err_add(err, "while locking the changed tables");
+    err_clear(err);
+    *ret_held = false;
+    return wait_ms(HOLD_PAUSE_MS, err);
+}
+
+/*
+ * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
+ * Leaves the transaction to its caller, also after an error.
+ */
+static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size_t *ret_n,
+                        const char **ret_snapshot, Err *err)
+{
+    bool held;
+
+    for (int tries = 1;; tries++) {
+        if (!queue_begin(ctx, edge->from, edge->applied, ret_pending, ret_n, ret_snapshot, err) ||
+            !fault("round.begun", err) || !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+            return false;
+        if (held)
+            return true;
+        conn_rollback(edge->from);
+        if (tries % HOLD_REPORT_TRIES == 0)
+            log_warn("%s: still waiting for tables that are truncated, altered or rewritten",
+                     conn_label(edge->from));
+    }
+}
+
 static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -238,8 +321,10 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         return false;
     if (quiet)
         return true;
-    if (!queue_begin(tmp, edge->from, edge->applied, &pending, &n, &snapshot, err))
+    if (!begin_round(tmp, edge, &pending, &n, &snapshot, err)) {
+        conn_rollback(edge->from);
         return false;
+    }
     if (snapshot_xmax(snapshot) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
         conn_rollback(edge->from);

@@ -27,6 +27,8 @@ QUICK = {
     "switches": 2,
     "tables": "10,50",
     "window": 3,
+    "wide_mb": 4,
+    "load": 4,
 }
 DEFAULT = {
     "rounds": 3,
@@ -39,6 +41,8 @@ DEFAULT = {
     "switches": 20,
     "tables": "10,1000,5000",
     "window": 20,
+    "wide_mb": 64,
+    "load": 60,
 }
 
 
@@ -68,6 +72,8 @@ def parse(arguments):
         ("switches", "switches for each case of switchover"),
         ("tables", "numbers of captured tables in idle"),
         ("window", "seconds of one look at CPU time in idle"),
+        ("wide_mb", "width of the wide rows of catchup, in MB"),
+        ("load", "seconds of TPC-B with the consumer running"),
     ):
         default = DEFAULT[name]
         parser.add_argument(

@@ -4,6 +4,7 @@ Each test runs with the tool down, writes a backlog of one kind, and lets the to
 """
 
 import re
+import time
 
 import psycopg2.errors
 import pytest
@@ -136,6 +137,37 @@ def test_keys_that_a_trigger_changes(pair, tool):
     pair.old.sql("update a set v = 'move' where id >= 200000 and id % 2 = 0")
     backlog.catch_up()
     assert pair.new.value("select count(*) from a where id between 100001 and 100010") == 10
+
+
+def test_truncate_in_the_middle_of_a_round(backlog):
+    """TRUNCATE empties a table for older snapshots, too; the copy must not show that before its turn."""
+    old, new = backlog.pair.old, backlog.pair.new
+    for number, table, root in ((1000000, "a", "a"), (2000000, "low", "parted")):
+        old.sql(f"update {root} set v = 'again' where id <= 50")
+        run = backlog.tool.start("upgrade", fault="round.begun:sleep=1500,round.committed:sleep=1500")
+        run.wait_for_output(r"fault point round.begun", timeout=60)
+        old.sql(f"begin; truncate {table}; insert into last values ({number}); commit")
+        run.wait_for_output(r"fault point round.committed", timeout=60)
+        rows, truncated = new.sql(f"select (select count(*) from {root}), exists (select 1 from last where id = {number})")[0]
+        assert rows == (0 if truncated else 3000)
+        backlog.stop(run)
+        backlog.catch_up()
+
+
+def test_rounds_give_way_to_locks(backlog):
+    """A round that waits for one changed table must not hold another that the same transaction wants next."""
+    backlog.pair.old.sql("update a set n = n + 1; update txt set v = v || '.'")
+    run = backlog.tool.start("upgrade", fault="round.begun:sleep=1000")
+    run.wait_for_output(r"fault point round.begun", timeout=60)
+    owner = backlog.pair.old.connect(autocommit=False)
+    with owner.cursor() as cursor:
+        cursor.execute("lock txt in access exclusive mode")
+        time.sleep(3)  # the round has come to the locks, and waits longer than deadlock_timeout
+        cursor.execute("lock a in access exclusive mode")
+    owner.commit()
+    owner.close()
+    backlog.stop(run)
+    backlog.catch_up()
 
 
 def test_sessions_notice_the_closed_gate(one_pair, tool):

@@ -22,6 +22,7 @@ CLEAN_DB = "bucardo_as_installed"
 
 class Bucardo:
     name = "Bucardo"
+    schema = "bucardo"
     _control = None  # one for the whole run
     _directory = None
 

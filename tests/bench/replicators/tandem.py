@@ -10,6 +10,7 @@ from ..rig import DB
 
 class Tandem:
     name = "pgtandem"
+    schema = "pgtandem"
     more_clusters = ()
     jobs = "4"  # as the others have
 

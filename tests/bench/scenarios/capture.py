@@ -1,12 +1,16 @@
 """What capture costs the application: pgbench's TPC-B, statements of many rows, WAL.
 
 In the first part the consumers are stopped, so that the cost of capture alone is seen; then TPC-B
-runs once more while the consumers work, as in daily life.
+runs once more while the consumers work, as in daily life. That is also where the recorded changes
+could pile up: the size of the contestant's own tables is taken at the end, when it has caught up,
+and in between.
 
 pgbench_history has no key. As it is, Bucardo does not capture it at all, and pgtandem notes
 only that it has changed. So TPC-B is measured in two forms: the table as it is, and with a key,
 where everybody captures every row of it.
 """
+
+import threading
 
 from .. import load, replicators
 from ..rig import DB
@@ -43,13 +47,53 @@ def one(rig, report, contestant, keyed):
     contestant.start()
     if contestant.name != "uncaptured":
         load.catch_up(rig, rig.options.patience)
-    tpcb(rig, report, contestant, "TPC-B, consumer running", with_wal=False)
+    name = "TPC-B, consumer running"
+    if contestant.name == "uncaptured":
+        tpcb(rig, report, contestant, name, with_wal=False)
+        return
+    with Bloat(rig, contestant.schema) as bloat:
+        tpcb(rig, report, contestant, name, with_wal=False, seconds=rig.options.load)
+        load.catch_up(rig, rig.options.patience)
+    report.add(NAME, "its tables on the source, peak", contestant.name, bloat.peak, "MB", "pgtandem")
+    report.add(NAME, "its tables on the source, end", contestant.name, bloat.now(), "MB", "pgtandem")
 
 
-def tpcb(rig, report, contestant, name, with_wal=True):
+class Bloat:
+    """The size of all tables of a schema on the source, looked at every second."""
+
+    def __init__(self, rig, schema):
+        self._connection = rig.source.connect(DB)
+        self._schema = schema
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.peak = 0.0
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._ended.wait(1):
+            self.peak = max(self.peak, self.now())
+
+    def now(self):
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "select coalesce(sum(pg_total_relation_size(oid)), 0) / 1048576.0 from pg_class"
+                " where relkind = 'r' and relnamespace = %s::regnamespace",
+                (self._schema,),
+            )
+            return float(cursor.fetchone()[0])
+
+
+def tpcb(rig, report, contestant, name, with_wal=True, seconds=None):
     rig.settle()
     before = rig.wal_position()
-    result = load.pgbench(rig, "-c", 4, "-j", 2, "-T", rig.options.seconds)
+    result = load.pgbench(rig, "-c", 4, "-j", 2, "-T", seconds or rig.options.seconds)
     written = rig.wal_position() - before
     report.add(NAME, name, contestant.name, result["tps"], "tps", "uncaptured")
     if with_wal:

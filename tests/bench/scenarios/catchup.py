@@ -8,7 +8,7 @@ equal.
 
 The first backlog is of pgbench, where many transactions change the same rows. Two larger
 ones are of updates that touch each row once, so that nothing collapses: they show how time and
-memory grow.
+memory grow. The last is of a few very wide rows.
 """
 
 import time
@@ -25,6 +25,7 @@ WANTED = ("pgtandem", "Bucardo", "native")
 # Bucardo keeps all keys of a round in memory and needs minutes for the larger backlogs.
 BUCARDO_DELTAS = 2_000_000
 PIECE = 100_000
+WIDE_ROWS = 6
 MOST_ROUNDS = 2
 
 
@@ -42,6 +43,10 @@ def run(rig, report):
         template = wide(rig, deltas)
         measure(rig, report, some, template, name, 1, lambda n=deltas: update_once(rig, n))
         rig.forget_template(f"wide_{deltas}")
+    size = rig.options.wide_mb
+    name = f"catch-up after {WIDE_ROWS} rows of {size} MB"
+    measure(rig, report, contestants, blobs(rig), name, 1, lambda: write_blobs(rig, size))
+    rig.forget_template("blobs")
 
 
 def measure(rig, report, contestants, template, name, rounds, write, limit=None):
@@ -123,6 +128,25 @@ def update_once(rig, deltas):
                 "update wide set a = a + 1 where id between %s and %s", (first, first + PIECE - 1)
             )
     connection.close()
+
+
+def blobs(rig):
+    def make(database):
+        rig.source.sql(
+            database,
+            "create table blobs (id int primary key, body bytea not null);"
+            " alter table blobs alter body set storage external;" + load.MARKER,
+        )
+
+    return rig.template("blobs", make)
+
+
+def write_blobs(rig, size):
+    body = "decode(repeat(md5(i::text), %s), 'hex')"
+    rig.source.sql(
+        DB, f"insert into blobs select i, {body} from generate_series(1, %s) i",
+        (size * 1024 * 1024 // 16, WIDE_ROWS),
+    )  # fmt: skip
 
 
 def plain_sql(rig, report, contestant, name):
