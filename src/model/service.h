@@ -1,0 +1,94 @@
+/*
+ * What the configuration file asks for: databases, syncs, tables. Plain data, read by conf/ and
+ * carried out by daemon/. Everything belongs to the Service that holds it.
+ */
+#ifndef MODEL_SERVICE_H
+#define MODEL_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum Role { ROLE_SOURCE, ROLE_TARGET, ROLE_FULLCOPY } Role;
+typedef enum OneTimeCopy { COPY_NO, COPY_IF_EMPTY, COPY_ALWAYS } OneTimeCopy;
+
+typedef struct Db {
+    const char *name;
+    const char *conninfo; /* may hold a password: never print it */
+    int64_t queue_limit;  /* bytes; 0: none */
+    int line;             /* where it stands in the file, for messages */
+} Db;
+
+typedef struct Member {
+    const Db *db;
+    Role role;
+} Member;
+
+/* one word of include, exclude or tables: schema and name may hold * and ? */
+typedef struct Pattern {
+    const char *schema;
+    const char *name;
+    bool schema_glob; /* has unquoted * or ? */
+    bool name_glob;
+    int line;
+} Pattern;
+
+/* what is special about one table in one sync */
+typedef struct TableRule {
+    const char *schema;
+    const char *name;
+    const Db *db;              /* for this target only; NULL: for all */
+    const char *target_schema; /* NULL: as on the source */
+    const char *target_name;
+    const char *columns; /* select list, or NULL */
+    const char *where;   /* condition, or NULL */
+    int line;
+} TableRule;
+
+typedef struct Sync {
+    const char *name;
+    bool all; /* tables = all */
+    Pattern *include;
+    size_t n_include;
+    Pattern *exclude;
+    size_t n_exclude;
+    Member *members;
+    size_t n_members;
+    TableRule *rules; /* those of one database before those for all */
+    size_t n_rules;
+    OneTimeCopy onetimecopy;
+    bool autokick;
+    int64_t checktime_ms; /* 0: none */
+    bool sequences;
+    bool cascade;
+    bool target_triggers_fire;
+    bool active;
+    int line;
+} Sync;
+
+typedef struct Service {
+    const char *path; /* of the file, absolute */
+    const char *pid_file;
+    const char *log_file; /* NULL: standard error */
+    Db *dbs;
+    size_t n_dbs;
+    Sync *syncs;
+    size_t n_syncs;
+} Service;
+
+const Db *service_db(const Service *service, const char *name);
+const Sync *service_sync(const Service *service, const char *name);
+
+/* whether the sync takes this table (or sequence): included and not excluded */
+bool sync_takes(const Sync *sync, const char *schema, const char *name);
+
+/* a pattern that names a single table, which must exist */
+bool pattern_is_name(const Pattern *pattern);
+
+/* the rule for a table on that target, or NULL */
+const TableRule *sync_rule(const Sync *sync, const char *schema, const char *name, const Db *target);
+
+/* "source", "target", "fullcopy" */
+const char *role_name(Role role);
+
+#endif
