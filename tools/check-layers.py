@@ -20,8 +20,10 @@ MAY_INCLUDE = {
     "sql": ["base", "pg"],
     "model": ["base", "pg", "sql"],
     **{feature: BELOW_FEATURES for feature in FEATURES},
+    "conf": ["base", "model"],
     "migrate": BELOW_FEATURES + FEATURES,
-    "cli": BELOW_FEATURES + FEATURES + ["migrate"],
+    "daemon": BELOW_FEATURES + FEATURES + ["conf", "migrate"],
+    "cli": BELOW_FEATURES + FEATURES + ["conf", "migrate", "daemon"],
 }
 LIBPQ_FOLDERS = {"pg"}
 VERSION_FOLDERS = {"pg", "sql"}

@@ -54,12 +54,21 @@ static void add_match(Sql *q, const Table *table, const char *other)
     }
 }
 
-/* "schema"."table" t ON (t.key = d.k1 AND …) */
-static void add_ref_of_key(Sql *q, const Table *table)
+/* the rows of src */
+static void add_read_ref(Sql *q, const TablePair *pair)
 {
-    add_ref(q, table);
+    AUTO_CTX(tmp, NULL);
+
+    sql_trusted(q, pair_read_ref(tmp, pair));
+    sql_add(q, " t");
+}
+
+/* "schema"."table" t ON (t.key = d.k1 AND …), on src */
+static void add_read_ref_of_key(Sql *q, const TablePair *pair)
+{
+    add_read_ref(q, pair);
     sql_add(q, " ON (");
-    add_match(q, table, "d");
+    add_match(q, pair->src, "d");
     sql_add(q, ")");
 }
 
@@ -119,7 +128,7 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
     sql_add(q, " FROM (");
     sql_splice(q, keys);
     sql_add(q, ") d LEFT JOIN ");
-    add_ref_of_key(q, table->src);
+    add_read_ref_of_key(q, table);
     sql_add(q, ") TO STDOUT");
     return q;
 }
@@ -395,7 +404,7 @@ bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys
     sql_add(from, "(");
     sql_splice(from, keys);
     sql_add(from, ") d JOIN ");
-    add_ref_of_key(from, table->src);
+    add_read_ref_of_key(from, table);
     return load_rows(table, src, dst, from, stats, err) ||
            err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
 }
@@ -405,7 +414,7 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
     AUTO_CTX(tmp, NULL);
     Sql *from = sql_new(tmp);
 
-    add_ref(from, table->src);
+    add_read_ref(from, table);
     return (delete_everything(table, dst, err) && load_rows(table, src, dst, from, stats, err)) ||
            err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));
 }

@@ -1,6 +1,7 @@
 /* Log lines and progress: see log.h. */
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum { PROGRESS_LINE_MS = 5000, PROGRESS_TTY_MS = 150 };
 
 static LogLevel min_level = LOG_INFO;
 static char who[64];
+static const char *stamp_format = "%H:%M:%S";
 static bool progress_shown; /* the terminal's cursor is behind a progress text */
 static int64_t progress_last_ms;
 
@@ -20,6 +22,22 @@ void log_init(LogLevel level, const char *name)
 {
     min_level = level;
     snprintf(who, sizeof who, "%s", name);
+}
+
+void log_with_date(void)
+{
+    stamp_format = "%Y-%m-%d %H:%M:%S";
+}
+
+bool log_to_file(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+
+    if (fd < 0)
+        return false;
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return true;
 }
 
 LogLevel log_level(void)
@@ -43,7 +61,7 @@ static void put_line(LogLevel level, const char *label, const char *text)
 
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &tm);
-    strftime(stamp, sizeof stamp, "%H:%M:%S", &tm);
+    strftime(stamp, sizeof stamp, stamp_format, &tm);
     end_progress();
     fprintf(stderr, "%s.%03ld %s%s%s%s\n", stamp, now.tv_nsec / 1000000, who,
             who[0] == '\0' ? "" : ": ", label == NULL ? names[level] : label, text);

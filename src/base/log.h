@@ -12,6 +12,13 @@ typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
 /* messages below level are dropped; who ("" or e.g. "worker 3") is put before each line */
 void log_init(LogLevel level, const char *who);
 LogLevel log_level(void);
+/* lines begin with the date, too: for logs that are kept */
+void log_with_date(void);
+/*
+ * Lines go to the end of that file from now on; called again, it opens the file of that name anew. False
+ * with errno when it cannot be opened; then nothing has changed.
+ */
+bool log_to_file(const char *path);
 
 void log_msg(LogLevel level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define log_debug(...) log_msg(LOG_DEBUG, __VA_ARGS__)

@@ -15,6 +15,8 @@ enum { EXTRA_FDS = 2 };
 static int signal_pipe[2] = {-1, -1};
 static int parent_fd = -1;
 static volatile sig_atomic_t stop_signal;
+static bool hup_reloads;
+static volatile sig_atomic_t reload_wanted;
 static int shield;
 
 static void on_signal(int sig)
@@ -23,7 +25,10 @@ static void on_signal(int sig)
 
     if (stop_signal != 0 && sig == SIGINT)
         _exit(130);
-    stop_signal = sig;
+    if (sig == SIGHUP && hup_reloads)
+        reload_wanted = 1;
+    else
+        stop_signal = sig;
     if (write(signal_pipe[1], "s", 1) < 0) {
         /* the pipe is full, so the reader will wake anyway */
     }
@@ -50,6 +55,28 @@ void wait_set_parent(int fd)
 bool wait_stopping(void)
 {
     return stop_signal != 0;
+}
+
+void wait_hup_reloads(void)
+{
+    hup_reloads = true;
+}
+
+bool wait_reload_wanted(void)
+{
+    bool wanted = reload_wanted != 0;
+
+    reload_wanted = 0;
+    return wanted;
+}
+
+/* takes what the handler has written; the signal to stop is remembered elsewhere */
+static void drain_signals(void)
+{
+    char bytes[16];
+
+    while (read(signal_pipe[0], bytes, sizeof bytes) > 0) {
+    }
 }
 
 void wait_shield(bool on)
@@ -85,8 +112,12 @@ bool wait_fds(struct pollfd *fds, size_t n, int64_t deadline, size_t *ret_ready,
             break;
         }
         if ((all[n].revents & POLLIN) != 0 && watch) {
-            err_set(err, ERR_CANCELED, "interrupted");
-            break;
+            drain_signals();
+            if (stop_signal != 0) {
+                err_set(err, ERR_CANCELED, "interrupted");
+                break;
+            }
+            continue; /* SIGHUP: whoever cares asks wait_reload_wanted() */
         }
         if ((all[n + 1].revents & (POLLHUP | POLLERR)) != 0) {
             err_set(err, ERR_CANCELED, "the parent process is gone");

@@ -22,6 +22,10 @@ void wait_set_parent(int fd);
 /* true after a signal asked to stop */
 bool wait_stopping(void);
 
+/* from now on SIGHUP asks for a reload instead of an end; wait_reload_wanted() tells it once */
+void wait_hup_reloads(void);
+bool wait_reload_wanted(void);
+
 /*
  * While shielded, signals and the parent's death do not interrupt waits: for undo work and for the
  * few round trips around a point of no return. Nests.

@@ -470,15 +470,11 @@ bool capture_gate_only(Conn *conn, const Table *root, Err *err)
     return true;
 }
 
-bool capture_remove_all(Conn *conn, Err *err)
+/* drops triggers of ours, sorted by table; one table is one transaction */
+static bool drop_triggers(Conn *conn, const OurTriggersRow *rows, size_t n, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    OurTriggersRow *rows;
-    size_t n;
-
-    if (!q_our_triggers(tmp, conn, &rows, &n, err))
-        return false;
     for (size_t i = 0; i < n;) {
+        AUTO_CTX(tmp, NULL);
         Sql *q = sql_new(tmp);
         size_t first = i;
         TriggerRelationsRow rel = {.schema_name = rows[i].schema_name,
@@ -500,6 +496,52 @@ bool capture_remove_all(Conn *conn, Err *err)
     return true;
 }
 
+bool capture_remove_all(Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OurTriggersRow *rows;
+    size_t n;
+
+    return q_our_triggers(tmp, conn, &rows, &n, err) && drop_triggers(conn, rows, n, err);
+}
+
+bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OurTriggersRow *rows;
+    TriggerRelationsRow *rels;
+    CaptureFunctionsRow *functions;
+    size_t n, n_rels, n_functions, kept = 0;
+    Sql *q = sql_new(tmp);
+
+    if (relid != 0) {
+        if (!q_our_triggers(tmp, conn, &rows, &n, err) ||
+            !q_trigger_relations(tmp, conn, relid, &rels, &n_rels, err))
+            return false;
+        for (size_t i = 0; i < n; i++)
+            for (size_t r = 0; r < n_rels; r++)
+                if (rows[i].oid == rels[r].oid) {
+                    rows[kept++] = rows[i];
+                    break;
+                }
+        if (!drop_triggers(conn, rows, kept, err))
+            return false;
+    }
+    if (!q_capture_functions(tmp, conn, tab, &functions, &n_functions, err))
+        return false;
+    for (size_t i = 0; i < n_functions; i++) {
+        sql_add(q, "DROP FUNCTION ");
+        sql_name(q, "pgtandem", functions[i].name);
+        sql_add(q, "();\n");
+    }
+    sql_add(q, "DROP SEQUENCE IF EXISTS pgtandem.mark_");
+    sql_number(q, tab);
+    sql_add(q, "; DELETE FROM pgtandem.tab WHERE id = ");
+    sql_number(q, tab);
+    return conn_exec(conn, q, err) ||
+           err_add(err, "while removing capture of table number %d", tab);
+}
+
 bool gate_open(Conn *conn, Err *err)
 {
     return conn_do(conn,
@@ -516,7 +558,28 @@ bool gate_close(Conn *conn, Err *err)
                    err);
 }
 
-bool capture_mark_apply(Conn *conn, Err *err)
+/* the row that tells whose round this transaction is, into the segment that fits */
+static void add_queue_mark(Sql *q, int segment, const char *edge)
 {
-    return conn_do(conn, "UPDATE pgtandem.progress SET applying = txid_current()", err);
+    sql_add(q, "; INSERT INTO pgtandem.queue_");
+    sql_number(q, segment);
+    sql_add(q, " (txid, tab, ka) SELECT " TXID ", 0, ARRAY[");
+    sql_literal(q, edge);
+    sql_add(q, "] WHERE (" SEGMENT_IS_0 ")");
+    if (segment != 0)
+        sql_add(q, " IS FALSE");
+}
+
+bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.progress SET applying = " TXID " WHERE edge = ");
+    sql_literal(q, edge);
+    if (in_queue) {
+        add_queue_mark(q, 0, edge);
+        add_queue_mark(q, 1, edge);
+    }
+    return conn_exec(conn, q, err);
 }

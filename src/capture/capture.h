@@ -28,6 +28,12 @@ CHECKED bool capture_table(Conn *conn, const Table *table, Err *err);
 /* puts only the gate on a partitioned table whose partitions are captured by themselves */
 CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);
 
+/*
+ * takes our triggers off one table and its partitions, in short tries, and drops its functions; relid
+ * 0: the table is gone
+ */
+CHECKED bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err);
+
 /* takes every trigger and function of ours off the node's tables, one table per transaction */
 CHECKED bool capture_remove_all(Conn *conn, Err *err);
 
@@ -36,8 +42,10 @@ CHECKED bool gate_open(Conn *conn, Err *err);
 CHECKED bool gate_close(Conn *conn, Err *err);
 
 /*
- * marks the running transaction as ours: must be the first statement of every applying transaction
+ * Marks the running transaction as an edge's: must be the first statement of every applying
+ * transaction. in_queue: the node's own capture is on, so the mark goes into its queue, too, where
+ * rounds that read only the node's own changes find it.
  */
-CHECKED bool capture_mark_apply(Conn *conn, Err *err);
+CHECKED bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err);
 
 #endif

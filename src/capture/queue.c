@@ -28,25 +28,30 @@ int64_t snapshot_xmax(const char *snapshot)
     return colon == NULL ? 0 : strtoll(colon + 1, NULL, 10);
 }
 
-/* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in the snapshot `since` */
-static void add_window(Sql *q, const char *since)
-{
-    if (since == NULL)
-        return;
-    const char *in_progress = strchr(strchr(since, ':') + 1, ':') + 1;
-    sql_add(q, " AND (q.txid >= ");
-    sql_number(q, snapshot_xmax(since));
-    if (*in_progress != '\0') {
-        sql_add(q, " OR q.txid = ANY ('{");
-        sql_trusted(q, in_progress);
-        sql_add(q, "}'::bigint[])");
-    }
-    sql_add(q, ")");
-}
-
 #define BOTH_SEGMENTS                                                                              \
     "(SELECT txid, tab, k, ka FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka FROM "       \
     "pgtandem.queue_1)"
+
+/* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in S1; and no marks of our rounds */
+static void add_window(Sql *q, const Window *window)
+{
+    if (window->since != NULL) {
+        const char *in_progress = strchr(strchr(window->since, ':') + 1, ':') + 1;
+
+        sql_add(q, " AND (q.txid >= ");
+        sql_number(q, snapshot_xmax(window->since));
+        if (*in_progress != '\0') {
+            sql_add(q, " OR q.txid = ANY ('{");
+            sql_trusted(q, in_progress);
+            sql_add(q, "}'::bigint[])");
+        }
+        sql_add(q, ")");
+    }
+    sql_add(q, " AND q.tab <> 0");
+    if (window->own_only)
+        sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
+                   " m WHERE m.tab = 0 AND m.txid = q.txid)");
+}
 
 typedef struct Delta {
     int tab;
@@ -104,7 +109,7 @@ static void list_deltas(const void *ctx, Delta *deltas, size_t n, Pending **ret_
 }
 
 /* reads up to NAMED_KEYS_MAX deltas; *ret_more: there are more, nothing was listed */
-static bool list_named(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+static bool list_named(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                        size_t *ret_n, const char **ret_snapshot, bool *ret_more, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -115,7 +120,7 @@ static bool list_named(const void *ctx, Conn *conn, const char *since, Pending *
                "SELECT 0 AS tab, NULL::bigint AS k, NULL::text[] AS ka, "
                "txid_current_snapshot()::text UNION ALL "
                "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
-    add_window(q, since);
+    add_window(q, window);
     sql_add(q, " LIMIT ");
     sql_number(q, NAMED_KEYS_MAX + 1);
     sql_add(q, ")");
@@ -140,7 +145,7 @@ static bool list_named(const void *ctx, Conn *conn, const char *since, Pending *
 }
 
 /* many deltas: only counted, by table */
-static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+static bool list_counted(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                          size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -153,7 +158,7 @@ static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending
                "bool_or(coalesce(" IS_TRUNCATE " OR " IS_ALL_ROWS ", false)), "
                "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
                " q WHERE true");
-    add_window(q, since);
+    add_window(q, window);
     sql_add(q, " GROUP BY 1 ORDER BY 1");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
@@ -171,16 +176,16 @@ static bool list_counted(const void *ctx, Conn *conn, const char *since, Pending
     return true;
 }
 
-bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+bool queue_begin(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                  size_t *ret_n, const char **ret_snapshot, Err *err)
 {
     bool more;
 
-    if (!list_named(ctx, conn, since, ret_pending, ret_n, ret_snapshot, &more, err))
+    if (!list_named(ctx, conn, window, ret_pending, ret_n, ret_snapshot, &more, err))
         goto failed;
     if (!more)
         return true;
-    if (list_counted(ctx, conn, since, ret_pending, ret_n, err))
+    if (list_counted(ctx, conn, window, ret_pending, ret_n, err))
         return true;
 failed:
     conn_rollback(conn);
@@ -214,7 +219,7 @@ static void add_key_columns(Sql *q, const Table *table, const char *key, bool of
     }
 }
 
-Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const char *since)
+Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window)
 {
     Sql *q = sql_new(ctx);
 
@@ -253,11 +258,11 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         sql_add(q, " AND q.k IS NOT NULL");
     else
         sql_add(q, " AND q.ka <> '{}'");
-    add_window(q, since);
+    add_window(q, window);
     return q;
 }
 
-bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err *err)
+bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -266,7 +271,7 @@ bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err 
     sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
     sql_number(q, tab);
     sql_add(q, " AND (" IS_TRUNCATE " OR " IS_ALL_ROWS ")");
-    add_window(q, since);
+    add_window(q, window);
     sql_add(q, ")");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
@@ -326,8 +331,11 @@ bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to, ChangedTable *
     return true;
 }
 
-/* TRUNCATE of one segment if nothing in it is still needed; not being able to is no error */
-static bool purge_segment(Conn *conn, int segment, const char *applied, Err *err)
+/*
+ * TRUNCATE of one segment if nothing in it is still needed; not being able to is no error. An edge
+ * that has confirmed nothing yet needs everything.
+ */
+static bool purge_segment(Conn *conn, int segment, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -335,11 +343,12 @@ static bool purge_segment(Conn *conn, int segment, const char *applied, Err *err
 
     sql_add(q, "BEGIN; LOCK TABLE pgtandem.queue_");
     sql_number(q, segment);
-    sql_add(q, " IN ACCESS EXCLUSIVE MODE NOWAIT; SELECT EXISTS (SELECT 1 FROM pgtandem.queue_");
+    sql_add(q,
+            " IN ACCESS EXCLUSIVE MODE NOWAIT; SELECT EXISTS (SELECT 1 FROM pgtandem.consumer "
+            "WHERE confirmed IS NULL AND NOT detached) OR EXISTS (SELECT 1 FROM pgtandem.queue_");
     sql_number(q, segment);
-    sql_add(q, " q WHERE NOT txid_visible_in_snapshot(q.txid, ");
-    sql_literal(q, applied);
-    sql_add(q, "))");
+    sql_add(q, " q, pgtandem.consumer c WHERE NOT c.detached AND NOT "
+               "txid_visible_in_snapshot(q.txid, c.confirmed::txid_snapshot))");
     if (!conn_query(tmp, conn, q, &rows, err)) {
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE);
 
@@ -355,9 +364,7 @@ static bool purge_segment(Conn *conn, int segment, const char *applied, Err *err
     q = sql_new(tmp);
     sql_add(q, "TRUNCATE pgtandem.queue_");
     sql_number(q, segment);
-    sql_add(q, "; UPDATE pgtandem.purged SET snapshot = ");
-    sql_literal(q, applied);
-    sql_add(q, "; COMMIT");
+    sql_add(q, "; UPDATE pgtandem.consumer SET purged = confirmed WHERE NOT detached; COMMIT");
     if (!conn_exec(conn, q, err)) {
         conn_rollback(conn);
         return err_add(err, "while purging the queue");
@@ -365,20 +372,47 @@ static bool purge_segment(Conn *conn, int segment, const char *applied, Err *err
     return true;
 }
 
-bool queue_purge(Conn *conn, const char *applied, bool force, Err *err)
+/* sizes of the segments in bytes */
+static bool segment_sizes(Conn *conn, int64_t ret_bytes[2], Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    if (applied == NULL)
-        return true;
     sql_add(q, "SELECT pg_relation_size('pgtandem.queue_0'), pg_relation_size('pgtandem.queue_1')");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     for (int segment = 0; segment < 2; segment++)
-        if (rows_i64(rows, 0, segment) > (force ? 0 : PURGE_MIN_BYTES) &&
-            !purge_segment(conn, segment, applied, err))
+        ret_bytes[segment] = rows_i64(rows, 0, segment);
+    return true;
+}
+
+bool queue_is_worth_purging(Conn *conn, bool *ret_worth, Err *err)
+{
+    int64_t bytes[2];
+
+    if (!segment_sizes(conn, bytes, err))
+        return false;
+    *ret_worth = bytes[0] > PURGE_MIN_BYTES || bytes[1] > PURGE_MIN_BYTES;
+    return true;
+}
+
+bool queue_purge(Conn *conn, const char *edge, const char *applied, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    int64_t bytes[2];
+
+    if (!segment_sizes(conn, bytes, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.consumer SET confirmed = ");
+    sql_text(q, applied);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge);
+    if (edge != NULL && !conn_exec(conn, q, err))
+        return err_add(err, "while noting what was applied");
+    for (int segment = 0; segment < 2; segment++)
+        if (bytes[segment] > PURGE_MIN_BYTES && !purge_segment(conn, segment, err))
             return false;
     return true;
 }
@@ -398,14 +432,10 @@ bool queue_snapshot(const void *ctx, Conn *conn, const char **ret_snapshot, Err 
 
 bool queue_bytes(Conn *conn, int64_t *ret_bytes, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *rows;
+    int64_t bytes[2];
 
-    sql_add(q,
-            "SELECT pg_relation_size('pgtandem.queue_0') + pg_relation_size('pgtandem.queue_1')");
-    if (!conn_query(tmp, conn, q, &rows, err))
+    if (!segment_sizes(conn, bytes, err))
         return false;
-    *ret_bytes = rows_i64(rows, 0, 0);
+    *ret_bytes = bytes[0] + bytes[1];
     return true;
 }

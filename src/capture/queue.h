@@ -22,19 +22,24 @@ typedef struct Pending {
     const char *keys; /* the changed keys as an array literal; NULL: too many to be named */
 } Pending;
 
+/* which deltas are read */
+typedef struct Window {
+    const char *since; /* S1 as text; NULL: from the beginning */
+    bool own_only;     /* without what rounds of ours applied there */
+} Window;
+
 /*
- * Begins the round's transaction on the source and lists the changed tables. since: S1 as text,
- * NULL for "from the beginning". *ret_snapshot is S2. On success the transaction is left open (the
+ * Begins the round's transaction on the source and lists the changed tables. *ret_snapshot is S2. On success the transaction is left open (the
  * rows are to be read in it), also when nothing is pending.
  */
-CHECKED bool queue_begin(const void *ctx, Conn *conn, const char *since, Pending **ret_pending,
+CHECKED bool queue_begin(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                          size_t *ret_n, const char **ret_snapshot, Err *err);
 
 /* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
-Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const char *since);
+Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window);
 
 /* in the round: whether the table was truncated, or all its rows have to be carried */
-CHECKED bool queue_has_mark(Conn *conn, int tab, const char *since, bool *ret_mark, Err *err);
+CHECKED bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, Err *err);
 
 /* a table without key that changed since it was last copied */
 typedef struct ChangedTable {
@@ -49,12 +54,15 @@ typedef struct ChangedTable {
 CHECKED bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to,
                                    ChangedTable **ret_changed, size_t *ret_n, Err *err);
 
+/* *ret_worth: a segment is large enough that purging is worth its locks */
+CHECKED bool queue_is_worth_purging(Conn *conn, bool *ret_worth, Err *err);
+
 /*
- * Empties the segments whose deltas are all visible in `applied` (the peer's durable progress).
- * Takes no lock that it has to wait for; what cannot be purged now is purged later. force: also
- * segments that are small.
+ * Notes that `edge` (NULL: nobody) has everything in the snapshot `applied`, durably, and empties the large segments
+ * whose deltas all edges have. Takes no lock that it has to wait for; what cannot be purged now is
+ * purged later.
  */
-CHECKED bool queue_purge(Conn *conn, const char *applied, bool force, Err *err);
+CHECKED bool queue_purge(Conn *conn, const char *edge, const char *applied, Err *err);
 
 /* the node's current txid_snapshot as text, in a statement of its own */
 CHECKED bool queue_snapshot(const void *ctx, Conn *conn, const char **ret_snapshot, Err *err);

@@ -34,7 +34,7 @@ bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
     return true;
 }
 
-bool edge_record_peer(Conn *from, Conn *to, Err *err)
+bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *peer_id;
@@ -48,16 +48,23 @@ bool edge_record_peer(Conn *from, Conn *to, Err *err)
     sql_text(q, peer_id);
     sql_add(q, ", timeline = ");
     sql_text(q, timeline->timeline);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge);
     return conn_exec(to, q, err);
 }
 
 static bool refuse_edge(Edge *edge, Err *err)
 {
-    err_hint(
-        err,
-        "Nothing was changed. Rows may be missing on one side: compare them with \"pgtandem "
-        "verify\". If they are equal, go on with \"--accept timeline\"; otherwise end this run "
-        "with \"pgtandem abort\" and start over.");
+    if (edge->partial)
+        err_hint(err, "Nothing was changed. Rows may be missing on one side: \"pgtandem recopy\" "
+                      "of this sync "
+                      "copies its tables anew and goes on from there.");
+    else
+        err_hint(
+            err,
+            "Nothing was changed. Rows may be missing on one side: compare them with \"pgtandem "
+            "verify\". If they are equal, go on with \"--accept timeline\"; otherwise end this run "
+            "with \"pgtandem abort\" and start over.");
     return err_add(err, "replication from the %s to the %s is stopped", conn_label(edge->from),
                    conn_label(edge->to));
 }
@@ -70,25 +77,57 @@ static void set_snapshot(Edge *edge, char **snapshot, const char *value)
     talloc_free(before);
 }
 
+/* table: progress or consumer */
+static bool register_edge(const char *edge, const char *table, Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "INSERT INTO pgtandem.");
+    sql_trusted(q, table);
+    sql_add(q, " (edge) SELECT v.e FROM (VALUES (");
+    sql_literal(q, edge);
+    sql_add(q, "::text)) v(e) WHERE NOT EXISTS (SELECT 1 FROM pgtandem.");
+    sql_trusted(q, table);
+    sql_add(q, " t WHERE t.edge = v.e)");
+    return conn_exec(conn, q, err);
+}
+
+bool edge_register_progress(const char *edge, Conn *to, Err *err)
+{
+    return register_edge(edge, "progress", to, err);
+}
+
+bool edge_register_consumer(const char *edge, Conn *from, Err *err)
+{
+    return register_edge(edge, "consumer", from, err);
+}
+
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ProgressRow *progress;
     TimelineRow *timeline;
-    PurgedRow *purged;
+    ConsumerRow *consumer;
     const char *now, *peer_id;
-    size_t n;
+    size_t n, n_progress, n_consumers;
 
-    if (!q_progress(tmp, edge->to, &progress, &n, err) ||
+    if (!q_progress(tmp, edge->to, edge->name, &progress, &n_progress, err) ||
         !edge_peer_id(tmp, edge->from, &peer_id, err) ||
         !q_timeline(tmp, edge->from, &timeline, &n, err) ||
-        !q_purged(tmp, edge->from, &purged, &n, err) || !queue_snapshot(tmp, edge->from, &now, err))
+        !q_consumer(tmp, edge->from, edge->name, &consumer, &n_consumers, err) ||
+        !queue_snapshot(tmp, edge->from, &now, err))
         return false;
+    if (n_progress != 1 || n_consumers != 1) {
+        err_set(err, ERR_STATE, "the %s does not know of this replication",
+                conn_label(n_progress != 1 ? edge->to : edge->from));
+        return refuse_edge(edge, err);
+    }
     set_snapshot(edge, &edge->applied, progress->snapshot);
     set_snapshot(edge, &edge->looked, NULL);
 
     if (progress->peer_id[0] == '\0')
-        return edge_record_peer(edge->from, edge->to, err);
+        return edge_record_peer(edge->name, edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
         err_set(err, ERR_STATE, "this is not the %s that the run began with",
                 conn_label(edge->from));
@@ -106,26 +145,32 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
             progress->timeline, timeline->timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
+    } else if (consumer->detached) {
+        err_set(err, ERR_STATE, "the queue of the %s grew too large, so this edge was detached",
+                conn_label(edge->from));
+        err_detail(err, "Its changes are not kept any more.");
+        err_hint(err, "\"pgtandem recopy\" copies its tables anew and attaches it again.");
+        return false;
     } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
         err_detail(
             err, "Its next transaction is %lld, but transactions up to %lld were carried already.",
             (long long)snapshot_xmax(now), (long long)snapshot_xmax(edge->applied));
         return refuse_edge(edge, err);
-    } else if (snapshot_xmax(purged->snapshot) > snapshot_xmax(edge->applied)) {
+    } else if (snapshot_xmax(consumer->purged) > snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->to));
         err_detail(
             err,
             "It needs changes from transaction %lld on, which it had confirmed and which were "
             "then purged up to %lld: it was restored from an older state.",
-            (long long)snapshot_xmax(edge->applied), (long long)snapshot_xmax(purged->snapshot));
+            (long long)snapshot_xmax(edge->applied), (long long)snapshot_xmax(consumer->purged));
         return refuse_edge(edge, err);
     } else {
         return true;
     }
     log_warn("%s (accepted)", err->msg);
     err_clear(err);
-    return edge_record_peer(edge->from, edge->to, err);
+    return edge_record_peer(edge->name, edge->from, edge->to, err);
 }
 
 static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
@@ -153,7 +198,9 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
     sql_text(q, snapshot);
     sql_add(q, ", applied_at = clock_timestamp(), rounds = rounds + 1, rows = rows + ");
     sql_i64(q, applied->rows);
-    sql_add(q, " WHERE snapshot IS NOT DISTINCT FROM ");
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge->name);
+    sql_add(q, " AND snapshot IS NOT DISTINCT FROM ");
     sql_text(q, edge->applied);
     if (!conn_exec(edge->to, q, err))
         return false;
@@ -163,11 +210,43 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
     return true;
 }
 
+static TablePair *find_pair(const Edge *edge, int tab)
+{
+    size_t first = 0, end = edge->n_pairs;
+
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        int id = edge->pairs[middle].src->id;
+
+        if (id == tab)
+            return &edge->pairs[middle];
+        if (id < tab)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return NULL;
+}
+
+/* what the next round reads: nothing was pending up to `looked`, which is later than `applied` */
+static Window window_of(const Edge *edge)
+{
+    return (Window){.since = edge->looked != NULL ? edge->looked : edge->applied,
+                    .own_only = edge->own_only};
+}
+
+static bool begin_apply(Edge *edge, Err *err)
+{
+    return conn_do(edge->to, "BEGIN", err) &&
+           capture_mark_apply(edge->to, edge->name, edge->captured, err);
+}
+
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
                         Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Sql *keys = queue_keys(tmp, pair->src, pending, edge->applied);
+    Window window = window_of(edge);
+    Sql *keys = queue_keys(tmp, pair->src, pending, &window);
 
     /* in the first round all that was copied meanwhile is there already */
     if (pending->inserts && edge->applied != NULL && !edge->replace_next)
@@ -181,10 +260,10 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
 {
     ApplyStats applied = {0};
 
-    if (!conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
+    if (!begin_apply(edge, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        TablePair *pair = &edge->pairs[pending[i].tab - 1];
+        TablePair *pair = find_pair(edge, pending[i].tab);
 
         stats->changes += pending[i].changes;
         if (!apply_table(edge, pair, &pending[i], &applied, err))
@@ -238,7 +317,7 @@ static Sql *hold_statement(const void *ctx, const Edge *edge, const Pending *pen
     sql_number(q, HOLD_MS);
     sql_add(q, "; LOCK TABLE ");
     for (size_t i = 0; i < n; i++) {
-        const Table *table = edge->pairs[pending[i].tab - 1].src;
+        const Table *table = find_pair(edge, pending[i].tab)->src;
 
         if (i > 0) {
             sql_add(q, ", ");
@@ -269,9 +348,6 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
     Rows *rows;
 
     *ret_held = true;
-    for (size_t i = 0; i < n; i++)
-        if (pending[i].tab < 1 || (size_t)pending[i].tab > edge->n_pairs)
-            return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
     if (n == 0)
         return true;
     if (conn_query(tmp, edge->from, hold_statement(tmp, edge, pending, n), &rows, err)) {
@@ -285,6 +361,52 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
     return wait_ms(HOLD_PAUSE_MS, err);
 }
 
+/* whether columns of a changed table are others than when the pairs were made */
+static bool is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *oids = str_new(tmp);
+    ShapesRow *rows;
+    size_t n_rows;
+
+    *ret_outdated = false;
+    str_char(oids, '{');
+    for (size_t i = 0; i < n; i++) {
+        const TablePair *pair = find_pair(edge, pending[i].tab);
+
+        if (pair->shape != NULL)
+            str_fmt(oids, "%s%lld", oids->len > 1 ? "," : "", (long long)pair->src->oid);
+    }
+    str_char(oids, '}');
+    if (oids->len == 2)
+        return true;
+    if (!q_shapes(tmp, edge->from, oids->text, &rows, &n_rows, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const TablePair *pair = find_pair(edge, pending[i].tab);
+
+        for (size_t r = 0; r < n_rows && pair->shape != NULL; r++)
+            if (rows[r].relid == pair->src->oid && strcmp(rows[r].shape, pair->shape) != 0)
+                *ret_outdated = true;
+    }
+    return true;
+}
+
+/* drops what others read; in a run there are no others */
+static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++) {
+        if (find_pair(edge, pending[i].tab) != NULL)
+            pending[kept++] = pending[i];
+        else if (!edge->partial)
+            return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
+    }
+    *n = kept;
+    return true;
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -293,10 +415,12 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
                         const char **ret_snapshot, Err *err)
 {
     bool held;
+    Window window = window_of(edge);
 
     for (int tries = 1;; tries++) {
-        if (!queue_begin(ctx, edge->from, edge->applied, ret_pending, ret_n, ret_snapshot, err) ||
-            !fault("round.begun", err) || !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+        if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
+            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
+            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
             return true;
@@ -332,7 +456,12 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     }
     /* the first round is recorded also when nothing changed: what comes later is new to the copy */
     bool first = edge->applied == NULL;
-    bool ok = (n == 0 && !first) || apply_pending(edge, pending, n, snapshot, ret_stats, err);
+    bool ok = is_outdated(edge, pending, n, &ret_stats->outdated, err);
+    if (ret_stats->outdated) {
+        conn_rollback(edge->from);
+        return true;
+    }
+    ok = ok && ((n == 0 && !first) || apply_pending(edge, pending, n, snapshot, ret_stats, err));
     if (!ok)
         conn_rollback(edge->to);
     conn_rollback(edge->from); /* only read there */
@@ -376,14 +505,35 @@ bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err)
                            err);
 }
 
+/* progress over changes that concern others only, so that these can be purged */
+static bool record_looked(Edge *edge, Err *err)
+{
+    if (edge->looked == NULL)
+        return true;
+    if (!conn_do(edge->to, "BEGIN", err) ||
+        !record_progress(edge, edge->looked, &(ApplyStats){0}, err) ||
+        !conn_do(edge->to, "COMMIT", err)) {
+        conn_rollback(edge->to);
+        return false;
+    }
+    set_snapshot(edge, &edge->applied, edge->looked);
+    return true;
+}
+
 bool edge_purge(Edge *edge, Err *err)
 {
+    bool worth;
+
     if (edge->unpurged_changes < PURGE_AFTER_CHANGES &&
         clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
         return true;
     edge->purged_ms = clock_ms();
     edge->unpurged_changes = 0;
-    return queue_purge(edge->from, edge->applied, false, err);
+    if (edge->applied == NULL || !queue_is_worth_purging(edge->from, &worth, err))
+        return edge->applied == NULL;
+    if (!worth)
+        return true;
+    return record_looked(edge, err) && queue_purge(edge->from, edge->name, edge->applied, err);
 }
 
 bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
@@ -399,10 +549,10 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
     if (n == 0)
         return true;
     if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
-        !conn_do(edge->to, "BEGIN", err) || !capture_mark_apply(edge->to, err))
+        !begin_apply(edge, err))
         goto failed;
     for (size_t i = 0; i < n; i++)
-        if (!apply_whole_table(&edge->pairs[changed[i].tab - 1], edge->from, edge->to, &stats,
+        if (!apply_whole_table(find_pair(edge, changed[i].tab), edge->from, edge->to, &stats,
                                err) ||
             !remember_mark(edge->to, &changed[i], err))
             goto failed;
@@ -460,14 +610,15 @@ static bool settle_rows(TablePair *pair, Conn *from, Conn *to, Err *err)
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
     Pending *pending;
+    const Window everything = {0};
     const char *snapshot;
     size_t n;
 
-    if (!queue_begin(tmp, from, NULL, &pending, &n, &snapshot, err))
+    if (!queue_begin(tmp, from, &everything, &pending, &n, &snapshot, err))
         return false;
     for (size_t i = 0; i < n; i++)
         if (pending[i].tab == pair->src->id &&
-            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, &pending[i], NULL),
+            !apply_keys(pair, from, to, queue_keys(tmp, pair->src, &pending[i], &everything),
                         pending[i].whole, APPLY_REPLACE, &stats, err))
             return false;
     return true;

@@ -11,15 +11,22 @@
 #include "model/table.h"
 #include "pg/conn.h"
 
+/* the one edge of a run; those of the service are called "sync/source" */
+#define EDGE_OF_RUN "run"
+
 typedef struct Edge {
+    const char *name; /* of its rows in progress and consumer */
     Conn *from;
     Conn *to;
-    TablePair *pairs; /* pairs[i] is table number i + 1 */
+    TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
+    bool partial;  /* others read tables of `from` that are not in pairs */
+    bool own_only; /* what pgtandem applied to `from` is not carried on */
+    bool captured; /* tables of `to` are captured: rounds are marked in its queue */
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
-    char *looked;             /* snapshot of `from` in which nothing was pending; else NULL */
+    char *looked;             /* later snapshot of `from` up to which nothing is pending, or NULL */
     bool replace_next;        /* unique values collided: the next round deletes before it inserts */
     int64_t purged_ms;        /* when the queue was last looked at for purging */
     int64_t unpurged_changes; /* since then */
@@ -32,13 +39,15 @@ typedef struct RoundStats {
     int64_t bytes;
     int64_t ms;
     size_t tables;
+    bool
+        outdated; /* columns of a table have changed: nothing was done, the pairs have to be made anew */
 } RoundStats;
 
 /* what tells a node from others, as progress remembers its peer; *ret_id belongs to ctx */
 CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err);
 
 /* writes to the progress on `to` which server, database and timeline `from` is */
-CHECKED bool edge_record_peer(Conn *from, Conn *to, Err *err);
+CHECKED bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err);
 
 /* reads progress and identity of the peer, and refuses an edge whose source went back in time */
 CHECKED bool edge_check(Edge *edge, bool accept_timeline, Err *err);
@@ -49,8 +58,15 @@ CHECKED bool edge_round(Edge *edge, RoundStats *ret_stats, Err *err);
 /* carries the sequences that moved */
 CHECKED bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err);
 
-/* purges the queue on `from` when it is worth it */
+/* purges the queue on `from` now and then, when it is worth it */
 CHECKED bool edge_purge(Edge *edge, Err *err);
+
+/*
+ * write an edge's row where it ends and where it begins, unless it is there; in the caller's
+ * transaction
+ */
+CHECKED bool edge_register_progress(const char *edge, Conn *to, Err *err);
+CHECKED bool edge_register_consumer(const char *edge, Conn *from, Err *err);
 
 /* copies every table without key that changed since its last copy: only under the fence */
 CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);

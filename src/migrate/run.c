@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/wait.h"
+#include "migrate/control.h"
 #include "migrate/steps.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
@@ -69,6 +70,12 @@ static bool read_node(Run *run, Side side, Err *err)
                 side_name(side), n == 1 ? ", " : "", n == 1 ? row->tool_version : "");
         return err_hint(err, "Go on with that version. This is version %s.", PGTANDEM_VERSION);
     }
+    if (strcmp(row->side, CONTROL_SERVICE) == 0) {
+        err_set(err, ERR_STATE, "the database given as %s belongs to the replication service",
+                side_name(side));
+        return err_hint(err, "A database is either in an upgrade or in the service. \"pgtandem "
+                             "remove sync\" takes it out of the service.");
+    }
     if (strcmp(row->side, side_name(side)) != 0) {
         err_set(err, ERR_STATE, "the database given as %s is the %s of a run", side_name(side),
                 row->side);
@@ -96,7 +103,7 @@ static bool refuse_other_source(Run *run, Err *err)
 
     if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present)
         return true;
-    if (!q_progress(tmp, run->conn[SIDE_TARGET], &progress, &n, err) ||
+    if (!q_progress(tmp, run->conn[SIDE_TARGET], EDGE_OF_RUN, &progress, &n, err) ||
         !edge_peer_id(tmp, run->conn[SIDE_SOURCE], &peer_id, err))
         return false;
     if (progress->peer_id[0] == '\0' || strcmp(progress->peer_id, peer_id) == 0)
@@ -308,6 +315,7 @@ bool run_load_edge(Run *run, Err *err)
     run->n_tables = n[0];
 
     Edge *edge = mem_new(run, Edge);
+    edge->name = EDGE_OF_RUN;
     edge->from = run->conn[from];
     edge->to = run->conn[to];
     edge->n_pairs = run->n_tables;
@@ -332,7 +340,9 @@ bool run_load_edge(Run *run, Err *err)
     talloc_free(run->edge);
     run->edge = edge;
     /* a round of a process that was killed may still be at work in its session: wait for its end */
-    if (run->lock != NULL && !conn_do(edge->to, "SELECT 1 FROM pgtandem.progress FOR UPDATE", err))
+    if (run->lock != NULL &&
+        !conn_do(edge->to,
+                 "SELECT 1 FROM pgtandem.progress WHERE edge = '" EDGE_OF_RUN "' FOR UPDATE", err))
         return false;
     return edge_check(edge, config_accepts(run->config, "timeline"), err);
 }

@@ -14,9 +14,6 @@
 #include "model/table.h"
 #include "pg/conn.h"
 
-/* of the control schema; a run of another format belongs to another version of the program */
-enum { CONTROL_FORMAT = 1 };
-
 typedef enum Side { SIDE_SOURCE, SIDE_TARGET } Side;
 
 typedef struct NodeState {

@@ -60,9 +60,10 @@ static bool read_edge(const void *ctx, Run *run, Status *status, Err *err)
 
     if (!run->node[from].present || !run->node[to].present)
         return true;
-    if (!q_progress(ctx, run->conn[to], &progress, &n, err) ||
+    if (!q_progress(ctx, run->conn[to], EDGE_OF_RUN, &progress, &n, err) ||
         !queue_bytes(run->conn[from], &status->queue_bytes, err) ||
-        !queue_begin(ctx, run->conn[from], progress->snapshot, &pending, &n, &snapshot, err))
+        !queue_begin(ctx, run->conn[from], &(Window){.since = progress->snapshot}, &pending, &n,
+                     &snapshot, err))
         return false;
     conn_rollback(run->conn[from]);
     for (size_t i = 0; i < n; i++)

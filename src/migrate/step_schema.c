@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "capture/capture.h"
 #include "migrate/baseline.h"
+#include "migrate/control.h"
 #include "migrate/items.h"
 #include "migrate/steps.h"
 #include "pg/sqlstate.h"
@@ -19,35 +20,13 @@
 #include "schema/dump.h"
 #include "sql/queries.h"
 
-static bool run_script(Conn *conn, const Query *script, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    sql_trusted(q, query_text(tmp, script, conn_caps(conn)->version));
-    return conn_exec(conn, q, err) || err_add(err, "while creating the schema pgtandem");
-}
-
-/* our schema on one node, in the caller's transaction */
+/* our schema on one node of a run, in the caller's transaction */
 static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    if (!run_script(conn, &script_control, err))
-        return false;
-    sql_add(q, "INSERT INTO pgtandem.node (format, tool_version, run_id, side, gate) VALUES (");
-    sql_i64(q, CONTROL_FORMAT);
-    sql_add(q, ", ");
-    sql_text(q, PGTANDEM_VERSION);
-    sql_add(q, ", ");
-    sql_text(q, run_id);
-    sql_add(q, ", ");
-    sql_text(q, side_name(side));
-    sql_add(q, ", 'open')");
-    if (!conn_exec(conn, q, err))
-        return err_add(err, "while creating the schema pgtandem");
-    return side == SIDE_SOURCE ? gate_open(conn, err) : gate_close(conn, err);
+    /* either node may become the one that takes writes */
+    return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE, err) &&
+           edge_register_progress(EDGE_OF_RUN, conn, err) &&
+           edge_register_consumer(EDGE_OF_RUN, conn, err);
 }
 
 /*
@@ -195,7 +174,7 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
         !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
         !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
-        !run_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
+        !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
         return false;
     for (size_t i = 0; i < n_pre; i++)
@@ -211,7 +190,7 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
     /* still in the snapshot that pg_dump saw */
     return catalog_register(target, planned->tables, planned->n_tables, err) &&
            insert_run(run, catalog, err) && baseline_store(run, SIDE_SOURCE, err) &&
-           edge_record_peer(run->conn[SIDE_SOURCE], target, err);
+           edge_record_peer(EDGE_OF_RUN, run->conn[SIDE_SOURCE], target, err);
 }
 
 bool step_schema(Run *run, Err *err)

@@ -206,6 +206,7 @@ static bool step_prepare(Switch *sw, Err *err)
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
     sql_text(q, snapshot);
+    sql_add(q, " WHERE edge = '" EDGE_OF_RUN "'");
     if (!conn_exec(sw->fence, q, err))
         return false;
     q = sql_new(tmp);

@@ -158,11 +158,12 @@ static bool catch_up(Verification *v, Err *err)
         const char *snapshot;
         size_t n;
 
-        if (!q_progress(tmp, edge->to, &progress, &n, err))
+        if (!q_progress(tmp, edge->to, edge->name, &progress, &n, err))
             return false;
         if (snapshot_xmax(progress->snapshot) >= snapshot_xmax(now))
             return true;
-        if (!queue_begin(tmp, edge->from, progress->snapshot, &pending, &n, &snapshot, err))
+        if (!queue_begin(tmp, edge->from, &(Window){.since = progress->snapshot}, &pending, &n,
+                         &snapshot, err))
             return false;
         conn_rollback(edge->from);
         if (n == 0)
@@ -182,7 +183,7 @@ typedef struct InFlight {
     bool all;   /* keys whose text does not tell them apart: any may be among them */
 } InFlight;
 
-static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, const char *since,
+static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, const Window *window,
                            InFlight *ret_in_flight, Err *err)
 {
     Sql *q = sql_new(ctx);
@@ -200,9 +201,9 @@ static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, c
         sql_add(q, "::text");
     }
     sql_add(q, " FROM (");
-    sql_splice(q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id}, since));
+    sql_splice(q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id}, window));
     sql_add(q, ") d");
-    return queue_has_mark(from, pair->src->id, since, &ret_in_flight->whole, err) &&
+    return queue_has_mark(from, pair->src->id, window, &ret_in_flight->whole, err) &&
            conn_query(ctx, from, q, &ret_in_flight->rows, err);
 }
 
@@ -236,22 +237,23 @@ static bool recheck_rows(Verification *v, size_t t, bool *ret_decided, Err *err)
     bool *equal = mem_array(tmp, bool, report->n_listed + 1);
     size_t kept = 0, n;
     ProgressRow *progress;
-    PurgedRow *purged;
+    ConsumerRow *consumer;
     InFlight in_flight;
 
     *ret_decided = true;
     bool ok = conn_do(edge->to, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
-              q_progress(tmp, edge->to, &progress, &n, err) &&
+              q_progress(tmp, edge->to, edge->name, &progress, &n, err) &&
               conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
               verify_recheck(tmp, edge->from, edge->to, pair, report->diffs, report->n_listed,
                              equal, err) &&
-              read_in_flight(tmp, edge->from, pair, progress->snapshot, &in_flight, err);
+              read_in_flight(tmp, edge->from, pair, &(Window){.since = progress->snapshot},
+                             &in_flight, err);
     conn_rollback(edge->from);
     conn_rollback(edge->to);
     /* what was purged meanwhile could not be seen among the changes */
-    if (!ok || !q_purged(tmp, edge->from, &purged, &n, err))
+    if (!ok || !q_consumer(tmp, edge->from, edge->name, &consumer, &n, err))
         return false;
-    bool unknown = snapshot_xmax(purged->snapshot) > snapshot_xmax(progress->snapshot);
+    bool unknown = snapshot_xmax(consumer->purged) > snapshot_xmax(progress->snapshot);
     for (size_t i = 0; i < report->n_listed; i++) {
         if (equal[i])
             continue;

@@ -86,7 +86,8 @@ bool sync_takes(const Sync *sync, const char *schema, const char *name);
 bool pattern_is_name(const Pattern *pattern);
 
 /* the rule for a table on that target, or NULL */
-const TableRule *sync_rule(const Sync *sync, const char *schema, const char *name, const Db *target);
+const TableRule *sync_rule(const Sync *sync, const char *schema, const char *name,
+                           const Db *target);
 
 /* "source", "target", "fullcopy" */
 const char *role_name(Role role);

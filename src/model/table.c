@@ -75,6 +75,11 @@ char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefi
     return s->text;
 }
 
+char *pair_read_ref(const void *ctx, const TablePair *pair)
+{
+    return pair->read_sql != NULL ? mem_strdup(ctx, pair->read_sql) : table_ref(ctx, pair->src);
+}
+
 char *pair_copy_in_sql(const void *ctx, const TablePair *pair)
 {
     AUTO_CTX(tmp, NULL);

@@ -86,12 +86,17 @@ typedef struct TablePair {
     const Table *dst;
     const Column **columns; /* what travels: pointers into src, matched by name */
     size_t n_columns;
-    bool staged;         /* apply's staging table exists in dst's session */
+    const char *read_sql; /* a query in parentheses that is read instead of src, or NULL */
+    const char
+        *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
+    bool staged; /* apply's staging table exists in dst's session */
     int64_t staged_rows; /* put through it since it was last truncated */
 } TablePair;
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
 char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix);
+/* what stands behind FROM to read src; the caller adds the alias */
+char *pair_read_ref(const void *ctx, const TablePair *pair);
 /* COPY "schema"."name" ("a", "b") FROM STDIN into dst; a table may also have no column at all */
 char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 

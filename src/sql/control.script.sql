@@ -1,21 +1,22 @@
 -- script: control
--- The schema that is in each of the two databases while a run lasts. Nothing in it is granted to anybody;
--- `finish` and `abort` drop it. The same on both nodes, since either may become the other's source.
+-- The schema that is in each of the two databases while a run lasts, and in each database of the replication
+-- service. Nothing in it is granted to anybody; `finish`, `abort` and `remove sync` drop it. The same on both
+-- nodes, since either may become the other's source.
 CREATE SCHEMA pgtandem;
 
--- one row: which run this database belongs to, and whether applications may write here
+-- one row: which run this database belongs to (the service has none), and whether applications may write here
 CREATE TABLE pgtandem.node (
     one          boolean PRIMARY KEY DEFAULT true CHECK (one),
     format       integer NOT NULL,              -- of this schema; another format is another tool version
     tool_version text NOT NULL,
     run_id       text NOT NULL,
-    side         text NOT NULL CHECK (side IN ('source', 'target')),
+    side         text NOT NULL CHECK (side IN ('source', 'target', 'service')),
     gate         text NOT NULL CHECK (gate IN ('open', 'closed')),
     epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
     created      timestamptz NOT NULL DEFAULT now()
 );
 
--- the tables that are kept in step; the number is the same on both nodes
+-- the tables that are captured here (in a run: kept in step, and the number is the same on both nodes)
 CREATE TABLE pgtandem.tab (
     id           integer PRIMARY KEY,
     schema_name  text NOT NULL,
@@ -32,12 +33,14 @@ CREATE TABLE pgtandem.tab (
 -- tab: the table's number, negative for an INSERT (so that a backlog of nothing else can be loaded by COPY).
 -- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
+-- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
 CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
 
--- one row: how much of the peer's changes this node has; written in the transaction that applies them
+-- how much of another node's changes this node has, one row for each edge that ends here ("run", or "sync/source");
+-- written in the transaction that applies them
 CREATE TABLE pgtandem.progress (
-    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    edge         text PRIMARY KEY,
     snapshot     text,                          -- txid_snapshot of the peer; NULL: nothing yet
     applying     bigint,                        -- marks the applying transaction for triggers and the gate
     applied_at   timestamptz,
@@ -46,14 +49,15 @@ CREATE TABLE pgtandem.progress (
     peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
     timeline     text NOT NULL DEFAULT ''       -- of the peer
 );
-INSERT INTO pgtandem.progress DEFAULT VALUES;
 
--- one row: how far this node's queue has been purged, as a txid_snapshot
-CREATE TABLE pgtandem.purged (
-    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
-    snapshot     text
+-- who reads this node's queue, one row for each edge that begins here: a segment is emptied when all of them
+-- have confirmed what is in it. As txid_snapshots of this node.
+CREATE TABLE pgtandem.consumer (
+    edge         text PRIMARY KEY,
+    confirmed    text,                          -- what the other node had, durably, when it was last asked
+    purged       text,                          -- the same when the queue was last purged
+    detached     boolean NOT NULL DEFAULT false -- too far behind: its changes are not kept any more
 );
-INSERT INTO pgtandem.purged DEFAULT VALUES;
 
 -- triggers, rules and foreign keys that sleep while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
@@ -101,6 +105,44 @@ CREATE TABLE pgtandem.journal (
     event        text NOT NULL,
     detail       text NOT NULL DEFAULT '',
     ms           double precision
+);
+
+-- script: control_service
+-- What databases of the replication service have besides.
+
+-- the edges that end here: what people want of them, and how they are
+CREATE TABLE pgtandem.edge (
+    edge         text PRIMARY KEY,              -- sync/source/target
+    paused       boolean NOT NULL DEFAULT false,
+    removing     boolean NOT NULL DEFAULT false,-- its worker has to let go of it
+    kick_wanted  bigint NOT NULL DEFAULT 0,     -- number of the last kick,
+    kick_done    bigint NOT NULL DEFAULT 0,     -- and of the last one that was answered by a whole round
+    state        text NOT NULL DEFAULT 'new',
+    state_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    error        text,                          -- the last one, and when
+    hint         text,
+    error_at     timestamptz,
+    worker       text NOT NULL DEFAULT '',      -- host and process
+    in_step_at   timestamptz                    -- when nothing was pending, roughly
+);
+
+-- the tables of these edges, under the source's names
+CREATE TABLE pgtandem.edge_table (
+    edge         text NOT NULL,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped')),
+    reason       text,
+    rows         bigint,                        -- of the last copy
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (edge, schema_name, table_name)
+);
+
+-- which edges that begin here read which captured table
+CREATE TABLE pgtandem.tab_edge (
+    edge         text NOT NULL,
+    tab          integer NOT NULL,
+    PRIMARY KEY (edge, tab)
 );
 
 -- script: control_target

@@ -16,9 +16,10 @@ select format, tool_version, run_id, side, gate, epoch from pgtandem.node
 select phase, source_name, target_name, source_version, source_bytes from pgtandem.run
 
 -- name: progress
+-- params: edge text
 -- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text
 select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applied_at)::float8, rounds, rows, peer_id, timeline
-  from pgtandem.progress
+  from pgtandem.progress where edge = $1
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31
@@ -31,9 +32,10 @@ select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_i
 -- returns: schema_name text, table_name text
 select schema_name, table_name from pgtandem.tab where id = $1::int
 
--- name: purged
--- returns: snapshot text?
-select snapshot from pgtandem.purged
+-- name: consumer
+-- params: edge text
+-- returns: purged text?, detached bool
+select purged, detached from pgtandem.consumer where edge = $1
 
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together

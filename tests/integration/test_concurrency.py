@@ -300,7 +300,7 @@ def test_the_queue_is_purged_but_never_too_early(one_pair, tool):
     run = tool.start("upgrade", "--jobs", "1")
     run.wait_for_output(r"in sync", timeout=60)
     size = "select pg_relation_size('pgtandem.queue_0') + pg_relation_size('pgtandem.queue_1')"
-    purged = "select snapshot from pgtandem.purged"
+    purged = "select purged from pgtandem.consumer"
     for turn in range(1, 5):
         open_one = old.connect(autocommit=False)
         with open_one.cursor() as cursor:

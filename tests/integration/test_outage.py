@@ -313,7 +313,7 @@ def test_source_went_back(one_pair, tool):
 def test_target_went_back(one_pair, tool):
     """A target restored from an older state asks for changes that were purged."""
     follow_and_stop(one_pair, tool)
-    one_pair.old.sql("update pgtandem.purged set snapshot = (select txid_current_snapshot()::text)")
+    one_pair.old.sql("update pgtandem.consumer set purged = (select txid_current_snapshot()::text)")
     one_pair.old.sql("select txid_current()")
     one_pair.new.sql("update pgtandem.progress set snapshot = '1000:1000:'")
     refused = tool.run("upgrade")

@@ -1,0 +1,130 @@
+/* Rows of an edge's state: see edge_state.h. */
+#include "daemon/edge_state.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "sql/queries.h"
+
+bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeRow *row;
+    size_t n;
+
+    if (!q_edge(tmp, to, edge, &row, &n, err))
+        return false;
+    if (n != 1)
+        return err_set(err, ERR_STATE, "the %s does not know of %s any more", conn_label(to), edge);
+    *ret_wishes = (Wishes){.paused = row->paused,
+                           .removing = row->removing,
+                           .kick_wanted = row->kick_wanted,
+                           .kick_done = row->kick_done};
+    return true;
+}
+
+static char *worker_name(const void *ctx)
+{
+    char host[256] = "";
+
+    if (gethostname(host, sizeof host - 1) != 0)
+        host[0] = '\0';
+    return mem_printf(ctx, "%s, process %d", host, (int)getpid());
+}
+
+static void add_edge(Sql *q, const char *edge)
+{
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge);
+}
+
+bool edge_state_set(Conn *to, const char *edge, const char *state, const Err *why, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.edge SET state_at = CASE WHEN state = ");
+    sql_text(q, state);
+    sql_add(q, " THEN state_at ELSE clock_timestamp() END, state = ");
+    sql_text(q, state);
+    sql_add(q, ", worker = ");
+    sql_text(q, worker_name(tmp));
+    if (why != NULL) {
+        sql_add(q, ", error_at = clock_timestamp(), error = ");
+        sql_text(q, why->detail == NULL ? why->msg
+                                        : mem_printf(tmp, "%s (%s)", why->msg, why->detail));
+        sql_add(q, ", hint = ");
+        sql_text(q, why->hint);
+    } else if (strcmp(state, STATE_IN_STEP) == 0) {
+        sql_add(q, ", in_step_at = clock_timestamp(), error = NULL, hint = NULL, error_at = NULL");
+    }
+    add_edge(q, edge);
+    return conn_exec(to, q, err);
+}
+
+bool edge_state_touch(Conn *to, const char *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.edge SET in_step_at = clock_timestamp()");
+    add_edge(q, edge);
+    return conn_exec(to, q, err);
+}
+
+bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.edge SET kick_done = ");
+    sql_i64(q, kick);
+    add_edge(q, edge);
+    return conn_exec(to, q, err);
+}
+
+static void add_table(Sql *q, const char *edge, const Table *table)
+{
+    add_edge(q, edge);
+    sql_add(q, " AND schema_name = ");
+    sql_text(q, table->schema);
+    sql_add(q, " AND table_name = ");
+    sql_text(q, table->name);
+}
+
+bool edge_state_table(Conn *to, const char *edge, const Table *table, const char *state,
+                      const char *reason, int64_t rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *update = sql_new(tmp), *insert = sql_new(tmp);
+
+    sql_add(update, "UPDATE pgtandem.edge_table SET at = clock_timestamp(), state = ");
+    sql_text(update, state);
+    sql_add(update, ", reason = ");
+    sql_text(update, reason);
+    if (rows >= 0) {
+        sql_add(update, ", rows = ");
+        sql_i64(update, rows);
+    }
+    add_table(update, edge, table);
+    if (!conn_exec(to, update, err))
+        return false;
+    if (conn_affected(to) > 0)
+        return true;
+    sql_add(insert, "INSERT INTO pgtandem.edge_table (edge, schema_name, table_name, state, "
+                    "reason, rows) VALUES (");
+    sql_text(insert, edge);
+    sql_add(insert, ", ");
+    sql_text(insert, table->schema);
+    sql_add(insert, ", ");
+    sql_text(insert, table->name);
+    sql_add(insert, ", ");
+    sql_text(insert, state);
+    sql_add(insert, ", ");
+    sql_text(insert, reason);
+    sql_add(insert, ", ");
+    sql_text(insert, rows < 0 ? NULL : mem_printf(tmp, "%lld", (long long)rows));
+    sql_add(insert, ")");
+    return conn_exec(to, insert, err);
+}

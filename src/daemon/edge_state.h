@@ -1,0 +1,41 @@
+/*
+ * The rows in which an edge's worker says how it is, and people say what they want of it: on the
+ * target, so that any machine can read and write them.
+ */
+#ifndef DAEMON_EDGE_STATE_H
+#define DAEMON_EDGE_STATE_H
+
+#include "daemon/plan.h"
+
+/* words of the state */
+#define STATE_STARTING "starting"
+#define STATE_COPYING "copying"
+#define STATE_CATCHING_UP "catching up"
+#define STATE_IN_STEP "in step"
+#define STATE_PAUSED "paused"
+#define STATE_WAITING "waiting" /* for a kick, or for its time */
+#define STATE_FAILED "failed"   /* it tries again */
+
+typedef struct Wishes {
+    bool paused;
+    bool removing;
+    int64_t kick_wanted;
+    int64_t kick_done;
+} Wishes;
+
+CHECKED bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err);
+
+/* err: why it is so, or NULL; the last error stays to be seen until the edge is in step again */
+CHECKED bool edge_state_set(Conn *to, const char *edge, const char *state, const Err *why,
+                            Err *err);
+
+/* in step at this moment */
+CHECKED bool edge_state_touch(Conn *to, const char *edge, Err *err);
+
+CHECKED bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err);
+
+/* state of one table: new, recopy, ok, stopped; rows < 0 is unknown */
+CHECKED bool edge_state_table(Conn *to, const char *edge, const Table *table, const char *state,
+                              const char *reason, int64_t rows, Err *err);
+
+#endif

@@ -1,0 +1,703 @@
+/*
+ * The worker of one edge: connects, waits until it is the only one, installs what is missing, copies
+ * what is to be copied, and makes rounds, for ever. Whatever goes wrong ends the turn; the next one
+ * begins with new connections and looks at everything anew.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "capture/capture.h"
+#include "capture/queue.h"
+#include "daemon/commands.h"
+#include "daemon/edge_state.h"
+#include "daemon/install.h"
+#include "daemon/plan.h"
+#include "migrate/edge.h"
+#include "pg/sqlstate.h"
+#include "sql/queries.h"
+
+enum {
+    STANDBY_POLL_MS = 500,
+    IDLE_MIN_MS = 5,         /* the pause between rounds grows from here … */
+    IDLE_MAX_MS = 25,        /* … to here, */
+    SLEEPY_AFTER_MS = 10000, /* and when nothing came for so long */
+    SLEEPY_MAX_MS = 250,     /* … to here */
+    WISHES_MS = 200,         /* how often people's wishes are read */
+    TOUCH_MS = 5000,         /* how often "in step" is written down */
+    SEQUENCES_MS = 1000,     /* how often sequences are looked at */
+    DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
+    FUSE_MS = 5000,          /* how often the size of the queue is looked at */
+    BACKOFF_BASE_MS = 200,
+    BACKOFF_CAP_MS = 5000,
+    SAY_AGAIN_MS = 60000, /* the same error is logged again after so long */
+    PROBLEMS_SHOWN = 20
+};
+
+enum { FUSE_WARN_PERCENT = 80 };
+
+typedef struct Work {
+    const Service *service;
+    const EdgeSpec *spec;
+    Conn *from;
+    Conn *to;
+    Plan *plan;
+    Edge *edge;
+    Wishes wishes;
+    const char *state;     /* as it was last written down */
+    const char *print[2];  /* definitions of from and to when the plan was made */
+    int64_t last_round_ms; /* when a round was last made */
+    int64_t busy_ms;       /* when one last found something */
+    int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
+    bool fuse_warned;
+} Work;
+
+static bool say_state(Work *w, const char *state, Err *err)
+{
+    if (w->state == state)
+        return true;
+    if (!edge_state_set(w->to, w->spec->name, state, NULL, err))
+        return false;
+    if (strcmp(state, STATE_IN_STEP) == 0 || strcmp(state, STATE_PAUSED) == 0)
+        log_info("%s", state);
+    w->state = state;
+    w->touch_ms = clock_ms();
+    return true;
+}
+
+/* Getting ready */
+
+static bool wait_for_lock(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TryEdgeLockRow *lock;
+    EdgeLockHolderRow *holder;
+    size_t n;
+    bool said = false;
+
+    for (;;) {
+        if (!q_try_edge_lock(tmp, w->to, w->spec->name, &lock, &n, err))
+            return false;
+        if (lock->locked)
+            return true;
+        if (!said && q_edge_lock_holder(tmp, w->to, w->spec->name, &holder, &n, err) && n > 0)
+            log_info("standing by: another worker has this edge (server process %d, from %s)",
+                     holder->pid, holder->client);
+        said = true;
+        if (err->kind != ERR_NONE || !wait_ms(STANDBY_POLL_MS, err))
+            return false;
+    }
+}
+
+/* whether triggers and foreign keys of the target fire is decided by the file, not by chance */
+static bool choose_role(Work *w, Err *err)
+{
+    bool replica;
+
+    if (w->spec->sync->target_triggers_fire)
+        return true;
+    if (!conn_try_replica_role(w->to, &replica, err))
+        return false;
+    if (replica)
+        return true;
+    err_set(err, ERR_STATE, "the role may not set session_replication_role in the %s",
+            conn_label(w->to));
+    return err_hint(err, "Grant it (from PostgreSQL 15 on: GRANT SET ON PARAMETER "
+                         "session_replication_role TO …), or let the target's triggers and foreign "
+                         "keys fire: target-triggers = fire.");
+}
+
+static void add_problem(Str *list, const Work *w, const PlannedTable *t)
+{
+    if (list->len > 0)
+        str_char(list, '\n');
+    if (t->line > 0)
+        str_fmt(list, "%s:%d: ", w->service->path, t->line);
+    str_fmt(list, "%s. %s", t->problem, t->hint);
+}
+
+/* before anything is installed, everything has to be right */
+static bool refuse_problems(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *list = str_new(tmp);
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->plan->n_missing; i++)
+        if (n++ < PROBLEMS_SHOWN)
+            add_problem(list, w, &w->plan->missing[i]);
+    for (size_t i = 0; i < w->plan->n_tables; i++)
+        if (w->plan->tables[i].problem != NULL && n++ < PROBLEMS_SHOWN)
+            add_problem(list, w, &w->plan->tables[i]);
+    if (n == 0)
+        return true;
+    err_set(err, ERR_REFUSED, "sync %s cannot begin: %zu problem%s", w->spec->sync->name, n,
+            n == 1 ? "" : "s");
+    err_detail(err, "%s", list->text);
+    return err_hint(err, "Nothing was installed. \"pgtandem validate\" shows all problems.");
+}
+
+static const EdgeTablesRow *find_listed(const EdgeTablesRow *rows, size_t n, const Table *table)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(rows[i].table_name, table->name) == 0 &&
+            strcmp(rows[i].schema_name, table->schema) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* what becomes of one table: stopped, to be copied, or going on */
+static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *name = w->spec->name;
+
+    if (t->problem != NULL) {
+        if (listed != NULL && strcmp(listed->state, "stopped") == 0)
+            return true;
+        log_warn("table %s is stopped: %s. %s", table_label(tmp, &t->src), t->problem, t->hint);
+        return edge_state_table(w->to, name, &t->src, "stopped", t->problem, -1, err);
+    }
+    if (listed == NULL)
+        return edge_state_table(
+            w->to, name, &t->src,
+            w->spec->sync->onetimecopy == COPY_NO || w->spec->full ? "ok" : "new", NULL, -1, err);
+    if (strcmp(listed->state, "stopped") != 0)
+        return true;
+    log_info("table %s can go on: it will be copied anew", table_label(tmp, &t->src));
+    return edge_state_table(w->to, name, &t->src, "recopy", NULL, -1, err);
+}
+
+static bool note_tables(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeTablesRow *listed;
+    size_t n;
+
+    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+        return false;
+    for (size_t i = 0; i < w->plan->n_tables; i++) {
+        const PlannedTable *t = &w->plan->tables[i];
+
+        if (!note_table(w, t, find_listed(listed, n, &t->src), err))
+            return false;
+    }
+    return true;
+}
+
+static int compare_pairs(const void *a, const void *b)
+{
+    const TablePair *x = a, *y = b;
+
+    return (x->src->id > y->src->id) - (x->src->id < y->src->id);
+}
+
+static bool make_edge(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Edge *edge = mem_new(w->plan, Edge);
+    IsCapturedRow *captured;
+    size_t n;
+
+    if (!q_is_captured(tmp, w->to, &captured, &n, err))
+        return false;
+    edge->name = w->spec->name;
+    edge->from = w->from;
+    edge->to = w->to;
+    edge->partial = true;
+    edge->own_only = !w->spec->sync->cascade;
+    edge->captured = captured->captured;
+    edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
+    for (size_t i = 0; i < w->plan->n_tables; i++)
+        if (w->plan->tables[i].problem == NULL)
+            edge->pairs[edge->n_pairs++] = w->plan->tables[i].pair;
+    qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
+    for (size_t i = 0; i < w->plan->n_sequences; i++)
+        edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
+    w->edge = edge;
+    return true;
+}
+
+static bool read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err)
+{
+    DefinitionsPrintRow *row;
+    size_t n;
+
+    if (!q_definitions_print(ctx, conn, &row, &n, err))
+        return false;
+    *ret_print = row->print;
+    return true;
+}
+
+/* the edge has never worked: nothing of it is in the databases, or not all */
+static bool is_first(Work *w, bool *ret_first, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeRow *row;
+    size_t n = 0;
+    bool present;
+
+    if (!install_is_present(w->to, &present, err) ||
+        (present && !q_edge(tmp, w->to, w->spec->name, &row, &n, err)))
+        return false;
+    *ret_first = n == 0 || strcmp(row->state, "new") == 0;
+    return true;
+}
+
+/* what only moves when it is kicked does not move because it was started again */
+static bool remember_last_round(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ProgressRow *progress;
+    size_t n;
+
+    if (w->spec->sync->autokick && !w->spec->full)
+        return true;
+    if (!q_progress(tmp, w->to, w->spec->name, &progress, &n, err))
+        return false;
+    if (n == 1 && !progress->age_null)
+        w->last_round_ms = clock_ms() - (int64_t)(progress->age * 1000);
+    return true;
+}
+
+static bool prepare(Work *w, Err *err)
+{
+    const void *ctx = w;
+    bool first;
+
+    if (!read_print(ctx, w->from, &w->print[0], err) ||
+        !read_print(ctx, w->to, &w->print[1], err) ||
+        !plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
+        (first && !refuse_problems(w, err)))
+        return false;
+    if (!install_target(w->to, w->spec, err) ||
+        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)))
+        return false;
+    return say_state(w, STATE_STARTING, err) && note_tables(w, err) && make_edge(w, err) &&
+           remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
+}
+
+/* Copying */
+
+static bool is_empty(Conn *to, const Table *table, bool *ret_empty, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT NOT EXISTS (SELECT 1 FROM ");
+    sql_trusted(q, table_ref(tmp, table));
+    sql_add(q, ")");
+    if (!conn_query(tmp, to, q, &rows, err))
+        return false;
+    *ret_empty = rows_bool(rows, 0, 0);
+    return true;
+}
+
+static bool begin_copy(Work *w, Err *err)
+{
+    return conn_do(w->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
+           conn_do(w->to, "BEGIN", err) &&
+           capture_mark_apply(w->to, w->spec->name, w->edge->captured, err);
+}
+
+static bool end_copy(Work *w, bool ok, Err *err)
+{
+    ok = ok && conn_do(w->to, "COMMIT", err);
+    conn_rollback(w->from);
+    if (!ok)
+        conn_rollback(w->to);
+    return ok;
+}
+
+/*
+ * Replaces all rows of one table, in one transaction. Its changes are captured since before, and the
+ * next round carries all of them once more, in a later snapshot.
+ */
+static bool copy_table(Work *w, TablePair *pair, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ApplyStats stats = {0};
+    int64_t begun = clock_ms();
+
+    bool ok = begin_copy(w, err) && apply_whole_table(pair, w->from, w->to, &stats, err) &&
+              fault("service.copied", err) &&
+              edge_state_table(w->to, w->spec->name, pair->src, "ok", NULL, stats.rows, err);
+    if (!end_copy(w, ok, err))
+        return false;
+    log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
+             str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
+    return true;
+}
+
+static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool empty = true;
+
+    if (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY &&
+        !is_empty(w->to, pair->dst, &empty, err))
+        return false;
+    if (empty)
+        return copy_table(w, pair, err);
+    log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
+             table_label(tmp, pair->src), conn_label(w->to));
+    return edge_state_table(w->to, w->spec->name, pair->src, "ok", NULL, -1, err);
+}
+
+static bool copy_tables(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeTablesRow *listed;
+    size_t n;
+
+    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+        return false;
+    for (size_t i = 0; i < w->edge->n_pairs; i++) {
+        TablePair *pair = &w->edge->pairs[i];
+        const EdgeTablesRow *row = find_listed(listed, n, pair->src);
+        bool recopy = row != NULL && strcmp(row->state, "recopy") == 0;
+
+        if (row == NULL || (!recopy && strcmp(row->state, "new") != 0))
+            continue;
+        if (!say_state(w, STATE_COPYING, err) || !settle_new_table(w, pair, recopy, err))
+            return false;
+    }
+    return true;
+}
+
+/* a fullcopy target: all tables in one transaction */
+static bool copy_everything(Work *w, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ApplyStats stats = {0};
+    Sql *q = sql_new(tmp);
+    int64_t begun = clock_ms();
+    bool ok = say_state(w, STATE_COPYING, err) && begin_copy(w, err);
+
+    for (size_t i = 0; ok && i < w->edge->n_pairs; i++)
+        ok = apply_whole_table(&w->edge->pairs[i], w->from, w->to, &stats, err);
+    sql_add(q, "UPDATE pgtandem.progress SET applied_at = clock_timestamp(), rounds = rounds + 1, "
+               "rows = rows + ");
+    sql_i64(q, stats.rows);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, w->spec->name);
+    if (!end_copy(w, ok && conn_exec(w->to, q, err), err))
+        return false;
+    log_info("%zu tables copied: %s rows in %s", w->edge->n_pairs, str_count(tmp, stats.rows),
+             str_duration(tmp, clock_ms() - begun));
+    return true;
+}
+
+/* The fuse */
+
+static bool detach(Conn *from, const char *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.consumer SET detached = true WHERE edge = ");
+    sql_text(q, edge);
+    return conn_exec(from, q, err);
+}
+
+/* detaches who is farthest behind when the queue of the source is too large */
+static bool check_fuse(Conn *from, const Db *db, bool *warned, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ConsumersRow *consumers;
+    int64_t bytes;
+    size_t n;
+
+    if (db->queue_limit <= 0)
+        return true;
+    if (!queue_bytes(from, &bytes, err))
+        return false;
+    if (bytes * 100 < db->queue_limit * FUSE_WARN_PERCENT) {
+        *warned = false;
+        return true;
+    }
+    if (bytes <= db->queue_limit) {
+        if (!*warned)
+            log_warn("the queue of the %s has %s of its limit of %s", conn_label(from),
+                     str_bytes_human(tmp, bytes), str_bytes_human(tmp, db->queue_limit));
+        *warned = true;
+        return true;
+    }
+    if (!q_consumers(tmp, from, &consumers, &n, err))
+        return false;
+    if (n == 0 || consumers[0].detached)
+        return queue_purge(from, NULL, NULL, err);
+    log_error("the queue of the %s is larger than its limit of %s: %s is farthest behind and is "
+              "detached; "
+              "its changes are not kept any more, \"pgtandem recopy\" brings it back",
+              conn_label(from), str_bytes_human(tmp, db->queue_limit), consumers[0].edge);
+    return detach(from, consumers[0].edge, err) && queue_purge(from, NULL, NULL, err);
+}
+
+/* while the target cannot be reached, nobody else may look after the source */
+static void guard_source(const EdgeSpec *spec)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    bool present, warned = false;
+    Conn *from;
+
+    if (spec->full || spec->from->queue_limit <= 0)
+        return;
+    from = service_connect(tmp, spec->from, "guard", err);
+    if (from == NULL || !install_is_present(from, &present, err) ||
+        (present && !check_fuse(from, spec->from, &warned, err)))
+        log_debug("guard of the source: %s", err->msg);
+}
+
+/* Rounds */
+
+static bool is_due(const Work *w)
+{
+    const Sync *sync = w->spec->sync;
+
+    if (w->wishes.kick_wanted > w->wishes.kick_done)
+        return true;
+    if (w->last_round_ms == 0 || (sync->autokick && !w->spec->full))
+        return true;
+    return sync->checktime_ms > 0 && clock_ms() - w->last_round_ms >= sync->checktime_ms;
+}
+
+static bool make_round(Work *w, bool *ret_outdated, Err *err)
+{
+    RoundStats round = {0};
+    size_t moved;
+    Edge *edge = w->edge;
+
+    if (w->spec->full) {
+        if (!copy_everything(w, err))
+            return false;
+    } else {
+        if (!edge_round(edge, &round, err))
+            return false;
+        *ret_outdated = round.outdated;
+        if (round.outdated)
+            return true;
+        if (!edge_purge(edge, err))
+            return false;
+    }
+    if (round.changes > 0)
+        w->busy_ms = clock_ms();
+    if ((w->spec->full || clock_ms() - edge->sequences_ms > SEQUENCES_MS) &&
+        !edge_sequences(edge, &moved, err))
+        return false;
+    /* what was kicked for before the round is in it */
+    if (w->wishes.kick_wanted > w->wishes.kick_done) {
+        if (!edge_sequences(edge, &moved, err) ||
+            !edge_state_kick_done(w->to, w->spec->name, w->wishes.kick_wanted, err))
+            return false;
+        w->wishes.kick_done = w->wishes.kick_wanted;
+    }
+    w->last_round_ms = clock_ms();
+    if (round.ms > SEQUENCES_MS)
+        return true; /* far behind, or at least not in step */
+    if (clock_ms() - w->touch_ms > TOUCH_MS) {
+        w->touch_ms = clock_ms();
+        if (w->state != NULL && strcmp(w->state, STATE_IN_STEP) == 0 &&
+            !edge_state_touch(w->to, w->spec->name, err))
+            return false;
+    }
+    return say_state(w, w->spec->full || !w->spec->sync->autokick ? STATE_WAITING : STATE_IN_STEP,
+                     err);
+}
+
+/* wishes, the catalogs, the fuse; *ret_again: the plan has to be made anew */
+static bool look_around(Work *w, bool *ret_again, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeTablesToCopyRow *to_copy;
+    const char *print;
+    int64_t now = clock_ms();
+    size_t n;
+
+    if (now - w->wishes_ms >= WISHES_MS) {
+        w->wishes_ms = now;
+        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err) ||
+            !q_edge_tables_to_copy(tmp, w->to, w->spec->name, &to_copy, &n, err))
+            return false;
+        *ret_again = to_copy->count > 0;
+    }
+    if (now - w->definitions_ms >= DEFINITIONS_MS) {
+        w->definitions_ms = now;
+        for (int side = 0; side < 2; side++) {
+            if (!read_print(tmp, side == 0 ? w->from : w->to, &print, err))
+                return false;
+            if (strcmp(print, w->print[side]) != 0)
+                *ret_again = true;
+        }
+    }
+    if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
+        ConsumerRow *consumer;
+
+        w->fuse_ms = now;
+        if (!check_fuse(w->from, w->spec->from, &w->fuse_warned, err) ||
+            !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
+            return false;
+        if (n != 1 || consumer->detached)
+            *ret_again = true; /* edge_check() tells why */
+    }
+    return true;
+}
+
+static int64_t next_pause(const Work *w, int64_t pause)
+{
+    int64_t now = clock_ms();
+    int64_t cap = now - w->busy_ms > SLEEPY_AFTER_MS ? SLEEPY_MAX_MS : IDLE_MAX_MS;
+
+    if (now - w->busy_ms < IDLE_MIN_MS)
+        return IDLE_MIN_MS;
+    return pause * 2 > cap ? cap : pause * 2;
+}
+
+/* the service is told to remove the sync: hands off, until this process is ended */
+static bool let_go(Work *w, Err *err)
+{
+    log_info("%s is being removed", w->spec->name);
+    talloc_free(w->to);
+    talloc_free(w->from);
+    w->to = w->from = NULL;
+    for (;;)
+        if (!wait_ms(1000, err))
+            return false;
+}
+
+static void reopen_log(const Work *w)
+{
+    if (wait_reload_wanted() && w->service->log_file != NULL && !log_to_file(w->service->log_file))
+        log_warn("the log file could not be opened anew");
+}
+
+static bool rounds(Work *w, Err *err)
+{
+    int64_t pause = IDLE_MIN_MS;
+    bool again = false;
+
+    w->busy_ms = w->definitions_ms = clock_ms();
+    if (!say_state(w, STATE_CATCHING_UP, err))
+        return false;
+    for (;;) {
+        reopen_log(w);
+        if (!look_around(w, &again, err))
+            return false;
+        if (again)
+            return true;
+        if (w->wishes.removing)
+            return let_go(w, err);
+        if (w->wishes.paused) {
+            if (!say_state(w, STATE_PAUSED, err) || !wait_ms(WISHES_MS, err))
+                return false;
+            continue;
+        }
+        if (is_due(w)) {
+            if (!make_round(w, &again, err))
+                return false;
+            if (again)
+                return true;
+        } else if (!say_state(w, STATE_WAITING, err)) {
+            return false;
+        }
+        pause = next_pause(w, pause);
+        if (!wait_ms(pause, err))
+            return false;
+    }
+}
+
+/* one turn with one set of connections; true: make the plan anew */
+static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, Err *err)
+{
+    Work *w = mem_new(ctx, Work);
+    AUTO_CTX(purpose, NULL);
+
+    w->service = service;
+    w->spec = spec;
+    w->to = service_connect(w, spec->to, mem_printf(purpose, "edge %s", spec->name), err);
+    if (w->to == NULL || !wait_for_lock(w, err))
+        return false;
+    w->from = service_connect(w, spec->from, mem_printf(purpose, "edge %s", spec->name), err);
+    return w->from != NULL && choose_role(w, err) && prepare(w, err) &&
+           (w->spec->full || copy_tables(w, err)) && rounds(w, err);
+}
+
+/* so that status can tell; what cannot be written down is in the log */
+static void record_failure(const EdgeSpec *spec, const Err *why)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    bool present = false;
+    Conn *to = service_connect(tmp, spec->to, "error", err);
+
+    if (to == NULL || !install_is_present(to, &present, err) ||
+        (present && !edge_state_set(to, spec->name, STATE_FAILED, why, err)))
+        log_debug("the error could not be written down: %s", err->msg);
+}
+
+/* the same error again and again is told once a minute */
+static void tell(const void *ctx, const Err *err, char **last, int64_t *last_ms, int64_t pause)
+{
+    if (*last != NULL && strcmp(*last, err->msg) == 0 && clock_ms() - *last_ms < SAY_AGAIN_MS)
+        return;
+    talloc_free(*last);
+    *last = mem_strdup(ctx, err->msg);
+    *last_ms = clock_ms();
+    log_err(LOG_ERROR, err);
+    log_info("trying again in %lld ms", (long long)pause);
+}
+
+static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpec *spec, Err *err)
+{
+    int64_t pause = 0, said_ms = 0;
+    char *said = NULL;
+
+    for (;;) {
+        AUTO_CTX(one, ctx);
+        int64_t begun = clock_ms();
+
+        if (turn(one, service, spec, err)) {
+            log_info("definitions have changed, or tables are to be copied: looking again");
+            continue;
+        }
+        if (err->kind == ERR_CANCELED || err->kind == ERR_BUG)
+            return false;
+        if (clock_ms() - begun > BACKOFF_CAP_MS)
+            pause = 0;
+        pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+        tell(ctx, err, &said, &said_ms, pause);
+        record_failure(spec, err);
+        guard_source(spec);
+        err_clear(err);
+        if (!wait_ms(pause, err))
+            return false;
+    }
+}
+
+bool service_edge(const Service *service, const char *sync, const char *from, const char *to,
+                  Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Sync *found = service_sync(service, sync);
+    size_t n = 0;
+    EdgeSpec *edges = found == NULL ? NULL : edges_of_sync(tmp, found, &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(edges[i].from->name, from) == 0 && strcmp(edges[i].to->name, to) == 0) {
+            wait_set_parent(STDIN_FILENO);
+            wait_hup_reloads();
+            log_init(log_level(), edges[i].name);
+            log_with_date();
+            return work_for_ever(tmp, service, &edges[i], err);
+        }
+    return err_set(err, ERR_USAGE, "there is no edge %s/%s/%s in %s", sync, from, to,
+                   service->path);
+}

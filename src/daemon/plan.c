@@ -1,0 +1,389 @@
+/* Plans of edges: see plan.h. */
+#include "daemon/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "schema/catalog.h"
+#include "sql/queries.h"
+
+/* what a plan is made from */
+typedef struct Maker {
+    const EdgeSpec *edge;
+    Conn *from;
+    Conn *to;
+    const Catalog *from_catalog;
+    const Catalog *to_catalog;
+    const ShapesRow *shapes;
+    size_t n_shapes;
+    bool same_database;
+    Plan *plan;
+} Maker;
+
+EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n)
+{
+    EdgeSpec *edges = NULL;
+    size_t n = 0;
+
+    for (size_t f = 0; f < sync->n_members; f++)
+        for (size_t t = 0; t < sync->n_members; t++) {
+            const Member *from = &sync->members[f], *to = &sync->members[t];
+
+            if (from->role != ROLE_SOURCE || f == t)
+                continue;
+            EdgeSpec edge = {
+                .sync = sync,
+                .from = from->db,
+                .to = to->db,
+                .full = to->role == ROLE_FULLCOPY,
+                .name = mem_printf(ctx, "%s/%s/%s", sync->name, from->db->name, to->db->name)};
+            mem_push(ctx, edges, n, edge);
+        }
+    *ret_n = n;
+    return edges;
+}
+
+static void set_problem(PlannedTable *t, const char *problem, const char *hint)
+{
+    t->problem = problem;
+    t->hint = hint;
+}
+
+/* the table, or a partitioned one whose partitions are tables of their own there */
+static const Table *find_relation(const Catalog *catalog, const char *schema, const char *name)
+{
+    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
+    const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
+    const Table *found = catalog_find(catalog, schema, name);
+
+    if (found == NULL)
+        found = catalog_find(&roots, schema, name);
+    return found != NULL ? found : catalog_find(&partitions, schema, name);
+}
+
+/* the select list or condition of a rule as a query in parentheses, alias t inside */
+static const char *read_sql(const void *ctx, const Table *src, const TableRule *rule)
+{
+    Str *s = str_new(ctx);
+
+    str_add(s, "(SELECT t.tableoid, ");
+    str_add(s, rule->columns != NULL ? rule->columns : "t.*");
+    str_add(s, " FROM ");
+    str_add(s, table_ref(ctx, src));
+    str_add(s, " t");
+    if (rule->where != NULL) {
+        str_add(s, " WHERE (");
+        str_add(s, rule->where);
+        str_add(s, ")");
+    }
+    str_add(s, ")");
+    return s->text;
+}
+
+/* names of the columns that a rule's query delivers, tableoid left out; *ret_refusal: what the server says */
+static bool describe(const void *ctx, Conn *from, const char *query, const char ***ret_names,
+                     size_t *ret_n, const char **ret_refusal, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+    const char **names = NULL;
+    size_t n = 0;
+
+    sql_add(q, "SELECT * FROM ");
+    sql_trusted(q, query);
+    sql_add(q, " t LIMIT 0");
+    *ret_refusal = NULL;
+    if (!conn_query(tmp, from, q, &rows, err)) {
+        if (err->kind != ERR_SQL)
+            return false;
+        *ret_refusal = mem_strdup(ctx, err->msg);
+        err_clear(err);
+        return true;
+    }
+    for (int i = 1; i < rows_columns(rows); i++)
+        mem_push(ctx, names, n, mem_strdup(ctx, rows_column_name(rows, i)));
+    *ret_names = names;
+    *ret_n = n;
+    return true;
+}
+
+/* the columns that a rule chooses, as far as the target takes them */
+static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
+{
+    const void *ctx = m->plan;
+    const char **names, *refusal;
+    const Column **columns = NULL;
+    size_t n_names, n = 0;
+
+    if (!describe(ctx, m->from, t->pair.read_sql, &names, &n_names, &refusal, err))
+        return false;
+    if (refusal != NULL) {
+        set_problem(t, refusal,
+                    "Correct \"columns\" or \"where\". Functions and types outside of pg_catalog "
+                    "need their schema.");
+        return true;
+    }
+    for (size_t i = 0; i < n_names; i++) {
+        const Column *other = table_column(&t->dst, names[i]);
+        const Column *own = table_column(&t->src, names[i]);
+
+        if (other == NULL) {
+            set_problem(t,
+                        mem_printf(ctx, "%s has no column \"%s\" in the %s",
+                                   table_label(ctx, &t->dst), names[i], conn_label(m->to)),
+                        "Add the column there, or leave it out with \"columns\".");
+            return true;
+        }
+        if (other->generated || (own != NULL && own->generated))
+            continue;
+        Column *column = mem_new(ctx, Column);
+        *column = *other;
+        column->name = names[i];
+        mem_push(ctx, columns, n, column);
+    }
+    t->pair.columns = columns;
+    t->pair.n_columns = n;
+    return true;
+}
+
+static bool is_carried(const TablePair *pair, const char *name)
+{
+    for (size_t i = 0; i < pair->n_columns; i++)
+        if (strcmp(pair->columns[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* the key of the target in the order of the source's key */
+static bool match_key(Maker *m, PlannedTable *t)
+{
+    KeyColumn *keys = mem_array(m->plan, KeyColumn, t->src.n_keys + 1);
+    bool same = t->src.n_keys == t->dst.n_keys;
+
+    for (size_t k = 0; same && k < t->src.n_keys; k++) {
+        same = false;
+        for (size_t d = 0; d < t->dst.n_keys; d++)
+            if (strcmp(t->src.keys[k].name, t->dst.keys[d].name) == 0) {
+                keys[k] = t->dst.keys[d];
+                same = true;
+            }
+    }
+    t->dst.keys = keys;
+    t->dst.key_is_int = t->dst.key_is_int && same;
+    return same;
+}
+
+static void check_key(Maker *m, PlannedTable *t)
+{
+    const void *ctx = m->plan;
+
+    if (t->src.n_keys == 0) {
+        set_problem(t,
+                    mem_printf(ctx,
+                               "%s has no primary key and no unique index that can stand for one",
+                               table_label(ctx, &t->src)),
+                    "Add one, exclude the table, or carry it in a sync with the role fullcopy.");
+        return;
+    }
+    for (size_t k = 0; k < t->src.n_keys; k++)
+        if (!is_carried(&t->pair, t->src.keys[k].name)) {
+            set_problem(t,
+                        mem_printf(ctx, "the key column \"%s\" of %s is not among its \"columns\"",
+                                   t->src.keys[k].name, table_label(ctx, &t->src)),
+                        "Add it under its own name.");
+            return;
+        }
+    if (!match_key(m, t))
+        set_problem(t,
+                    mem_printf(ctx, "%s has not the same key in the %s as in the %s",
+                               table_label(ctx, &t->dst), conn_label(m->to), conn_label(m->from)),
+                    "Both sides need a primary key or unique index over the same columns.");
+}
+
+static bool plan_columns(Maker *m, PlannedTable *t, Err *err)
+{
+    if (t->pair.read_sql != NULL)
+        return choose_columns(m, t, err);
+    if (catalog_carried_columns(m->plan, &t->src, &t->dst, &t->pair.columns, &t->pair.n_columns,
+                                err))
+        return true;
+    if (err->kind != ERR_STATE)
+        return false;
+    set_problem(t, mem_strdup(m->plan, err->msg),
+                "Add the column to the other node, too, or "
+                "leave it out with \"columns\".");
+    err_clear(err);
+    return true;
+}
+
+static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *err)
+{
+    const void *ctx = m->plan;
+    const char *schema = t->src.schema, *name = t->src.name;
+
+    if (rule != NULL && rule->target_name != NULL) {
+        schema = rule->target_schema;
+        name = rule->target_name;
+    }
+    for (size_t i = 0; i < m->n_shapes; i++)
+        if (m->shapes[i].relid == t->src.oid)
+            t->pair.shape = m->shapes[i].shape;
+    if (rule != NULL && (rule->columns != NULL || rule->where != NULL))
+        t->pair.read_sql = read_sql(ctx, &t->src, rule);
+    if (m->same_database && strcmp(schema, t->src.schema) == 0 && strcmp(name, t->src.name) == 0) {
+        set_problem(t, mem_printf(ctx, "%s.%s would be carried onto itself", schema, name),
+                    "Both databases are the same one: give the table a \"target-name\".");
+        return true;
+    }
+    const Table *dst = find_relation(m->to_catalog, schema, name);
+    if (dst == NULL) {
+        set_problem(t,
+                    mem_printf(ctx, "table %s.%s does not exist in the %s", schema, name,
+                               conn_label(m->to)),
+                    "Create it there, or exclude it.");
+        return true;
+    }
+    t->dst = *dst;
+    if (!plan_columns(m, t, err))
+        return false;
+    if (t->problem == NULL && !m->edge->full)
+        check_key(m, t);
+    return true;
+}
+
+static void add_missing(Plan *plan, int line, const char *problem, const char *hint)
+{
+    PlannedTable missing = {.problem = problem, .hint = hint, .line = line};
+
+    mem_push(plan, plan->missing, plan->n_missing, missing);
+}
+
+/* names in the file that nothing in the database answers to */
+static void find_missing(Maker *m)
+{
+    const Sync *sync = m->edge->sync;
+    Plan *plan = m->plan;
+
+    for (size_t i = 0; i < sync->n_include; i++) {
+        const Pattern *p = &sync->include[i];
+
+        if (!pattern_is_name(p) || catalog_find(m->from_catalog, p->schema, p->name) != NULL ||
+            catalog_find_sequence(m->from_catalog, p->schema, p->name) != NULL)
+            continue;
+        if (find_relation(m->from_catalog, p->schema, p->name) != NULL)
+            add_missing(
+                plan, p->line,
+                mem_printf(plan,
+                           "%s.%s is carried under another name: a partitioned table and its "
+                           "partitions are one table",
+                           p->schema, p->name),
+                "Name the partitioned table; where it has no key, its partitions.");
+        else
+            add_missing(plan, p->line,
+                        mem_printf(plan, "table %s.%s does not exist in the %s", p->schema, p->name,
+                                   conn_label(m->from)),
+                        "Check its name; it counts as it is written, upper case, too.");
+    }
+    if (plan->n_tables == 0 && plan->n_sequences == 0 && plan->n_missing == 0)
+        add_missing(
+            plan, sync->line,
+            mem_printf(plan, "sync %s has no table in the %s", sync->name, conn_label(m->from)),
+            "Check \"tables\".");
+}
+
+static bool is_named(const Sync *sync, const Table *table, int *ret_line)
+{
+    for (size_t i = 0; i < sync->n_include; i++) {
+        const Pattern *p = &sync->include[i];
+
+        if (pattern_is_name(p) && strcmp(p->schema, table->schema) == 0 &&
+            strcmp(p->name, table->name) == 0) {
+            *ret_line = p->line;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool plan_tables(Maker *m, Err *err)
+{
+    const Sync *sync = m->edge->sync;
+
+    for (size_t i = 0; i < m->from_catalog->n_tables; i++) {
+        const Table *table = &m->from_catalog->tables[i];
+        PlannedTable planned = {.src = *table};
+        bool named = is_named(sync, table, &planned.line);
+
+        if (!sync_takes(sync, table->schema, table->name) || (table->in_extension && !named))
+            continue;
+        const TableRule *rule = sync_rule(sync, table->schema, table->name, m->edge->to);
+        if (rule != NULL)
+            planned.line = rule->line;
+        if (!plan_table(m, &planned, rule, err))
+            return false;
+        mem_push(m->plan, m->plan->tables, m->plan->n_tables, planned);
+    }
+    for (size_t i = 0; i < m->plan->n_tables; i++) {
+        m->plan->tables[i].pair.src = &m->plan->tables[i].src;
+        m->plan->tables[i].pair.dst = &m->plan->tables[i].dst;
+    }
+    return true;
+}
+
+static void plan_sequences(Maker *m)
+{
+    const Sync *sync = m->edge->sync;
+
+    for (size_t i = 0; sync->sequences && !m->same_database && i < m->from_catalog->n_sequences;
+         i++) {
+        const Sequence *s = &m->from_catalog->sequences[i];
+
+        if (sync_takes(sync, s->schema, s->name) && s->readable &&
+            catalog_find_sequence(m->to_catalog, s->schema, s->name) != NULL)
+            mem_push(m->plan, m->plan->sequences, m->plan->n_sequences, s);
+    }
+}
+
+static bool is_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *x, *y;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
+        return false;
+    *ret_same = strcmp(x->system_id, y->system_id) == 0 && x->database_oid == y->database_oid &&
+                strcmp(x->started, y->started) == 0;
+    return true;
+}
+
+bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
+               Err *err)
+{
+    Plan *plan = mem_new(ctx, Plan);
+    Maker m = {.edge = edge, .from = from, .to = to, .plan = plan};
+    Catalog *from_catalog, *to_catalog;
+    ShapesRow *shapes;
+
+    /* the shapes first: what is altered after that is noticed by the first round */
+    if (!is_same_database(from, to, &m.same_database, err) ||
+        !q_shapes(plan, from, NULL, &shapes, &m.n_shapes, err) ||
+        !catalog_load(plan, from, &from_catalog, err) ||
+        !catalog_load(plan, to, &to_catalog, err)) {
+        talloc_free(plan);
+        return false;
+    }
+    m.shapes = shapes;
+    m.from_catalog = from_catalog;
+    m.to_catalog = to_catalog;
+    if (!plan_tables(&m, err)) {
+        talloc_free(plan);
+        return false;
+    }
+    plan_sequences(&m);
+    find_missing(&m);
+    *ret_plan = plan;
+    return true;
+}

@@ -1,0 +1,46 @@
+/*
+ * What one edge of a sync has to carry: which tables under which names and columns, and what stands in
+ * the way of each. Made from the configuration and the catalogs of both databases; changes nothing.
+ */
+#ifndef DAEMON_PLAN_H
+#define DAEMON_PLAN_H
+
+#include "model/service.h"
+#include "model/table.h"
+#include "pg/conn.h"
+
+/* one direction of a sync */
+typedef struct EdgeSpec {
+    const Sync *sync;
+    const Db *from;
+    const Db *to;
+    bool full;        /* the role fullcopy */
+    const char *name; /* "sync/from/to": of its rows in the databases */
+} EdgeSpec;
+
+typedef struct PlannedTable {
+    Table src;
+    Table dst;
+    TablePair pair;      /* of src and dst; not complete when there is a problem */
+    const char *problem; /* why it cannot be carried, or NULL */
+    const char *hint;
+    int line; /* of the configuration file, 0 when it does not name the table */
+} PlannedTable;
+
+typedef struct Plan {
+    PlannedTable *tables; /* by name */
+    size_t n_tables;
+    PlannedTable
+        *missing; /* named in the file, but not there; only problem, hint and line are set */
+    size_t n_missing;
+    const Sequence **sequences;
+    size_t n_sequences;
+} Plan;
+
+/* all edges of a sync; an array of n owned by ctx */
+EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n);
+
+CHECKED bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
+                       Err *err);
+
+#endif

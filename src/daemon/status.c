@@ -1,0 +1,239 @@
+/* The command status of the service: what the databases know about each edge. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "capture/queue.h"
+#include "daemon/commands.h"
+#include "daemon/edge_state.h"
+#include "daemon/install.h"
+#include "daemon/select.h"
+#include "sql/queries.h"
+
+/* everything that is shown of one edge; negative numbers are unknown */
+typedef struct EdgeStatus {
+    const EdgeSpec *spec;
+    const char *state;
+    const char *worker; /* "" when nobody works on it */
+    const char *error;
+    const char *hint;
+    const char *error_at;
+    int64_t pending;
+    int64_t queue_bytes;
+    int64_t rounds;
+    int64_t rows;
+    double lag_s;
+    double last_round_s;
+    EdgeTablesRow *tables;
+    size_t n_tables;
+} EdgeStatus;
+
+static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapshot,
+                        double *ret_in_step_s, Err *err)
+{
+    Conn *to = service_connect(ctx, s->spec->to, "status", err);
+    EdgeRow *edge;
+    ProgressRow *progress;
+    EdgeLockHolderRow *holder;
+    size_t n, n_progress, n_holders;
+    bool present;
+
+    if (to == NULL || !install_is_present(to, &present, err))
+        return false;
+    if (!present)
+        return true;
+    if (!q_edge(ctx, to, s->spec->name, &edge, &n, err) ||
+        !q_progress(ctx, to, s->spec->name, &progress, &n_progress, err) ||
+        !q_edge_lock_holder(ctx, to, s->spec->name, &holder, &n_holders, err) ||
+        !q_edge_tables(ctx, to, s->spec->name, &s->tables, &s->n_tables, err))
+        return false;
+    if (n != 1 || n_progress != 1)
+        return true;
+    s->state = edge->paused                                              ? STATE_PAUSED
+               : n_holders > 0 || strcmp(edge->state, STATE_FAILED) == 0 ? edge->state
+                                                                         : "not running";
+    s->worker = n_holders > 0 ? edge->worker : "";
+    s->error = edge->error;
+    s->hint = edge->hint;
+    s->error_at = edge->error_at;
+    s->rounds = progress->rounds;
+    s->rows = progress->rows;
+    s->last_round_s = progress->age_null ? -1 : progress->age;
+    *ret_in_step_s = edge->in_step_age_null ? -1 : edge->in_step_age;
+    *ret_snapshot = progress->snapshot;
+    return true;
+}
+
+/* changes that are not carried yet */
+static bool read_source(const void *ctx, EdgeStatus *s, const char *snapshot, Err *err)
+{
+    Conn *from = service_connect(ctx, s->spec->from, "status", err);
+    Window window = {.since = snapshot, .own_only = !s->spec->sync->cascade};
+    Pending *pending;
+    const char *now;
+    size_t n;
+    bool present;
+
+    if (from == NULL || !install_is_present(from, &present, err))
+        return false;
+    if (!present)
+        return true;
+    if (!queue_bytes(from, &s->queue_bytes, err) ||
+        !queue_begin(ctx, from, &window, &pending, &n, &now, err))
+        return false;
+    conn_rollback(from);
+    s->pending = 0;
+    for (size_t i = 0; i < n; i++)
+        s->pending += pending[i].changes;
+    return true;
+}
+
+static void read_edge(const void *ctx, EdgeStatus *s)
+{
+    Err *err = err_new(ctx);
+    const char *snapshot = NULL;
+    double in_step_s = -1;
+
+    if (!read_target(ctx, s, &snapshot, &in_step_s, err)) {
+        s->state = "unreachable";
+        s->error = err->msg;
+        s->hint = err->hint;
+        return;
+    }
+    if (s->rounds < 0 || s->spec->full)
+        return;
+    if (!read_source(ctx, s, snapshot, err)) {
+        if (s->error == NULL)
+            s->error = err->msg;
+        return;
+    }
+    if (s->pending == 0)
+        s->lag_s = 0;
+    else if (in_step_s >= 0 && (s->last_round_s < 0 || in_step_s < s->last_round_s))
+        s->lag_s = in_step_s;
+    else
+        s->lag_s = s->last_round_s;
+}
+
+static json_t *unknown_or(int64_t value)
+{
+    return value < 0 ? json_null() : json_integer((json_int_t)value);
+}
+
+static json_t *unknown_or_real(double value)
+{
+    return value < 0 ? json_null() : json_real(value);
+}
+
+static json_t *edge_json(const EdgeStatus *s)
+{
+    json_t *tables = json_array();
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?}", "sync", s->spec->sync->name,
+                  "from", s->spec->from->name, "to", s->spec->to->name, "state", s->state, "worker",
+                  s->worker, "error", s->error, "hint", s->hint, "error_at", s->error_at);
+
+    json_object_set_new(json, "active", json_boolean(s->spec->sync->active));
+    json_object_set_new(json, "fullcopy", json_boolean(s->spec->full));
+    json_object_set_new(json, "lag_s", unknown_or_real(s->lag_s));
+    json_object_set_new(json, "last_round_age_s", unknown_or_real(s->last_round_s));
+    json_object_set_new(json, "pending_changes", unknown_or(s->pending));
+    json_object_set_new(json, "queue_bytes", unknown_or(s->queue_bytes));
+    json_object_set_new(json, "rounds", unknown_or(s->rounds));
+    json_object_set_new(json, "rows", unknown_or(s->rows));
+    for (size_t i = 0; i < s->n_tables; i++) {
+        const EdgeTablesRow *t = &s->tables[i];
+
+        json_array_append_new(tables,
+                              json_pack("{s:s, s:s, s:s, s:s?}", "schema", t->schema_name, "table",
+                                        t->table_name, "state", t->state, "reason", t->reason));
+    }
+    json_object_set_new(json, "tables", tables);
+    return json;
+}
+
+static void print_json(const EdgeStatus *edges, size_t n)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, edge_json(&edges[i]));
+    json_t *json = json_pack("{s:o}", "edges", list);
+    char *text = json_dumps(json, JSON_INDENT(2));
+    puts(text == NULL ? "{}" : text);
+    free(text);
+    json_decref(json);
+}
+
+static const char *seconds(const void *ctx, double s)
+{
+    return s < 0 ? "-" : str_duration(ctx, (long long)(s * 1000));
+}
+
+static const char *number(const void *ctx, int64_t n)
+{
+    return n < 0 ? "-" : str_count(ctx, n);
+}
+
+static void print_details(const EdgeStatus *s)
+{
+    if (s->error != NULL)
+        printf("    %s%s%s\n", s->error_at == NULL ? "" : s->error_at,
+               s->error_at == NULL ? "" : " ", s->error);
+    if (s->error != NULL && s->hint != NULL)
+        printf("    %s\n", s->hint);
+    for (size_t i = 0; i < s->n_tables; i++)
+        if (strcmp(s->tables[i].state, "ok") != 0)
+            printf("    table %s.%s: %s%s%s\n", s->tables[i].schema_name, s->tables[i].table_name,
+                   strcmp(s->tables[i].state, "stopped") == 0 ? "stopped" : "to be copied",
+                   s->tables[i].reason == NULL ? "" : ": ",
+                   s->tables[i].reason == NULL ? "" : s->tables[i].reason);
+}
+
+static void print_text(const EdgeStatus *edges, size_t n)
+{
+    AUTO_CTX(tmp, NULL);
+
+    printf("%-30s %-12s %10s %12s %12s %12s %12s\n", "edge", "state", "lag", "pending", "queue",
+           "last round", "rows");
+    for (size_t i = 0; i < n; i++) {
+        const EdgeStatus *s = &edges[i];
+
+        printf("%-30s %-12s %10s %12s %12s %12s %12s\n", s->spec->name, s->state,
+               seconds(tmp, s->lag_s), number(tmp, s->pending),
+               s->queue_bytes < 0 ? "-" : str_bytes_human(tmp, s->queue_bytes),
+               seconds(tmp, s->last_round_s), number(tmp, s->rows));
+        print_details(s);
+    }
+}
+
+bool service_status(const Service *service, const char *const *syncs, size_t n, bool json, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeSpec *edges;
+    size_t n_edges;
+
+    if (!select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err))
+        return false;
+    EdgeStatus *list = mem_array(tmp, EdgeStatus, n_edges + 1);
+    for (size_t i = 0; i < n_edges; i++) {
+        list[i] = (EdgeStatus){.spec = &edges[i],
+                               .state = edges[i].sync->active ? "not begun" : "inactive",
+                               .worker = "",
+                               .pending = -1,
+                               .queue_bytes = -1,
+                               .rounds = -1,
+                               .rows = -1,
+                               .lag_s = -1,
+                               .last_round_s = -1};
+        read_edge(tmp, &list[i]);
+    }
+    if (json)
+        print_json(list, n_edges);
+    else
+        print_text(list, n_edges);
+    return true;
+}

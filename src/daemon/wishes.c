@@ -1,0 +1,238 @@
+/* The commands kick, pause, resume and recopy: they write wishes where the edges end. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/wait.h"
+#include "daemon/commands.h"
+#include "daemon/edge_state.h"
+#include "daemon/install.h"
+#include "daemon/select.h"
+#include "sql/queries.h"
+
+enum { POLL_MS = 50 };
+
+/* UPDATE pgtandem.edge SET …; ERR_STATE when the edge is not there yet */
+static bool set_wish(Conn *to, const char *edge, const Sql *set, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    bool present;
+
+    if (!install_is_present(to, &present, err))
+        return false;
+    if (present) {
+        sql_add(q, "UPDATE pgtandem.edge SET ");
+        sql_splice(q, set);
+        sql_add(q, " WHERE edge = ");
+        sql_literal(q, edge);
+        if (!conn_exec(to, q, err))
+            return false;
+        if (conn_affected(to) == 1)
+            return true;
+    }
+    err_set(err, ERR_STATE, "%s has not begun yet", edge);
+    return err_hint(
+        err, "\"pgtandem start\" begins it; \"pgtandem validate\" tells what is in its way.");
+}
+
+/* one kick on its way */
+typedef struct Kick {
+    Conn *to;
+    const char *edge;
+    int64_t number;
+} Kick;
+
+static bool send_kick(Kick *kick, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *set = sql_new(tmp);
+    EdgeRow *row;
+    size_t n;
+
+    sql_add(set, "kick_wanted = kick_wanted + 1");
+    if (!set_wish(kick->to, kick->edge, set, err) ||
+        !q_edge(tmp, kick->to, kick->edge, &row, &n, err))
+        return false;
+    if (n != 1)
+        return err_set(err, ERR_STATE, "%s was removed", kick->edge);
+    kick->number = row->kick_wanted;
+    return true;
+}
+
+static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
+{
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        EdgeRow *row;
+        size_t n;
+
+        if (!q_edge(tmp, kick->to, kick->edge, &row, &n, err))
+            return false;
+        if (n != 1)
+            return err_set(err, ERR_STATE, "%s was removed", kick->edge);
+        if (row->kick_done >= kick->number)
+            return true;
+        if (deadline_left(deadline) == 0) {
+            err_set(err, ERR_TIMEOUT, "%s has not answered in time", kick->edge);
+            err_detail(err, "Its state is: %s%s%s.", row->state, row->error == NULL ? "" : ": ",
+                       row->error == NULL ? "" : row->error);
+            return err_hint(
+                err, "The kick stays valid. Does the service run? \"pgtandem status\" tells.");
+        }
+        if (!wait_ms(POLL_MS, err))
+            return false;
+    }
+}
+
+bool service_kick(const Service *service, const char *const *syncs, size_t n, int64_t wait_for_ms,
+                  Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeSpec *edges;
+    size_t n_edges;
+
+    if (!select_edges(tmp, service, syncs, n, true, &edges, &n_edges, err))
+        return false;
+    Kick *kicks = mem_array(tmp, Kick, n_edges + 1);
+    for (size_t i = 0; i < n_edges; i++) {
+        kicks[i].edge = edges[i].name;
+        kicks[i].to = service_connect(tmp, edges[i].to, "kick", err);
+        if (kicks[i].to == NULL || !send_kick(&kicks[i], err))
+            return false;
+    }
+    int64_t deadline = deadline_in(wait_for_ms);
+    for (size_t i = 0; i < n_edges && wait_for_ms != 0; i++)
+        if (!wait_for_kick(&kicks[i], deadline, err))
+            return false;
+    return true;
+}
+
+bool service_pause(const Service *service, const char *const *syncs, size_t n, bool pause, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeSpec *edges;
+    size_t n_edges;
+
+    if (!select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err))
+        return false;
+    for (size_t i = 0; i < n_edges; i++) {
+        Sql *set = sql_new(tmp);
+        Conn *to = service_connect(tmp, edges[i].to, "pause", err);
+
+        sql_trusted(set, pause ? "paused = true" : "paused = false");
+        if (to == NULL || !set_wish(to, edges[i].name, set, err))
+            return false;
+        printf("%s: %s\n", edges[i].name, pause ? "paused" : "resumed");
+        talloc_free(to);
+    }
+    return true;
+}
+
+/* state of one listed table, or of all */
+static bool mark_recopy(Conn *to, const char *edge, const EdgeTablesRow *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(
+        q, "UPDATE pgtandem.edge_table SET state = 'recopy', at = clock_timestamp() WHERE edge = ");
+    sql_text(q, edge);
+    if (table != NULL) {
+        sql_add(q, " AND schema_name = ");
+        sql_text(q, table->schema_name);
+        sql_add(q, " AND table_name = ");
+        sql_text(q, table->table_name);
+    } else {
+        sql_add(q, " AND state <> 'stopped'");
+    }
+    return conn_exec(to, q, err);
+}
+
+/*
+ * Begins an edge anew. The target forgets what it has first: if this ends in between, a detached edge
+ * stays detached, and one that was refused stays refused.
+ */
+static bool begin_anew(const EdgeSpec *edge, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *target = sql_new(tmp), *source = sql_new(tmp);
+    Conn *from = edge->full ? NULL : service_connect(tmp, edge->from, "recopy", err);
+
+    if (from == NULL && !edge->full)
+        return false;
+    sql_add(
+        target,
+        "UPDATE pgtandem.progress SET snapshot = NULL, peer_id = '', timeline = '' WHERE edge = ");
+    sql_text(target, edge->name);
+    if (!conn_do(to, "BEGIN", err) || !mark_recopy(to, edge->name, NULL, err) ||
+        !conn_exec(to, target, err) || !conn_do(to, "COMMIT", err))
+        return false;
+    if (edge->full)
+        return true;
+    sql_add(source, "UPDATE pgtandem.consumer SET detached = false, confirmed = NULL, purged = "
+                    "NULL WHERE edge = ");
+    sql_text(source, edge->name);
+    return conn_exec(from, source, err);
+}
+
+static const EdgeTablesRow *find_named(const EdgeTablesRow *rows, size_t n, const char *name)
+{
+    AUTO_CTX(tmp, NULL);
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(mem_printf(tmp, "%s.%s", rows[i].schema_name, rows[i].table_name), name) == 0 ||
+            (strcmp(rows[i].schema_name, "public") == 0 && strcmp(rows[i].table_name, name) == 0))
+            return &rows[i];
+    return NULL;
+}
+
+static bool recopy_tables(const EdgeSpec *edge, Conn *to, const char *const *tables, size_t n,
+                          Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeTablesRow *listed;
+    size_t n_listed;
+
+    if (!q_edge_tables(tmp, to, edge->name, &listed, &n_listed, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (find_named(listed, n_listed, tables[i]) == NULL)
+            return err_set(err, ERR_USAGE, "%s does not carry a table \"%s\"", edge->name,
+                           tables[i]);
+    for (size_t i = 0; i < n; i++)
+        if (!mark_recopy(to, edge->name, find_named(listed, n_listed, tables[i]), err))
+            return false;
+    return true;
+}
+
+bool service_recopy(const Service *service, const char *sync, const char *const *tables, size_t n,
+                    Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeSpec *edges;
+    size_t n_edges;
+
+    if (!select_edges(tmp, service, &sync, 1, false, &edges, &n_edges, err))
+        return false;
+    for (size_t i = 0; i < n_edges; i++) {
+        Conn *to = service_connect(tmp, edges[i].to, "recopy", err);
+        bool present = false;
+
+        if (to == NULL || !install_is_present(to, &present, err))
+            return false;
+        if (!present) {
+            err_set(err, ERR_STATE, "%s has not begun yet", edges[i].name);
+            return err_hint(err, "\"pgtandem start\" begins it.");
+        }
+        if (n == 0 ? !begin_anew(&edges[i], to, err)
+                   : !recopy_tables(&edges[i], to, tables, n, err))
+            return false;
+        printf("%s: %s will be copied anew\n", edges[i].name,
+               n == 0 ? "all tables" : "the tables named");
+        talloc_free(to);
+    }
+    return true;
+}

@@ -1,0 +1,106 @@
+-- The replication service: its edges, and what tells that tables were altered.
+
+-- name: shapes
+-- doc: one text for all columns of a table, which is another one when they are altered; relids is an array,
+-- doc: NULL for all tables
+-- params: relids text
+-- returns: relid int8, shape text
+select a.attrelid::int8,
+       md5(string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum))
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where ($1::text is null or a.attrelid = any ($1::text::oid[]))
+   and a.attnum > 0 and not a.attisdropped
+   and c.relkind in ('r', 'p') and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ group by a.attrelid
+
+-- name: definitions_print
+-- doc: changes when a table, a column or a unique index comes, goes or is altered
+-- returns: print text
+select md5(coalesce((select string_agg(x.line, ',' order by x.line)
+  from (select c.oid || ':' || n.nspname || '.' || c.relname || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
+          from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
+          join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         where c.relkind in ('r', 'p') and c.relpersistence <> 't'
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+        union all
+        select i.indrelid || ' ' || i.indexrelid || ':' || i.indisvalid
+          from pg_index i
+          join pg_class c on c.oid = i.indrelid
+          join pg_namespace n on n.oid = c.relnamespace
+         where i.indisunique
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')) x), ''))
+
+-- name: edge
+-- doc: what people want of an edge, and how it is; ages are seconds
+-- params: edge text
+-- returns: paused bool, removing bool, kick_wanted int8, kick_done int8, state text, state_age float8, error text?, hint text?, error_at text?, worker text, in_step_age float8?
+select paused, removing, kick_wanted, kick_done, state,
+       extract(epoch from clock_timestamp() - state_at)::float8,
+       error, hint, to_char(error_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), worker,
+       extract(epoch from clock_timestamp() - in_step_at)::float8
+  from pgtandem.edge where edge = $1
+
+-- name: edge_tables
+-- params: edge text
+-- returns: schema_name text, table_name text, state text, reason text?, rows int8?
+select schema_name, table_name, state, reason, rows
+  from pgtandem.edge_table where edge = $1 order by schema_name, table_name
+
+-- name: edge_tables_to_copy
+-- params: edge text
+-- returns: count int8
+select count(*) from pgtandem.edge_table where edge = $1 and state in ('new', 'recopy')
+
+-- name: try_edge_lock
+-- doc: a lock of this session that only one worker of an edge can have
+-- params: edge text
+-- returns: locked bool
+select pg_try_advisory_lock(('x' || substr(md5('pgtandem ' || $1), 1, 16))::bit(64)::int8)
+
+-- name: edge_lock_holder
+-- params: edge text
+-- returns: pid int, client text
+select l.pid, coalesce(host(a.client_addr), 'local')
+  from pg_locks l
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   and (l.classid::int8 << 32 | l.objid::int8) = ('x' || substr(md5('pgtandem ' || $1), 1, 16))::bit(64)::int8
+
+-- name: unused_tabs
+-- doc: captured tables that no edge reads any more; oid is 0 when the table is gone
+-- returns: id int, relid int8
+select t.id, coalesce((select c.oid::int8 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                        where n.nspname = t.schema_name and c.relname = t.table_name), 0)
+  from pgtandem.tab t
+ where not exists (select 1 from pgtandem.tab_edge e where e.tab = t.id)
+ order by t.id
+
+-- name: capture_functions
+-- doc: the functions of one captured table
+-- params: tab int
+-- returns: name text
+select p.proname::text
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+ where n.nspname = 'pgtandem' and p.proname ~ ('^[a-z]+_' || $1::int || '$')
+
+-- name: consumers
+-- doc: who reads the queue of this node, the one that is farthest behind first
+-- returns: edge text, confirmed text?, detached bool
+select edge, confirmed, detached from pgtandem.consumer
+ order by detached, txid_snapshot_xmin(confirmed::txid_snapshot) nulls first, edge
+
+-- name: service_is_empty
+-- doc: no edge begins or ends here any more
+-- returns: empty bool
+select not exists (select 1 from pgtandem.consumer) and not exists (select 1 from pgtandem.edge)
+       and not exists (select 1 from pgtandem.tab)
+
+-- name: is_captured
+-- doc: changes of tables are recorded on this node
+-- returns: captured bool
+select exists (select 1 from pgtandem.tab where captured)
