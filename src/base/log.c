@@ -14,7 +14,7 @@ enum { PROGRESS_LINE_MS = 5000, PROGRESS_TTY_MS = 150 };
 
 static LogLevel min_level = LOG_INFO;
 static char who[64];
-static const char *stamp_format = "%H:%M:%S";
+static bool with_date;
 static bool progress_shown; /* the terminal's cursor is behind a progress text */
 static int64_t progress_last_ms;
 
@@ -26,7 +26,7 @@ void log_init(LogLevel level, const char *name)
 
 void log_with_date(void)
 {
-    stamp_format = "%Y-%m-%d %H:%M:%S";
+    with_date = true;
 }
 
 bool log_to_file(const char *path)
@@ -61,7 +61,10 @@ static void put_line(LogLevel level, const char *label, const char *text)
 
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &tm);
-    strftime(stamp, sizeof stamp, stamp_format, &tm);
+    if (with_date)
+        strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S", &tm);
+    else
+        strftime(stamp, sizeof stamp, "%H:%M:%S", &tm);
     end_progress();
     fprintf(stderr, "%s.%03ld %s%s%s%s\n", stamp, now.tv_nsec / 1000000, who,
             who[0] == '\0' ? "" : ": ", label == NULL ? names[level] : label, text);

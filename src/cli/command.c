@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "cli/service.h"
 #include "cli/spec.h"
 #include "migrate/commands.h"
 
@@ -31,7 +32,7 @@ static bool run_worker(const Cli *cli, Err *err)
 static bool run_spec(const Cli *cli, Err *err)
 {
     AUTO_CTX(tmp, cli);
-    char *text = spec_text(tmp, cli->argument, err);
+    char *text = spec_text(tmp, cli->arguments[0], err);
 
     if (text == NULL)
         return false;
@@ -179,11 +180,12 @@ const Command cli_commands[] = {
           { "gently, for a busy old node", "pgtandem verify --jobs 1" },
       } },
 
-    { .name = "status", .id = CMD_STATUS, .migrate = migrate_status,
-      .summary = "show how far the upgrade is and how old the copy is",
-      .usage = NODES " [--watch] [--json]",
+    { .name = "status", .id = CMD_STATUS, .run = cli_status, .max_arguments = 1000,
+      .summary = "show how far the upgrade is, or how the syncs of the service are",
+      .usage = NODES " [--watch] [--json], or [SYNC...] [--json]",
       .doc = "Reads the state of the run from the databases, so it works from any machine, "
-             "while another pgtandem is running and while none is.",
+             "while another pgtandem is running and while none is. Without a source and a target it is "
+             "the state of the replication service, sync by sync.",
       .on_source = "Only read.",
       .on_target = "Only read.",
       .interrupt = "At any time.",
@@ -207,12 +209,203 @@ const Command cli_commands[] = {
           { "as a diagram for a document", "pgtandem states --mermaid" },
       } },
 
+    { .name = "add", .id = CMD_ADD, .run = cli_add, .min_arguments = 2, .max_arguments = 1000,
+      .summary = "add a database, group, set of tables or sync to the service's file",
+      .usage = "db|group|tables|table|sync NAME [key=value]...",
+      .doc = "Edits the configuration file as one would by hand: comments stay, and an edit that would make the "
+             "file wrong is refused. A database takes what libpq takes (service=old, host=..., a URI). A sync "
+             "needs tables= and dbs=.\n\n"
+             "The file's settings are described in the manual.",
+      .on_source = "Nothing; only the file changes.",
+      .on_target = "Nothing.",
+      .interrupt = "At any time; the file is replaced at once or not at all.",
+      .next = "validate looks at the databases; start or reload has the service work by it.",
+      .examples = {
+          { "a database, by its entry in ~/.pg_service.conf", "pgtandem add db A service=rds93" },
+          { "everything from A to B", "pgtandem add sync migrate_rds tables=all dbs=A,B" },
+          { "only some rows of one table",
+            "pgtandem add table migrate_rds public.orders \"where=region = 'eu'\"" },
+      } },
+
+    { .name = "update", .id = CMD_UPDATE, .run = cli_update, .min_arguments = 2, .max_arguments = 1000,
+      .summary = "change settings in the service's file",
+      .usage = "db|group|tables|table|sync NAME key=value...",
+      .doc = "Like add, for what is there already. An empty value removes the setting.",
+      .on_source = "Nothing; only the file changes.",
+      .on_target = "Nothing.",
+      .interrupt = "At any time.",
+      .next = "reload, if the service runs.",
+      .examples = {
+          { "a round only when it is asked for", "pgtandem update sync migrate_rds autokick=no" },
+      } },
+
+    { .name = "remove", .id = CMD_REMOVE, .run = cli_remove, .min_arguments = 2, .max_arguments = 3,
+      .summary = "remove a sync with all it has installed, or something else from the file",
+      .usage = "db|group|tables|table|sync NAME [--force]",
+      .doc = "A sync's triggers, functions and rows are taken off its databases first, whether the service runs "
+             "or not; the schema pgtandem goes with the last one. Something that is in use is not removed. "
+             "Where another machine stands by with the same file, stop it first.",
+      .on_source = "Of a sync: triggers and recorded changes that no other sync needs are removed.",
+      .on_target = "Of a sync: its progress is removed. The rows stay.",
+      .interrupt = "Safe; the same command removes the rest.",
+      .next = "Nothing.",
+      .examples = {
+          { "end a replication", "pgtandem remove sync migrate_rds" },
+      } },
+
+    { .name = "list", .id = CMD_LIST, .run = cli_list, .max_arguments = 2,
+      .summary = "show what the service's file says",
+      .usage = "[db|group|tables|table|sync|all [NAME]]",
+      .doc = "Prints the sections of that kind, or those whose name contains a text; never a password.",
+      .on_source = "Not used.",
+      .on_target = "Not used.",
+      .interrupt = "At any time.",
+      .next = "status shows what becomes of it.",
+      .examples = {
+          { "all databases", "pgtandem list db" },
+      } },
+
+    { .name = "validate", .id = CMD_VALIDATE, .run = cli_validate,
+      .summary = "tell what would stop a sync, with the file's lines",
+      .usage = "[--config FILE]",
+      .doc = "Reads the file, then looks at all databases: rights, tables that are missing, have no key or other "
+             "columns. Tells all problems at once (exit code 3, or 2 when the file itself is wrong).",
+      .on_source = "Only read.",
+      .on_target = "Only read.",
+      .interrupt = "At any time.",
+      .next = "Mend what was found, then start.",
+      .examples = {
+          { "before the service begins", "pgtandem validate" },
+      } },
+
+    { .name = "start", .id = CMD_START, .run = cli_start,
+      .summary = "run the replication service",
+      .usage = "[--daemon]",
+      .doc = "Keeps all active syncs of the configuration file in step until it is stopped: one worker process for "
+             "each source and target, started again when it ends. It tells systemd when it is ready. A second "
+             "machine with the same file stands by and takes over within seconds.",
+      .on_source = "Adds the schema pgtandem and triggers that record which rows change.",
+      .on_target = "Adds the schema pgtandem; rows are changed as on the source.",
+      .interrupt = "Safe. Changes are recorded meanwhile, and carried when it runs again.",
+      .next = "status shows how it is; kick --wait tells when everything has arrived.",
+      .examples = {
+          { "in the background", "pgtandem start --daemon" },
+          { "with a file elsewhere", "pgtandem start --config /srv/shop/pgtandem.conf" },
+      } },
+
+    { .name = "stop", .id = CMD_STOP, .run = cli_stop,
+      .summary = "stop the replication service of this machine",
+      .usage = "[--config FILE]",
+      .doc = "Ends the service and waits for it. A round that is at work is broken off and made again later.",
+      .on_source = "Triggers go on recording.",
+      .on_target = "Stays as it is.",
+      .interrupt = "At any time; the service ends all the same.",
+      .next = "start goes on where it stopped.",
+      .examples = {
+          { "the service of the file in this directory", "pgtandem stop" },
+      } },
+
+    { .name = "reload", .id = CMD_RELOAD, .run = cli_reload,
+      .summary = "have the running service read its file again",
+      .usage = "[--config FILE]",
+      .doc = "Workers whose syncs have changed are started anew, the others go on. A file with problems changes "
+             "nothing; the log says why. The log file is opened anew, too, so this is also for rotating it.",
+      .on_source = "What new syncs need is added.",
+      .on_target = "What new syncs need is added.",
+      .interrupt = "At any time.",
+      .next = "status shows the syncs as they are now.",
+      .examples = {
+          { "after editing the file", "pgtandem reload" },
+      } },
+
+    { .name = "kick", .id = CMD_KICK, .run = cli_kick, .max_arguments = 1000,
+      .summary = "ask for a round now, and wait for it if you like",
+      .usage = "[SYNC...|all] [--wait[=DURATION]]",
+      .doc = "With --wait it returns when everything that was committed before has arrived: what scripts want to "
+             "know before the next step. Fullcopy targets are copied anew.",
+      .on_source = "Only read.",
+      .on_target = "Gets what is pending.",
+      .interrupt = "At any time; the kick stays valid.",
+      .next = "status, when it takes long.",
+      .examples = {
+          { "is everything there?", "pgtandem kick migrate_rds --wait" },
+          { "for at most a minute", "pgtandem kick all --wait=1min" },
+      } },
+
+    { .name = "pause", .id = CMD_PAUSE, .run = cli_pause, .max_arguments = 1000,
+      .summary = "have syncs rest, wherever they are worked on",
+      .usage = "[SYNC...|all]",
+      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart.",
+      .on_source = "Triggers go on recording; mind the size of the queue.",
+      .on_target = "Stays as it is.",
+      .interrupt = "At any time.",
+      .next = "resume.",
+      .examples = {
+          { "while the target is being maintained", "pgtandem pause migrate_rds" },
+      } },
+
+    { .name = "resume", .id = CMD_RESUME, .run = cli_resume, .max_arguments = 1000,
+      .summary = "end a pause",
+      .usage = "[SYNC...|all]",
+      .doc = "What was recorded meanwhile is carried.",
+      .on_source = "Only read.",
+      .on_target = "Gets what is pending.",
+      .interrupt = "At any time.",
+      .next = "kick --wait tells when everything has arrived.",
+      .examples = {
+          { "all that rest", "pgtandem resume all" },
+      } },
+
+    { .name = "activate", .id = CMD_ACTIVATE, .run = cli_activate, .min_arguments = 1, .max_arguments = 1000,
+      .summary = "set syncs to active in the file, and reload",
+      .usage = "SYNC...",
+      .doc = "The same as update sync NAME status=active and reload.",
+      .on_source = "What the sync needs is added when it begins.",
+      .on_target = "Gets what is pending.",
+      .interrupt = "At any time.",
+      .next = "status.",
+      .examples = {
+          { "one sync", "pgtandem activate migrate_rds" },
+      } },
+
+    { .name = "deactivate", .id = CMD_DEACTIVATE, .run = cli_deactivate, .min_arguments = 1,
+      .max_arguments = 1000,
+      .summary = "set syncs to inactive in the file, and reload",
+      .usage = "SYNC...",
+      .doc = "Its workers end. What it has installed stays, and changes go on being recorded; remove takes it away.",
+      .on_source = "Triggers go on recording; mind the size of the queue.",
+      .on_target = "Stays as it is.",
+      .interrupt = "At any time.",
+      .next = "activate has it work again.",
+      .examples = {
+          { "one sync", "pgtandem deactivate migrate_rds" },
+      } },
+
+    { .name = "recopy", .id = CMD_RECOPY, .run = cli_recopy, .min_arguments = 1, .max_arguments = 1000,
+      .summary = "copy tables of a sync anew",
+      .usage = "SYNC [TABLE...]",
+      .doc = "Without tables all of them, from the beginning: the way out when a side went back in time, or when the "
+             "target was detached because the queue had become too large.",
+      .on_source = "Only read.",
+      .on_target = "The tables' rows are replaced.",
+      .interrupt = "At any time; the wish stays valid.",
+      .next = "status shows which tables are still to be copied.",
+      .examples = {
+          { "one table", "pgtandem recopy migrate_rds public.orders" },
+          { "everything", "pgtandem recopy migrate_rds" },
+      } },
+
+    { .name = "edge", .id = CMD_EDGE, .hidden = true, .run = cli_edge, .min_arguments = 3, .max_arguments = 3,
+      .summary = "work on one edge of a sync",
+      .usage = "SYNC FROM TO",
+      .doc = "Started by the service." },
+
     { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,
       .summary = "do the jobs that come on standard input",
       .usage = "",
       .doc = "Started by the other commands." },
 
-    { .name = "__spec", .id = CMD_SPEC, .hidden = true, .argument = "FORMAT", .run = run_spec,
+    { .name = "__spec", .id = CMD_SPEC, .hidden = true, .min_arguments = 1, .max_arguments = 1, .run = run_spec,
       .summary = "print the manual page, a completion script or the option reference",
       .usage = "man|bash|zsh|md|json",
       .doc = "Used by the build. All of it is made from the tables of commands and options." },

@@ -24,10 +24,11 @@ typedef struct Command {
     const char *name;
     unsigned id;          /* its CMD_… */
     bool hidden;          /* for the program itself, not in lists */
-    const char *argument; /* name of the one argument it takes, or NULL */
-    const char *summary;  /* lower case start, no full stop */
-    const char *usage;    /* what stands behind the name */
-    const char *doc;      /* sentences; an empty line between paragraphs */
+    size_t min_arguments; /* words behind it */
+    size_t max_arguments;
+    const char *summary; /* lower case start, no full stop */
+    const char *usage;   /* what stands behind the name */
+    const char *doc;     /* sentences; an empty line between paragraphs */
 
     /* for a newcomer; sentences */
     const char *on_source;

@@ -6,9 +6,9 @@
 #include "cli/options.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <string.h>
-#include <strings.h>
+
+#include "base/quantity.h"
 
 /* the offset of a member of Cli, which must be of that type */
 #define FIELD(Type, member)                                                                        \
@@ -18,13 +18,9 @@
 #define TEXT(member) FIELD(const char *, member)
 #define LIST(items, n) .field = FIELD(const char **, items), .count = FIELD(size_t, n)
 
-#define SECOND INT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define KB INT64_C(1024)
-#define MB (1024 * KB)
-#define GB (1024 * MB)
-#define TB (1024 * GB)
+#define SECOND SECOND_MS
+#define MINUTE MINUTE_MS
+#define HOUR HOUR_MS
 
 /* clang-format off */
 const Option cli_options[] = {
@@ -127,6 +123,27 @@ const Option cli_options[] = {
       .doc  = "Normally the target must be an empty database. With this option objects of other "
               "names may be there; they are left alone." },
 
+    { .name = "config", .type = OPT_FILE, .arg = "FILE",
+      .field = TEXT(config_file), .commands = CMD_SERVICE,
+      .help = "the configuration file of the replication service",
+      .doc  = "Without this option it is pgtandem.conf in the current directory if that exists, else "
+              "/etc/pgtandem/pgtandem.conf." },
+    { .name = "daemon", .type = OPT_FLAG, .flags = OPT_NO_ENV,
+      .field = FIELD(bool, daemon), .commands = CMD_START,
+      .help = "run in the background",
+      .doc  = "The log then goes to the file that log-file names, or beside the configuration file." },
+    { .name = "wait", .type = OPT_DURATION, .flags = OPT_NO_ENV | OPT_BARE, .arg = "DURATION", .def = "0ms",
+      .min = 0, .max = 1000 * HOUR,
+      .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK,
+      .help = "return when everything has arrived",
+      .doc  = "Everything that was committed on the sources before. With a time (--wait=30s) it gives up after "
+              "it with exit code 1; the kick stays valid." },
+    { .name = "force", .type = OPT_FLAG, .flags = OPT_NO_ENV,
+      .field = FIELD(bool, force), .commands = CMD_REMOVE,
+      .help = "leave out databases that cannot be reached",
+      .doc  = "What a sync has installed there stays, and has to be removed by hand: DROP SCHEMA pgtandem "
+              "CASCADE." },
+
     { .name = "json", .type = OPT_FLAG,
       .field = FIELD(bool, config.json), .commands = CMD_CHECK | CMD_VERIFY | CMD_STATUS,
       .help = "print the result as JSON",
@@ -160,18 +177,6 @@ const Option cli_options[] = {
 /* clang-format on */
 const size_t cli_n_options = sizeof cli_options / sizeof *cli_options;
 
-typedef struct Unit {
-    const char *name;
-    int64_t factor;
-} Unit;
-
-/* each list ends with an entry without name */
-static const Unit duration_units[] = {
-    {"ms", 1}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {NULL, 0}};
-static const Unit size_units[] = {{"B", 1},   {"kB", KB}, {"MB", MB},
-                                  {"GB", GB}, {"TB", TB}, {NULL, 0}};
-static const Unit no_unit[] = {{"", 1}, {NULL, 0}};
-
 /* names that the environment uses for something else */
 static const char *const reserved_names[] = {"fault", "event", "bin", "cache"};
 
@@ -180,9 +185,11 @@ static bool is_number(OptionType type)
     return type == OPT_INT || type == OPT_DURATION || type == OPT_SIZE;
 }
 
-static const Unit *units_of(OptionType type)
+static Quantity quantity_of(OptionType type)
 {
-    return type == OPT_DURATION ? duration_units : type == OPT_SIZE ? size_units : no_unit;
+    return type == OPT_DURATION ? QUANTITY_DURATION
+           : type == OPT_SIZE   ? QUANTITY_SIZE
+                                : QUANTITY_COUNT;
 }
 
 const Option *option_find(const char *name, size_t len)
@@ -211,52 +218,19 @@ char *option_env(const void *ctx, const Option *option)
     return name;
 }
 
-/*
- * The unit is not optional: a bare number would be seconds to some and milliseconds to others.
- * Letter case does not matter, as there is no unit that differs from another by case only.
- */
 bool option_number(OptionType type, const char *text, int64_t *ret_value)
 {
-    char *end;
-
-    if (!isdigit((unsigned char)text[0]))
-        return false;
-    errno = 0;
-    long long number = strtoll(text, &end, 10);
-    if (errno != 0)
-        return false;
-    if (*end == ' ' && type != OPT_INT)
-        end++;
-    for (const Unit *u = units_of(type); u->name != NULL; u++)
-        if (strcasecmp(end, u->name) == 0)
-            return !__builtin_mul_overflow(number, u->factor, ret_value);
-    return false;
+    return quantity_read(quantity_of(type), text, ret_value);
 }
 
 char *option_number_text(const void *ctx, OptionType type, int64_t value)
 {
-    const Unit *best = units_of(type);
-
-    for (const Unit *u = best; u->name != NULL; u++)
-        if (value != 0 && value % u->factor == 0)
-            best = u;
-    return mem_printf(ctx, "%lld%s", (long long)(value / best->factor), best->name);
+    return quantity_text(ctx, quantity_of(type), value);
 }
 
 bool option_flag(const char *text, bool *ret_value)
 {
-    static const char *const yes[] = {"yes", "true", "on", "1"};
-    static const char *const no[] = {"no", "false", "off", "0"};
-
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
-        bool is_yes = strcasecmp(text, yes[i]) == 0;
-
-        if (is_yes || strcasecmp(text, no[i]) == 0) {
-            *ret_value = is_yes;
-            return true;
-        }
-    }
-    return false;
+    return read_yes_no(text, ret_value);
 }
 
 char *option_range(const void *ctx, const Option *option)

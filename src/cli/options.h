@@ -22,7 +22,12 @@ struct Command;
 typedef struct Cli {
     Config config;
     const struct Command *command; /* NULL when only --help or --version was given */
-    const char *argument;          /* of a command that takes one, else NULL */
+    const char **arguments;        /* the words behind the command */
+    size_t n_arguments;
+    const char *config_file; /* of the service, or NULL */
+    int64_t wait_ms;         /* 0: do not wait; negative: as long as it takes */
+    bool daemon;
+    bool force;
     bool mermaid;
     bool verbose;
     bool quiet;
@@ -43,11 +48,27 @@ enum {
     CMD_STATES = 1 << 8,
     CMD_WORKER = 1 << 9,
     CMD_SPEC = 1 << 10,
+    CMD_ADD = 1 << 11,
+    CMD_UPDATE = 1 << 12,
+    CMD_REMOVE = 1 << 13,
+    CMD_LIST = 1 << 14,
+    CMD_VALIDATE = 1 << 15,
+    CMD_START = 1 << 16,
+    CMD_STOP = 1 << 17,
+    CMD_RELOAD = 1 << 18,
+    CMD_KICK = 1 << 19,
+    CMD_PAUSE = 1 << 20,
+    CMD_RESUME = 1 << 21,
+    CMD_ACTIVATE = 1 << 22,
+    CMD_DEACTIVATE = 1 << 23,
+    CMD_RECOPY = 1 << 24,
+    CMD_EDGE = 1 << 25,
 
     CMD_NODES = CMD_STATES - 1, /* those that work on a source and a target */
     CMD_SWITCH =
         CMD_UPGRADE | CMD_SWITCHOVER | CMD_ROLLBACK, /* those that may move the application */
-    CMD_ALL = (CMD_SPEC << 1) - 1
+    CMD_ALL = (CMD_EDGE << 1) - 1,
+    CMD_SERVICE = CMD_ALL - ((CMD_SPEC << 1) - 1) + CMD_STATUS /* those of the service */
 };
 
 typedef enum OptionType {
@@ -65,7 +86,8 @@ enum {
     OPT_REQUIRED = 1 << 0,
     OPT_REPEAT = 1 << 1, /* const char ** and size_t: may be given several times */
     OPT_COMMAS = 1 << 2, /* with OPT_REPEAT: one value may hold several, with commas between */
-    OPT_NO_ENV = 1 << 3  /* cannot be set by the environment */
+    OPT_NO_ENV = 1 << 3, /* cannot be set by the environment */
+    OPT_BARE = 1 << 4    /* OPT_DURATION that may stand without a value, which is -1 then */
 };
 
 typedef struct Option {

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/suggest.h"
 #include "cli/command.h"
-#include "cli/suggest.h"
 
 typedef enum Origin { FROM_NOWHERE, FROM_ENVIRONMENT, FROM_COMMAND_LINE } Origin;
 
@@ -192,6 +192,11 @@ static bool take_option(Parse *p, const Option *o, const char *attached, Err *er
         return not_for_command(p, o, err);
     if (value == NULL && o->type == OPT_FLAG)
         value = "yes";
+    if (value == NULL && (o->flags & OPT_BARE) != 0) {
+        *origin_of(p, o) = FROM_COMMAND_LINE;
+        *(int64_t *)field_of(p, o->field) = -1;
+        return true;
+    }
     if (value == NULL && p->next < p->argc && !is_known_option(p->argv[p->next]))
         value = p->argv[p->next++];
     if (value == NULL) {
@@ -283,9 +288,9 @@ static bool too_many(const Parse *p, const char *word, Err *err)
 
 static bool take_argument(Parse *p, const char *word, Err *err)
 {
-    if (p->cli->command->argument == NULL || p->cli->argument != NULL)
+    if (p->cli->n_arguments == p->cli->command->max_arguments)
         return too_many(p, word, err);
-    p->cli->argument = mem_strdup(p->cli, word);
+    mem_push(p->cli, p->cli->arguments, p->cli->n_arguments, mem_strdup(p->cli, word));
     return true;
 }
 
@@ -371,6 +376,10 @@ static bool check_complete(Parse *p, Err *err)
     for (size_t i = 0; i < cli_n_options; i++) {
         const Option *o = &cli_options[i];
 
+        /* status without nodes is that of the service */
+        if (command->id == CMD_STATUS && config->source.conninfo == NULL &&
+            config->target.conninfo == NULL)
+            continue;
         if ((o->flags & OPT_REQUIRED) != 0 && belongs(p, o) && *origin_of(p, o) == FROM_NOWHERE) {
             AUTO_CTX(tmp, err);
             const char *env = option_env(tmp, o);
@@ -382,8 +391,10 @@ static bool check_complete(Parse *p, Err *err)
                 o->help, o->name, o->name);
         }
     }
-    if (command->argument != NULL && p->cli->argument == NULL)
-        return err_set(err, ERR_USAGE, "%s needs an argument: %s", command->name, command->usage);
+    if (p->cli->n_arguments < command->min_arguments)
+        return err_set(err, ERR_USAGE, "%s needs %s: %s", command->name,
+                       command->min_arguments == 1 ? "an argument" : "more arguments",
+                       command->usage);
     if (config->source.conninfo != NULL && config->target.conninfo != NULL &&
         strcmp(config->source.conninfo, config->target.conninfo) == 0) {
         err_set(err, ERR_USAGE, "--source and --target are the same");

@@ -6,7 +6,10 @@
 #define CONF_CONF_H
 
 #include "base/err.h"
+#include "base/ini.h"
 #include "model/service.h"
+
+#define CONF_NAME "pgtandem.conf"
 
 typedef struct Problem {
     int line; /* 0: the file as a whole */
@@ -20,6 +23,13 @@ typedef struct Problem {
 char *conf_path(const void *ctx, const char *explicit);
 
 /*
+ * The model of a file's lines, and all that is wrong with them, in the order of lines. The model is
+ * complete only when nothing is. Everything belongs to ctx, the lines have to live as long.
+ */
+Service *conf_parse(const void *ctx, const char *path, const Ini *ini, Problem **ret_problems,
+                    size_t *ret_n);
+
+/*
  * Reads the file. Problems of its contents are collected in *ret_problems (all belong to ctx), with
  * the lines they are in; *ret_service is complete only when there are none. False: it could not be
  * read at all.
@@ -27,7 +37,10 @@ char *conf_path(const void *ctx, const char *explicit);
 CHECKED bool conf_read(const void *ctx, const char *path, Service **ret_service,
                        Problem **ret_problems, size_t *ret_n, Err *err);
 
-/* the same for commands that need a correct file: problems are one ERR_CONFIG that lists them all */
+/* the same for commands that need a correct file: problems are one ERR_USAGE that lists them all */
 CHECKED bool conf_load(const void *ctx, const char *path, Service **ret_service, Err *err);
+
+/* "file:line: text" for each problem, on lines of their own; belongs to ctx */
+char *conf_problems_text(const void *ctx, const char *path, const Problem *problems, size_t n);
 
 #endif

@@ -99,7 +99,7 @@ static bool choose_role(Work *w, Err *err)
 {
     bool replica;
 
-    if (w->spec->sync->target_triggers_fire)
+    if (w->spec->sync->target_triggers == TRIGGERS_FIRE)
         return true;
     if (!conn_try_replica_role(w->to, &replica, err))
         return false;

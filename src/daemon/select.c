@@ -20,7 +20,7 @@ bool select_edges(const void *ctx, const Service *service, const char *const *sy
     bool all = n == 0 || (n == 1 && strcmp(syncs[0], "all") == 0);
 
     for (size_t i = 0; all && i < service->n_syncs; i++)
-        if (!active || service->syncs[i].active)
+        if (!active || sync_is_active(&service->syncs[i]))
             add_edges(ctx, &service->syncs[i], &edges, &n_edges);
     for (size_t i = 0; !all && i < n; i++) {
         const Sync *sync = service_sync(service, syncs[i]);
@@ -29,7 +29,7 @@ bool select_edges(const void *ctx, const Service *service, const char *const *sy
             err_set(err, ERR_USAGE, "there is no sync \"%s\" in %s", syncs[i], service->path);
             return err_hint(err, "\"pgtandem list syncs\" shows them.");
         }
-        if (active && !sync->active) {
+        if (active && !sync_is_active(sync)) {
             err_set(err, ERR_STATE, "sync %s is inactive", sync->name);
             return err_hint(err, "\"pgtandem activate %s\" has it work.", sync->name);
         }

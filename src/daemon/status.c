@@ -136,7 +136,7 @@ static json_t *edge_json(const EdgeStatus *s)
                   "from", s->spec->from->name, "to", s->spec->to->name, "state", s->state, "worker",
                   s->worker, "error", s->error, "hint", s->hint, "error_at", s->error_at);
 
-    json_object_set_new(json, "active", json_boolean(s->spec->sync->active));
+    json_object_set_new(json, "active", json_boolean(sync_is_active(s->spec->sync)));
     json_object_set_new(json, "fullcopy", json_boolean(s->spec->full));
     json_object_set_new(json, "lag_s", unknown_or_real(s->lag_s));
     json_object_set_new(json, "last_round_age_s", unknown_or_real(s->last_round_s));
@@ -221,7 +221,7 @@ bool service_status(const Service *service, const char *const *syncs, size_t n, 
     EdgeStatus *list = mem_array(tmp, EdgeStatus, n_edges + 1);
     for (size_t i = 0; i < n_edges; i++) {
         list[i] = (EdgeStatus){.spec = &edges[i],
-                               .state = edges[i].sync->active ? "not begun" : "inactive",
+                               .state = sync_is_active(edges[i].sync) ? "not begun" : "inactive",
                                .worker = "",
                                .pending = -1,
                                .queue_bytes = -1,

@@ -133,8 +133,8 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
     add_text(s, edge->to->conninfo);
     add_text(s, service->log_file);
     str_fmt(s, "%lld %d %d %d %d %d %d %lld %d;", (long long)edge->from->queue_limit, edge->full,
-            y->all, (int)y->onetimecopy, y->autokick, y->sequences, y->cascade,
-            (long long)y->checktime_ms, y->target_triggers_fire);
+            y->all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
+            (long long)y->checktime_ms, y->target_triggers);
     for (size_t i = 0; i < y->n_include + y->n_exclude; i++) {
         const Pattern *p = i < y->n_include ? &y->include[i] : &y->exclude[i - y->n_include];
 
@@ -162,7 +162,7 @@ static bool start_worker(Supervisor *s, WorkerSlot *slot, Err *err)
                                 "edge",
                                 "--config",
                                 s->path,
-                                log_level() == LOG_DEBUG ? "--verbose" : "--quiet=no",
+                                log_level() == LOG_DEBUG ? "--verbose" : "--verbose=no",
                                 slot->spec.sync->name,
                                 slot->spec.from->name,
                                 slot->spec.to->name,
@@ -191,7 +191,7 @@ static void want(Supervisor *s, const Service *service)
         size_t n;
         EdgeSpec *edges = edges_of_sync(service, &service->syncs[y], &n);
 
-        for (size_t e = 0; e < n && service->syncs[y].active; e++) {
+        for (size_t e = 0; e < n && sync_is_active(&service->syncs[y]); e++) {
             char *print = print_of(service, service, &edges[e]);
             WorkerSlot *slot = find_slot(s, &edges[e], print);
 

@@ -49,7 +49,7 @@ static bool check_role(Validation *v, const EdgeSpec *edge, Conn *to, Err *err)
     AUTO_CTX(tmp, NULL);
     bool replica;
 
-    if (edge->sync->target_triggers_fire)
+    if (edge->sync->target_triggers == TRIGGERS_FIRE)
         return true;
     if (!conn_try_replica_role(to, &replica, err))
         return false;

@@ -126,6 +126,13 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     set_snapshot(edge, &edge->applied, progress->snapshot);
     set_snapshot(edge, &edge->looked, NULL);
 
+    if (consumer->detached) {
+        err_set(err, ERR_STATE, "the queue of the %s grew too large, so this edge was detached",
+                conn_label(edge->from));
+        err_detail(err, "Its changes are not kept any more.");
+        err_hint(err, "\"pgtandem recopy\" copies its tables anew and attaches it again.");
+        return false;
+    }
     if (progress->peer_id[0] == '\0')
         return edge_record_peer(edge->name, edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
@@ -145,12 +152,6 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
             progress->timeline, timeline->timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
-    } else if (consumer->detached) {
-        err_set(err, ERR_STATE, "the queue of the %s grew too large, so this edge was detached",
-                conn_label(edge->from));
-        err_detail(err, "Its changes are not kept any more.");
-        err_hint(err, "\"pgtandem recopy\" copies its tables anew and attaches it again.");
-        return false;
     } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
         err_detail(

@@ -77,36 +77,51 @@ bool migrate_finish(const Config *config, Err *err)
     return true;
 }
 
+/* dropping one object may take others with it, which then do not exist any more */
+static bool drop_object(Conn *conn, const NewObjectsRow *object, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DROP ");
+    sql_trusted(q, object->type);
+    sql_add(q, " IF EXISTS ");
+    sql_trusted(q, object->identity);
+    if (strcmp(object->type, "cast") != 0)
+        sql_add(q, " CASCADE");
+    return conn_exec(conn, q, err) ||
+           err_add(err, "while dropping %s %s", object->type, object->identity);
+}
+
 /* drops, one by one, what was not in the target before us */
 static bool empty_target(Run *run, Err *err)
 {
     Conn *conn = run->conn[SIDE_TARGET];
-    size_t dropped = 0;
+    size_t dropped = 0, left = SIZE_MAX;
 
     log_info("removing the copy from the target");
     if (!conn_do(conn, "SET client_min_messages = error", err))
         return false;
     for (;;) {
         AUTO_CTX(tmp, NULL);
-        NextNewObjectRow *row;
+        NewObjectsRow *objects;
         size_t n;
-        Sql *q = sql_new(tmp);
 
-        if (!q_next_new_object(tmp, conn, &row, &n, err))
+        if (!q_new_objects(tmp, conn, &objects, &n, err))
             return false;
         if (n == 0)
             return true;
-        sql_add(q, "DROP ");
-        sql_trusted(q, row->type);
-        sql_add(q, " ");
-        sql_trusted(q, row->identity);
-        if (strcmp(row->type, "cast") != 0)
-            sql_add(q, " CASCADE");
-        if (!conn_exec(conn, q, err))
-            return err_add(err, "while dropping %s %s", row->type, row->identity);
-        log_progress("%zu objects removed", ++dropped);
-        if (!fault("abort.dropped", err))
-            return false;
+        if (n >= left)
+            return err_set(err, ERR_STATE, "%s %s is still there after it was dropped",
+                           objects[0].type, objects[0].identity);
+        left = n;
+        for (size_t i = 0; i < n; i++) {
+            if (!drop_object(conn, &objects[i], err))
+                return false;
+            log_progress("%zu objects removed", ++dropped);
+            if (!fault("abort.dropped", err))
+                return false;
+        }
     }
 }
 

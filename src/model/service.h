@@ -10,7 +10,10 @@
 #include <stdint.h>
 
 typedef enum Role { ROLE_SOURCE, ROLE_TARGET, ROLE_FULLCOPY } Role;
+/* the numbers are those of the choices in conf/settings.c */
 typedef enum OneTimeCopy { COPY_NO, COPY_IF_EMPTY, COPY_ALWAYS } OneTimeCopy;
+typedef enum TargetTriggers { TRIGGERS_SLEEP, TRIGGERS_FIRE } TargetTriggers;
+typedef enum SyncStatus { SYNC_ACTIVE, SYNC_INACTIVE } SyncStatus;
 
 typedef struct Db {
     const char *name;
@@ -56,13 +59,13 @@ typedef struct Sync {
     size_t n_members;
     TableRule *rules; /* those of one database before those for all */
     size_t n_rules;
-    OneTimeCopy onetimecopy;
+    int onetimecopy; /* OneTimeCopy */
     bool autokick;
     int64_t checktime_ms; /* 0: none */
     bool sequences;
     bool cascade;
-    bool target_triggers_fire;
-    bool active;
+    int target_triggers; /* TargetTriggers */
+    int status;          /* SyncStatus */
     int line;
 } Sync;
 
@@ -81,6 +84,11 @@ const Sync *service_sync(const Service *service, const char *name);
 
 /* whether the sync takes this table (or sequence): included and not excluded */
 bool sync_takes(const Sync *sync, const char *schema, const char *name);
+
+static inline bool sync_is_active(const Sync *sync)
+{
+    return sync->status == SYNC_ACTIVE;
+}
 
 /* a pattern that names a single table, which must exist */
 bool pattern_is_name(const Pattern *pattern);

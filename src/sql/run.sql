@@ -207,8 +207,8 @@ steps as (
        and b.comment is distinct from obj_description(n.oid, 'pg_namespace'))
 select statement from steps order by step, name, item, statement
 
--- name: next_new_object
--- doc: one object of the target that was not there before us, in an order in which dropping works; our own
+-- name: new_objects
+-- doc: the objects of the target that were not there before us, in an order in which dropping works; our own
 -- doc: schema is left out
 -- returns: type text, identity text
 select case when o.type = 'composite type' then 'type'
@@ -247,7 +247,6 @@ select case when o.type = 'composite type' then 'type'
                       and d.objsubid = 0
                       and (d.deptype = 'e' or d.deptype = 'i' and o.type <> 'composite type'))
  order by x.step, o.identity
- limit 1
 
 -- name: blockers
 -- doc: sessions of others that hold locks of writers on user tables, those of the oldest transactions first

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/suggest.h"
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/parse.h"
 #include "cli/spec.h"
-#include "cli/suggest.h"
 #include "migrate/commands.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

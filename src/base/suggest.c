@@ -1,5 +1,5 @@
 /* Did you mean …: see suggest.h. */
-#include "cli/suggest.h"
+#include "base/suggest.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -1,0 +1,20 @@
+/* Names and lists as they are written in the configuration file. */
+#ifndef CONF_NAMES_H
+#define CONF_NAMES_H
+
+#include "base/mem.h"
+#include "model/service.h"
+
+/* of databases, groups, sets and syncs: a letter, then letters, digits, _ or - */
+bool name_is_valid(const char *name);
+
+/* splits at commas and blanks outside of double quotes; an array of n texts owned by ctx */
+const char **split_list(const void *ctx, const char *text, size_t *ret_n);
+
+/*
+ * schema.table, or table for public.table; parts in double quotes are taken as they are. * and ? outside
+ * of quotes make it a pattern. False when it is no name. Texts belong to ctx.
+ */
+CHECKED bool read_pattern(const void *ctx, const char *text, Pattern *ret_pattern);
+
+#endif
