@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "cli/command.h"
 #include "cli/help.h"
+#include "conf/settings.h"
 
 static const char about[] =
     "pgtandem makes a live copy of a PostgreSQL database on a server of a newer version, or on "
@@ -20,7 +21,7 @@ static const char about[] =
     "since.\n\n"
     "The old node is called the source and the new one the target, from the beginning to the end.";
 
-static const char environment_rule[] = "Every option of a command, except --help, --version and "
+static const char environment_rule[] = "Every option of a command, except --help, --version, --daemon, --wait, --force and "
                                        "--mermaid, can be set by a variable: PGTANDEM_ and "
                                        "the name of the option in capitals, with _ for -. The "
                                        "command line wins over the environment. Flags are "
@@ -35,6 +36,12 @@ static const char value_rule[] = "A DURATION has a unit: 500ms, 5s, 2min, 1h. So
                                  "a URI or a service of libpq.";
 
 typedef void SpecWriter(Str *s);
+
+static const char file_rule[] = "The replication service has an ini file: sections, \"key = "
+                                "value\", and comments with # or ; in lines of "
+                                "their own. A value goes to the end of its line; a line that "
+                                "begins with a blank continues the one before. "
+                                "Lists have commas between their items.";
 
 static bool applies(const Option *o, const Command *c)
 {
@@ -125,6 +132,39 @@ static void man_option(Str *s, const Option *o)
                         of, o->doc));
 }
 
+/* "time; default 5s", "yes or no", …; belongs to ctx */
+static char *setting_facts(const void *ctx, const Setting *setting)
+{
+    return mem_printf(
+        ctx, "%s%s%s%s%s", setting_allowed(ctx, setting), setting->required ? "; required" : "",
+        setting->def == NULL ? "" : "; default ", setting->def == NULL ? "" : setting->def,
+        setting->per_db ? "; with \".DB\" behind it for one target only" : "");
+}
+
+/* how a kind of section begins in the file; belongs to ctx */
+static char *section_form(const void *ctx, SectionKind kind)
+{
+    return mem_printf(ctx, "[%s%s]", section_word(kind),
+                      kind == SECTION_SERVICE ? ""
+                      : kind == SECTION_TABLE ? " SYNC SCHEMA.TABLE"
+                                              : " NAME");
+}
+
+static void man_settings(Str *s)
+{
+    for (int kind = 0; kind < N_SECTION_KINDS; kind++) {
+        AUTO_CTX(tmp, s);
+
+        str_add(s, ".SS ");
+        man_text(s, section_form(tmp, (SectionKind)kind));
+        for (size_t i = 0; i < conf_n_settings; i++)
+            if ((int)conf_settings[i].section == kind)
+                man_item(s, ".B ", conf_settings[i].name,
+                         mem_printf(tmp, "%s.\n\n%s", setting_facts(tmp, &conf_settings[i]),
+                                    conf_settings[i].doc));
+    }
+}
+
 static void write_man(Str *s)
 {
     str_add(s,
@@ -144,6 +184,9 @@ static void write_man(Str *s)
     man_text(s, value_rule);
     for (size_t i = 0; i < cli_n_options; i++)
         man_option(s, &cli_options[i]);
+    str_add(s, ".SH CONFIGURATION FILE\n");
+    man_text(s, file_rule);
+    man_settings(s);
     str_add(s, ".SH ENVIRONMENT\n");
     man_text(s, environment_rule);
     str_add(s, ".SH EXIT STATUS\n");
@@ -378,6 +421,22 @@ static void md_option(Str *s, const Option *o)
         str_fmt(s, "Commands: %s.\n\n", command_names(tmp, o->commands));
 }
 
+static void md_settings(Str *s)
+{
+    for (int kind = 0; kind < N_SECTION_KINDS; kind++) {
+        AUTO_CTX(tmp, s);
+
+        str_fmt(s, "\n\n### `%s`", section_form(tmp, (SectionKind)kind));
+        for (size_t i = 0; i < conf_n_settings; i++) {
+            if ((int)conf_settings[i].section != kind)
+                continue;
+            str_fmt(s, "\n\n`%s`: ", conf_settings[i].name);
+            md_text(s, mem_printf(tmp, "%s. %s", setting_facts(tmp, &conf_settings[i]),
+                                  conf_settings[i].doc));
+        }
+    }
+}
+
 static void write_md(Str *s)
 {
     str_add(s, "<!-- made by \"pgtandem __spec md\"; do not edit -->\n\n# Commands and "
@@ -390,7 +449,11 @@ static void write_md(Str *s)
     str_add(s, "\n\n");
     for (size_t i = 0; i < cli_n_options; i++)
         md_option(s, &cli_options[i]);
-    str_add(s, "## Environment\n\n");
+    str_add(s, "## Configuration file\n\n");
+    md_text(s, file_rule);
+    str_add(s, "\n");
+    md_settings(s);
+    str_add(s, "\n\n## Environment\n\n");
     md_text(s, environment_rule);
     str_add(s, "\n\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n");
     for (size_t i = 0; i < cli_n_exit_codes; i++)

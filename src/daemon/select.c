@@ -26,7 +26,9 @@ bool select_edges(const void *ctx, const Service *service, const char *const *sy
         const Sync *sync = service_sync(service, syncs[i]);
 
         if (sync == NULL) {
-            err_set(err, ERR_USAGE, "there is no sync \"%s\" in %s", syncs[i], service->path);
+            /* a connection string by mistake may hold a password */
+            err_set(err, ERR_USAGE, "there is no sync \"%.*s\" in %s", (int)strcspn(syncs[i], "="),
+                    syncs[i], service->path);
             return err_hint(err, "\"pgtandem list syncs\" shows them.");
         }
         if (active && !sync_is_active(sync)) {

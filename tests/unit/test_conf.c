@@ -111,11 +111,12 @@ static void test_what_a_sync_takes(void **state)
 {
     Problem *problems;
     size_t n;
-    Service *s = conf_parse(*state, "/x/f",
-                            ini_parse(*state, "[db A]\nconninfo=service=a\n[db B]\nconninfo=service=b\n"
-                                              "[tables shop]\ninclude = public.*, audit.l?g\nexclude = tmp_*\n"
-                                              "[sync s]\ntables = shop, crm.clients\nexclude = crm.x\ndbs = A, B\n"),
-                            &problems, &n);
+    Service *s = conf_parse(
+        *state, "/x/f",
+        ini_parse(*state, "[db A]\nconninfo=service=a\n[db B]\nconninfo=service=b\n"
+                          "[tables shop]\ninclude = public.*, audit.l?g\nexclude = tmp_*\n"
+                          "[sync s]\ntables = shop, crm.clients\nexclude = crm.x\ndbs = A, B\n"),
+        &problems, &n);
 
     assert_int_equal(n, 0);
     const Sync *sync = service_sync(s, "s");
@@ -139,9 +140,11 @@ static void test_rules(void **state)
     size_t n;
     Service *s = conf_parse(
         *state, "f",
-        ini_parse(*state, "[db A]\nconninfo=service=a\n[db B]\nconninfo=service=b\n[db C]\nconninfo=service=c\n"
-                          "[sync s]\ntables = all\ndbs = A, B, C\n"
-                          "[table s public.t]\nwhere = a = 1\ncolumns.B = a, b\ntarget-name.B = x.y\n"),
+        ini_parse(
+            *state,
+            "[db A]\nconninfo=service=a\n[db B]\nconninfo=service=b\n[db C]\nconninfo=service=c\n"
+            "[sync s]\ntables = all\ndbs = A, B, C\n"
+            "[table s public.t]\nwhere = a = 1\ncolumns.B = a, b\ntarget-name.B = x.y\n"),
         &problems, &n);
 
     assert_int_equal(n, 0);
@@ -204,7 +207,8 @@ static void test_problems(void **state)
             found = found || (problems[p].line == bad_files[i].line &&
                               strstr(problems[p].text, bad_files[i].says) != NULL);
         if (!found)
-            print_error("%s\n%s\n", bad_files[i].text, conf_problems_text(*state, "f", problems, n));
+            print_error("%s\n%s\n", bad_files[i].text,
+                        conf_problems_text(*state, "f", problems, n));
         assert_true(found);
     }
 }
@@ -231,10 +235,11 @@ static void test_the_session(void **state)
     assert_true(conf_add(ctx, path, SECTION_TABLE, rule, 3, &title, err));
     assert_true(conf_update(ctx, path, SECTION_SYNC, off, 3, &title, err));
     const char *text = get(ctx, path);
-    assert_string_equal(text, "[db A]\nconninfo = service=rds93\n\n"
-                              "[db B]\nqueue-limit = 1GB\nconninfo = host='/a b' password='it\\'s'\n\n"
-                              "[sync m]\ntables = all\ndbs = A,B\nautokick = no\nchecktime = 5min\n\n"
-                              "[table m public.t]\nwhere = a = 'x'\n");
+    assert_string_equal(text,
+                        "[db A]\nconninfo = service=rds93\n\n"
+                        "[db B]\nqueue-limit = 1GB\nconninfo = host='/a b' password='it\\'s'\n\n"
+                        "[sync m]\ntables = all\ndbs = A,B\nautokick = no\nchecktime = 5min\n\n"
+                        "[table m public.t]\nwhere = a = 'x'\n");
 
     /* refused, and nothing is written */
     assert_false(conf_add(ctx, path, SECTION_DB, a, 2, &title, err));
@@ -260,12 +265,15 @@ static void test_by_hand_stays(void **state)
     static const char *const c[] = {"C", "postgresql://u@h/d?sslmode=require"};
     static const char *const limit[] = {"A", "queue-limit=2GB"};
     static const char *const no_limit[] = {"A", "queue-limit="};
-    const char *text = "; ours\n\n[db A] \nconninfo = service=a\n   ; a\n\n# b\n[db B]\nconninfo=\n  service=b\n";
+    const char *text =
+        "; ours\n\n[db A] \nconninfo = service=a\n   ; a\n\n# b\n[db B]\nconninfo=\n  service=b\n";
 
     put(path, text);
     assert_true(conf_update(ctx, path, SECTION_DB, limit, 2, &title, err));
-    assert_string_equal(get(ctx, path), "; ours\n\n[db A] \nconninfo = service=a\nqueue-limit = 2GB\n   ; a\n\n# b\n"
-                                        "[db B]\nconninfo=\n  service=b\n");
+    assert_string_equal(
+        get(ctx, path),
+        "; ours\n\n[db A] \nconninfo = service=a\nqueue-limit = 2GB\n   ; a\n\n# b\n"
+        "[db B]\nconninfo=\n  service=b\n");
     assert_true(conf_update(ctx, path, SECTION_DB, no_limit, 2, &title, err));
     assert_string_equal(get(ctx, path), text);
     assert_true(conf_add(ctx, path, SECTION_DB, c, 2, &title, err));

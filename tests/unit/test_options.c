@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/help.h"
 #include "cli/parse.h"
+#include "cli/service.h"
 #include "cli/spec.h"
 #include "migrate/commands.h"
 
@@ -39,7 +40,29 @@ FAKE(rollback)
 FAKE(finish)
 FAKE(abort)
 FAKE(verify)
-FAKE(status)
+
+#define FAKE_CLI(name)                                                                             \
+    bool cli_##name(const Cli *cli, Err *err)                                                      \
+    {                                                                                              \
+        (void)err;                                                                                 \
+        return note(#name, &cli->config);                                                          \
+    }
+FAKE_CLI(add)
+FAKE_CLI(update)
+FAKE_CLI(remove)
+FAKE_CLI(list)
+FAKE_CLI(validate)
+FAKE_CLI(start)
+FAKE_CLI(stop)
+FAKE_CLI(reload)
+FAKE_CLI(kick)
+FAKE_CLI(pause)
+FAKE_CLI(resume)
+FAKE_CLI(activate)
+FAKE_CLI(deactivate)
+FAKE_CLI(recopy)
+FAKE_CLI(status)
+FAKE_CLI(edge)
 
 void migrate_print_states(bool mermaid)
 {
@@ -452,7 +475,11 @@ static void test_nodes(void **state)
     for (size_t i = 0; i < cli_n_commands; i++) {
         const Command *c = &cli_commands[i];
 
-        if ((c->id & CMD_NODES) != 0) {
+        if (c->id == CMD_STATUS) {
+            /* without nodes it is the service's */
+            assert_null(accepted(ctx, WORDS("status"))->config.source.conninfo);
+            refused(ctx, "no source given", "old node", WORDS("status", "--target", "service=a"));
+        } else if ((c->id & CMD_NODES) != 0) {
             refused(ctx, "no source given: use --source CONNINFO, or set PGTANDEM_SOURCE",
                     "old node", WORDS(c->name));
             refused(ctx, "no target given: use --target CONNINFO, or set PGTANDEM_TARGET",
