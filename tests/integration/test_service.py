@@ -178,7 +178,7 @@ def test_a_copy_in_the_same_database(dbs):
         """
     service = Service({"A": a.conninfo, "B": a.conninfo}, text)
     assert "onto itself" in service.run("validate").out
-    service = Service({"A": a.conninfo, "B": a.conninfo}, text + "[table s customers]\ntarget-name = twin\n")
+    service = Service({"A": a.conninfo, "B": a.conninfo}, text + "[table s customers]\n        target-name = twin\n")
     service.start()
     service.in_step()
     a.sql(CHANGES)
@@ -450,17 +450,17 @@ def test_the_fuse(dbs):
     for target in ("B", "C"):
         service.wait_for_state("paused", "s", target)
     b.sql("update pgtandem.edge set paused = false")
-    a.sql("insert into orders (customer, note) select i, 'x' from generate_series(1, 60000) i")
-    poll_until(lambda: b.value("select count(*) from orders") == 60000, 20, "B")
+    a.sql("insert into orders (customer, note) select i, 'x' from generate_series(1, 120000) i")
+    poll_until(lambda: b.value("select count(*) from orders") == 120000, 20, "B")
     poll_until(lambda: a.value("select count(*) from pgtandem.consumer where detached") == 1, 20, "the fuse")
     assert a.sql("select edge from pgtandem.consumer where detached") == [("s/A/C",)]
     c.sql("update pgtandem.edge set paused = false")
     service.wait_for_state("failed", "s", "C")
     assert "recopy" in service.edge("s", "C")["hint"]
     a.sql("insert into orders (customer, note) values (1, 'after')")
-    poll_until(lambda: b.value("select count(*) from orders") == 60001, 20, "B goes on")
+    poll_until(lambda: b.value("select count(*) from orders") == 120001, 20, "B goes on")
     service.ok("recopy", "s")
-    poll_until(lambda: c.value("select count(*) from orders") == 60001, 30, "C again")
+    poll_until(lambda: c.value("select count(*) from orders") == 120001, 30, "C again")
     service.in_step()
     equal(a, b, c, tables="orders")
     service.stop()
