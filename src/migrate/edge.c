@@ -256,12 +256,24 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, stats, err);
 }
 
+/* SQL of the user */
+static bool run_hook_sql(Edge *edge, const char *text, const char *name, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (text == NULL)
+        return true;
+    sql_trusted(q, text);
+    return conn_exec(edge->to, q, err) || err_add(err, "in %s", name);
+}
+
 static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
                           RoundStats *stats, Err *err)
 {
     ApplyStats applied = {0};
 
-    if (!begin_apply(edge, err))
+    if (!begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
         return false;
     for (size_t i = 0; i < n; i++) {
         TablePair *pair = find_pair(edge, pending[i].tab);
@@ -273,9 +285,9 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;
-    return fault("round.applied", err) && record_progress(edge, snapshot, &applied, err) &&
-           fault("round.recorded", err) && conn_do(edge->to, "COMMIT", err) &&
-           fault("round.committed", err);
+    return run_hook_sql(edge, edge->after_sql, "after-round", err) && fault("round.applied", err) &&
+           record_progress(edge, snapshot, &applied, err) && fault("round.recorded", err) &&
+           conn_do(edge->to, "COMMIT", err) && fault("round.committed", err);
 }
 
 /* staging tables that were created in a transaction that failed are gone */

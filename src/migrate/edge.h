@@ -22,6 +22,9 @@ typedef struct Edge {
     size_t n_pairs;
     bool partial;  /* others read tables of `from` that are not in pairs */
     bool own_only; /* what pgtandem applied to `from` is not carried on */
+    const char *
+        before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
+    const char *after_sql;
     bool captured; /* tables of `to` are captured: rounds are marked in its queue */
     SequenceState *sequences;
     size_t n_sequences;

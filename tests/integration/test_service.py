@@ -1,5 +1,6 @@
 """The replication service: what each kind of sync does, on one or two servers with several databases."""
 
+import json
 import time
 
 import pytest
@@ -493,3 +494,43 @@ def test_reload(dbs):
     poll_until(lambda: set(service.workers()) == {"one/A/B"}, 15, "the end of the second worker")
     assert service.workers() == before
     service.stop()
+
+
+def test_hooks_and_the_log(dbs):
+    a, b = dbs(2, SHOP)
+    b.sql("create table rounds (n int, rows bigint); insert into rounds values (0, 0)")
+    service = Service(
+        {"A": a.conninfo, "B": b.conninfo},
+        """
+        [sync s]
+        tables = customers
+        dbs = A, B
+        after-round = update public.rounds set n = n + 1, rows = (select count(*) from public.customers)
+        on-state = echo "$PGTANDEM_EVENT $PGTANDEM_SYNC/$PGTANDEM_FROM/$PGTANDEM_TO $PGTANDEM_STATE" >> $HOOKS
+        on-error = echo "$PGTANDEM_EVENT $PGTANDEM_ERROR" >> $HOOKS; exit 3
+        [pgtandem]
+        log-format = json
+        """,
+    )
+    hooks = service.path + ".hooks"
+    service.tool.environment["HOOKS"] = hooks
+    service.start()
+    service.in_step()
+    a.sql("insert into customers select i, 'x', 'y' from generate_series(1, 7) i")
+    service.in_step()
+    assert b.value("select rows from rounds") == 7
+    b.sql("alter table rounds rename to gone")
+    a.sql("insert into customers values (100, 'x', 'y')")
+    service.wait_for_state("failed", "s")
+    assert "after-round" in service.edge("s")["error"]
+    assert b.value("select count(*) from customers") == 7  # both or neither
+    b.sql("alter table gone rename to rounds")
+    service.in_step()
+    assert b.sql("select rows, (select count(*) from customers) from rounds") == [(8, 8)]
+    with open(hooks, encoding="utf-8") as file:
+        said = file.read()
+    assert "state s/A/B in step" in said and "error in after-round" in said
+    service.stop()
+    lines = [json.loads(line) for line in service.log.split("\n") if line]
+    assert {"time", "level", "message"} <= set(lines[0])
+    assert any("ended with 3" in line["message"] and line["edge"] == "s/A/B" for line in lines)

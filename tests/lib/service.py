@@ -25,6 +25,7 @@ class Service:
         self.path = os.path.join(self.directory, "pgtandem.conf")
         self.tool = Tool()
         self.running = None
+        self.log = ""  # of the last service that was stopped
         sections = [f"[db {name}]\nconninfo = {conninfo}\n" for name, conninfo in databases.items()]
         self.write("\n".join(sections) + "\n" + textwrap.dedent(text))
 
@@ -54,6 +55,7 @@ class Service:
         running, self.running = self.running, None
         running.process.terminate()
         done = running.wait(30)
+        self.log = done.err
         assert done.rc == DONE, done
         return done
 
