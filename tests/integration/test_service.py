@@ -1,6 +1,7 @@
 """The replication service: what each kind of sync does, on one or two servers with several databases."""
 
 import json
+import os
 import time
 
 import pytest
@@ -534,3 +535,50 @@ def test_hooks_and_the_log(dbs):
     lines = [json.loads(line) for line in service.log.split("\n") if line]
     assert {"time", "level", "message"} <= set(lines[0])
     assert any("ended with 3" in line["message"] and line["edge"] == "s/A/B" for line in lines)
+
+
+BUCARDO = """
+create schema bucardo;
+create table bucardo.db (name text, dbdsn text default '', dbtype text default 'postgres', dbhost text, dbport text,
+    dbname text, dbuser text, dbpass text, dbconn text default '', dbservice text, pgpass text, status text default 'active',
+    makedelta boolean default false);
+create table bucardo.dbmap (db text, dbgroup text, priority smallint default 0, role text);
+create table bucardo.goat (id int, schemaname text, tablename text, makedelta text, ghost boolean default false);
+create table bucardo.herdmap (herd text, goat int);
+create table bucardo.sync (name text, herd text, dbs text, onetimecopy smallint default 0, autokick boolean default true,
+    checktime interval, status text default 'active', conflict_strategy text default 'bucardo_latest',
+    deletemethod text default 'delete', rebuild_index smallint default 0, lifetime interval, maxkicks int default 0);
+create table bucardo.customcols (goat int, clause text, db text, sync text);
+create table bucardo.customname (goat int, newname text, db text, sync text);
+create table bucardo.customcode (id int, name text, whenrun text, status text default 'active');
+create table bucardo.customcode_map (code int, sync text, goat int);
+insert into bucardo.db (name, dbservice) values ('A', 'rds93');
+insert into bucardo.db (name, dbhost, dbname, dbpass) values ('B', '/tmp/it''s', 'shop', 'sesame');
+insert into bucardo.db (name, dbtype) values ('M', 'mysql');
+insert into bucardo.dbmap (db, dbgroup, role) values ('A', 'g', 'source'), ('B', 'g', 'fullcopy'), ('M', 'g', 'target'),
+    ('A', 'two', 'source'), ('B', 'two', 'source');
+insert into bucardo.goat values (1, 'public', 'orders', null), (2, 'public', 'Odd, name', 'on');
+insert into bucardo.herdmap values ('old herd', 1), ('old herd', 2);
+insert into bucardo.sync (name, herd, dbs, checktime, onetimecopy) values ('s', 'old herd', 'g', '1 hour', 2);
+insert into bucardo.sync (name, herd, dbs) values ('masters', 'old herd', 'two');
+insert into bucardo.customcols values (1, E'SELECT id,\n note', 'B', 's');
+insert into bucardo.customname values (1, 'crm.orders', null, null);
+insert into bucardo.customcode values (1, 'fix', 'exception');
+insert into bucardo.customcode_map values (1, 's', null);
+"""
+
+
+def test_import_of_a_bucardo_configuration(dbs):
+    (a,) = dbs(1, BUCARDO)
+    service = Service({})
+    assert service.run("import-bucardo", a.conninfo).rc == USAGE  # the file is there
+    os.unlink(service.path)
+    done = service.ok("import-bucardo", a.conninfo)
+    assert " 0 problems" in done.out, done.out
+    for text in ("[db A]\nconninfo = service='rds93'\n", "host='/tmp/it\\'s' dbname='shop'", "type mysql, which is not supported",
+                 "members = A:source, B:fullcopy\n", '[tables x_old_herd]\ninclude = public."Odd, name",\n    public.orders\n',
+                 "[sync s]\ntables = x_old_herd\ndbs = g\nonetimecopy = if-empty\nautokick = yes\nchecktime = 3600s\ncascade = yes\n",
+                 "[table s public.orders]\ncolumns.B = id,  note\ntarget-name = crm.orders\n", "# [sync masters]\n",
+                 'conflict strategy "bucardo_latest"', "customcode fix (exception) of sync s", "password was left out"):  # fmt: skip
+        assert text in service.text, (text, service.text)
+    assert "sesame" not in service.text + done.out + done.err
