@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_syslog.h"
 
 enum { PROGRESS_LINE_MS = 5000, PROGRESS_TTY_MS = 150 };
 
@@ -41,7 +41,7 @@ void log_set_format(LogFormat new_format)
 
 void log_to_syslog(void)
 {
-    openlog("pgtandem", LOG_PID, LOG_DAEMON);
+    log_syslog_open();
     to_syslog = true;
 }
 
@@ -66,14 +66,6 @@ static void end_progress(void)
     if (progress_shown)
         fputs("\r\033[K", stderr);
     progress_shown = false;
-}
-
-static void put_syslog(LogLevel level, const char *text)
-{
-    /* the names of syslog.h are macros that hide ours */
-    static const int priorities[] = {7, 6, 4, 3}; /* debug, info, warning, error */
-
-    syslog(priorities[level], "%s%s%s", who, who[0] == '\0' ? "" : ": ", text);
 }
 
 static void put_json(LogLevel level, const char *stamp, const char *text)
@@ -109,7 +101,7 @@ static void put_line(LogLevel level, const char *label, const char *text)
              now.tv_nsec / 1000000);
     end_progress();
     if (to_syslog)
-        put_syslog(level, text);
+        log_syslog_put((int)level, who, text);
     else if (format == LOG_JSON)
         put_json(level, stamp, text);
     else

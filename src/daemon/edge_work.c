@@ -201,21 +201,15 @@ static int compare_pairs(const void *a, const void *b)
     return (x->src->id > y->src->id) - (x->src->id < y->src->id);
 }
 
-static bool make_edge(Work *w, Err *err)
+static void make_edge(Work *w)
 {
-    AUTO_CTX(tmp, NULL);
     Edge *edge = mem_new(w->plan, Edge);
-    IsCapturedRow *captured;
-    size_t n;
-
-    if (!q_is_captured(tmp, w->to, &captured, &n, err))
-        return false;
     edge->name = w->spec->name;
     edge->from = w->from;
     edge->to = w->to;
     edge->partial = true;
     edge->own_only = !w->spec->sync->cascade;
-    edge->captured = captured->captured;
+    edge->marks = true;
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
@@ -227,7 +221,6 @@ static bool make_edge(Work *w, Err *err)
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
     w->edge = edge;
-    return true;
 }
 
 static bool read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err)
@@ -285,7 +278,8 @@ static bool prepare(Work *w, Err *err)
     if (!install_target(w->to, w->spec, err) ||
         (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)))
         return false;
-    return say_state(w, STATE_STARTING, err) && note_tables(w, err) && make_edge(w, err) &&
+    make_edge(w);
+    return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
            remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
 }
 
@@ -310,7 +304,7 @@ static bool begin_copy(Work *w, Err *err)
 {
     return conn_do(w->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
            conn_do(w->to, "BEGIN", err) &&
-           capture_mark_apply(w->to, w->spec->name, w->edge->captured, err);
+           capture_mark_apply(w->to, w->spec->name, w->edge->marks, err);
 }
 
 static bool end_copy(Work *w, bool ok, Err *err)

@@ -239,7 +239,7 @@ static Window window_of(const Edge *edge)
 static bool begin_apply(Edge *edge, Err *err)
 {
     return conn_do(edge->to, "BEGIN", err) &&
-           capture_mark_apply(edge->to, edge->name, edge->captured, err);
+           capture_mark_apply(edge->to, edge->name, edge->marks, err);
 }
 
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
@@ -533,20 +533,38 @@ static bool record_looked(Edge *edge, Err *err)
     return true;
 }
 
-bool edge_purge(Edge *edge, Err *err)
+static bool purge_source(Edge *edge, Err *err)
 {
     bool worth;
 
+    if (edge->applied == NULL)
+        return true;
+    if (!queue_is_worth_purging(edge->from, &worth, err))
+        return false;
+    return !worth ||
+           (record_looked(edge, err) && queue_purge(edge->from, edge->name, edge->applied, err));
+}
+
+/* where nobody reads the queue of `to`, nobody else takes out our marks */
+static bool purge_marks(Edge *edge, Err *err)
+{
+    bool worth;
+
+    if (!edge->marks)
+        return true;
+    if (!queue_is_worth_purging(edge->to, &worth, err))
+        return false;
+    return !worth || queue_purge(edge->to, NULL, NULL, err);
+}
+
+bool edge_purge(Edge *edge, Err *err)
+{
     if (edge->unpurged_changes < PURGE_AFTER_CHANGES &&
         clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
         return true;
     edge->purged_ms = clock_ms();
     edge->unpurged_changes = 0;
-    if (edge->applied == NULL || !queue_is_worth_purging(edge->from, &worth, err))
-        return edge->applied == NULL;
-    if (!worth)
-        return true;
-    return record_looked(edge, err) && queue_purge(edge->from, edge->name, edge->applied, err);
+    return purge_source(edge, err) && purge_marks(edge, err);
 }
 
 bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)

@@ -25,7 +25,8 @@ typedef struct Edge {
     const char *
         before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *after_sql;
-    bool captured; /* tables of `to` are captured: rounds are marked in its queue */
+    bool
+        marks; /* tables of `to` may be captured, now or any time: rounds are marked in its queue */
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
