@@ -17,7 +17,7 @@
 enum {
     PURGE_EVERY_MS = 1000,       /* how often the queue's size is looked at */
     PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
-    HOLD_MS = 500,               /* below the usual deadlock_timeout: we give way, not others */
+    HOLD_MS = 300,               /* below the usual deadlock_timeout: we give way, not others */
     HOLD_PAUSE_MS = 100,
     HOLD_REPORT_TRIES = 20
 };
