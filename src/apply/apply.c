@@ -29,6 +29,15 @@ static void add_stage_name(Sql *q, const TablePair *table)
     sql_number(q, table->dst->id);
 }
 
+char *apply_stage_sql(const void *ctx, const TablePair *table)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_stage_name(q, table);
+    return mem_strdup(ctx, q->text->text);
+}
+
 static void add_ref(Sql *q, const Table *table)
 {
     AUTO_CTX(tmp, NULL);
@@ -89,6 +98,8 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
         sql_add(q, " AS k");
         sql_number(q, (int64_t)k + 1);
     }
+    if (table->timed)
+        sql_add(q, ", NULL::timestamptz AS at");
     for (size_t i = 0; i < table->n_columns; i++) {
         const Column *column = table_column(table->dst, table->columns[i]->name);
 
@@ -123,6 +134,8 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
         sql_add(q, ", d.k");
         sql_number(q, (int64_t)k + 1);
     }
+    if (table->timed)
+        sql_add(q, ", d.at");
     sql_add(q, ", ");
     sql_trusted(q, pair_columns_sql(q, table, "t."));
     sql_add(q, " FROM (");
@@ -337,7 +350,7 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
 }
 
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
-                ApplyStats *stats, Err *err)
+                const ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     CopyStats copied;
@@ -362,6 +375,8 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
+    if (filter != NULL && copied.rows > 0 && !filter->run(filter->arg, table, dst, err))
+        goto done;
     if (whole && !delete_everything(table, dst, err))
         goto done;
     if (copied.rows > 0 &&
