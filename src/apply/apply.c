@@ -320,7 +320,21 @@ static bool needs_replace(const TablePair *table)
     return false;
 }
 
-static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats *stats, Err *err)
+/* rows that a filter expects on dst; negative: there is no filter */
+typedef struct Expected {
+    int64_t updates;
+    int64_t deletes;
+} Expected;
+
+static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
+{
+    filter->outrun = true;
+    return err_set(err, ERR_STATE, "rows were written on the %s while the round was at work",
+                   conn_label(dst));
+}
+
+static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
+                         const Expected *expected, ApplyStats *stats, Err *err)
 {
     int64_t present, deleted = 0, updated = 0, inserted = 0;
     bool replace = mode == APPLY_REPLACE || needs_replace(table);
@@ -328,10 +342,14 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
     if (!count_present(table, dst, &present, err) ||
         !delete_rows(table, dst, replace, &deleted, err))
         return false;
+    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+        return outrun(filter, dst, err);
     if (!fault("apply.between", err))
         return false;
     if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
         return false;
+    if (filter != NULL && !replace && updated != expected->updates)
+        return outrun(filter, dst, err);
     if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
         return false;
     if (updated < present && !insert_rows(table, dst, &inserted, err))
@@ -350,11 +368,12 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
 }
 
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
-                const ApplyFilter *filter, ApplyStats *stats, Err *err)
+                ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     CopyStats copied;
     Sql *in = sql_new(tmp);
+    Expected expected = {.updates = -1, .deletes = -1};
     bool ok = false;
 
     if (!table->staged && !create_stage(table, dst, err))
@@ -375,12 +394,15 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
-    if (filter != NULL && copied.rows > 0 && !filter->run(filter->arg, table, dst, err))
+    if (filter != NULL && copied.rows > 0 &&
+        !filter->run(filter->arg, table, dst, &expected.updates, &expected.deletes, err))
         goto done;
     if (whole && !delete_everything(table, dst, err))
         goto done;
-    if (copied.rows > 0 &&
-        (!write_staged(table, dst, mode, stats, err) || !empty_stage(table, dst, err)))
+    if (whole)
+        expected = (Expected){0}; /* nothing is left */
+    if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||
+                            !empty_stage(table, dst, err)))
         goto done;
     stats->rows += copied.rows;
     stats->bytes += copied.bytes;

@@ -63,7 +63,8 @@ const Setting conf_settings[] = {
       .doc = "A round (of a fullcopy target: a copy) at least so often." },
     { .section = SECTION_SYNC, .name = "sequences", .type = SETTING_YES_NO, .def = "yes",
       .field = OF_SYNC(sequences),
-      .doc = "Whether sequences of the set that exist on both sides are followed." },
+      .doc = "Whether sequences of the set that exist on both sides are followed. Between several sources they are "
+             "left alone." },
     { .section = SECTION_SYNC, .name = "cascade", .type = SETTING_YES_NO, .def = "no",
       .field = OF_SYNC(cascade),
       .doc = "Whether changes that pgtandem itself applied to the source are carried on, too." },

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/queue.h"
+#include "pg/sqlstate.h"
 #include "sql/queries.h"
 
 /* stage.k1 = other.k1 AND …, with the key's own operators; both aliases are fixed words of ours */
@@ -29,20 +30,34 @@ static void add_key_match(Sql *q, const TablePair *pair, const char *other)
     }
 }
 
-/* the staged rows that exist on `to` can be changed by nobody else from now on */
-static bool lock_rows(const TablePair *pair, Conn *to, Err *err)
+/* below the usual deadlock_timeout: when the application has locked rows in another order, we give way */
+enum { LOCK_MS = 300 };
+
+/*
+ * From now on nobody else can change the staged rows that exist on `to`. *ret_locked is false when
+ * somebody has one of them for longer.
+ */
+static bool lock_rows(const TablePair *pair, Conn *to, bool *ret_locked, int64_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+    Rows *rows;
 
-    sql_add(q, "SELECT count(*) FROM (SELECT 1 FROM ");
+    sql_add(q, "SET LOCAL lock_timeout = ");
+    sql_number(q, LOCK_MS);
+    sql_add(q, "; SELECT count(*) FROM (SELECT 1 FROM ");
     sql_trusted(q, table_ref(tmp, pair->dst));
     sql_add(q, " t JOIN ");
     sql_trusted(q, apply_stage_sql(tmp, pair));
     sql_add(q, " s ON (");
     add_key_match(q, pair, "t");
     sql_add(q, ") FOR UPDATE OF t) x");
-    return conn_exec(to, q, err);
+    *ret_locked = conn_query(tmp, to, q, &rows, err);
+    if (*ret_locked) {
+        *ret_n = rows_i64(rows, 0, 0);
+        return conn_do(to, "SET LOCAL lock_timeout = 0", err);
+    }
+    return err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
 }
 
 /* how much of the changes of `to` the other side had in the round's snapshot; NULL: nothing */
@@ -166,7 +181,13 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     const char *stage = apply_stage_sql(ctx, pair);
     Sql *q = sql_new(ctx);
 
-    sql_add(q, "WITH local AS (");
+    sql_add(q, "WITH e AS (SELECT s.ctid AS sid, s.present FROM ");
+    sql_trusted(q, stage);
+    sql_add(q, " s JOIN ");
+    sql_trusted(q, table_ref(ctx, pair->dst));
+    sql_add(q, " t ON (");
+    add_key_match(q, pair, "t");
+    sql_add(q, ")), local AS (");
     add_local_changes(q, filter, pair, since);
     sql_add(q, "), c AS (SELECT s.ctid AS sid, ARRAY[");
     for (size_t k = 0; k < pair->dst->n_keys; k++) {
@@ -209,11 +230,18 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     sql_literal(q, spec->from->name);
     sql_add(q, ", ");
     sql_literal(q, spec->to->name);
+    sql_add(q, ")), (SELECT count(*) FROM e), (SELECT count(*) FROM e WHERE present AND sid NOT IN "
+               "(SELECT sid FROM w WHERE winner <> ");
+    sql_literal(q, spec->from->name);
+    sql_add(q, ")), (SELECT count(*) FROM e WHERE NOT present AND sid NOT IN (SELECT sid FROM w "
+               "WHERE winner <> ");
+    sql_literal(q, spec->from->name);
     sql_add(q, "))");
     return q;
 }
 
-bool conflict_filter(void *arg, const TablePair *pair, Conn *to, Err *err)
+bool conflict_filter(void *arg, const TablePair *pair, Conn *to, int64_t *ret_updates,
+                     int64_t *ret_deletes, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ConflictFilter *filter = arg;
@@ -221,10 +249,18 @@ bool conflict_filter(void *arg, const TablePair *pair, Conn *to, Err *err)
     const char *since;
     ConsumerRow *consumer;
     size_t n;
+    int64_t n_locked;
     Rows *rows;
+    bool locked;
 
-    if (!read_peer_progress(tmp, filter, &since, err) || !lock_rows(pair, to, err) ||
-        !conn_query(tmp, to, settle_statement(tmp, filter, pair, since), &rows, err))
+    if (!read_peer_progress(tmp, filter, &since, err) ||
+        !lock_rows(pair, to, &locked, &n_locked, err))
+        return err_add(err, "while looking for conflicts");
+    if (!locked) {
+        filter->again = true;
+        return false;
+    }
+    if (!conn_query(tmp, to, settle_statement(tmp, filter, pair, since), &rows, err))
         return err_add(err, "while looking for conflicts");
     /*
      * the other edge may have been faster since the round's snapshot, and what it had carried may be
@@ -237,6 +273,14 @@ bool conflict_filter(void *arg, const TablePair *pair, Conn *to, Err *err)
         return err_set(err, ERR_STATE, "the queue of the %s was purged while the round was at work",
                        conn_label(to));
     }
+    /* a row that came between the two statements is not locked */
+    if (rows_i64(rows, 0, 3) != n_locked) {
+        filter->again = true;
+        return err_set(err, ERR_STATE, "rows were written on the %s while the round was at work",
+                       conn_label(to));
+    }
+    *ret_updates = rows_i64(rows, 0, 4);
+    *ret_deletes = rows_i64(rows, 0, 5);
     if (rows_i64(rows, 0, 2) > 0)
         return err_set(err, ERR_STATE,
                        "the function %s must return the name of one of the two databases",

@@ -532,9 +532,9 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
             return false;
     } else {
         if (!edge_round(edge, &round, err)) {
-            if (!w->conflicts.again)
+            if (!w->conflicts.again && !w->filter.outrun)
                 return false;
-            w->conflicts.again = false;
+            w->conflicts.again = w->filter.outrun = false;
             err_clear(err);
             return true; /* with a newer snapshot */
         }

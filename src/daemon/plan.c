@@ -353,8 +353,10 @@ static void plan_sequences(Maker *m)
 {
     const Sync *sync = m->edge->sync;
 
-    for (size_t i = 0; sync->sequences && !m->same_database && i < m->from_catalog->n_sequences;
-         i++) {
+    /* between sources each node has numbers of its own */
+    if (!sync->sequences || m->same_database || m->edge->back != NULL)
+        return;
+    for (size_t i = 0; i < m->from_catalog->n_sequences; i++) {
         const Sequence *s = &m->from_catalog->sequences[i];
 
         if (sync_takes(sync, s->schema, s->name) && s->readable &&

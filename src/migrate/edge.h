@@ -21,9 +21,9 @@ typedef struct Edge {
     Conn *to;
     TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
-    bool partial;              /* others read tables of `from` that are not in pairs */
-    Window window;             /* which changes are carried; since is filled in for each round */
-    const ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
+    bool partial;        /* others read tables of `from` that are not in pairs */
+    Window window;       /* which changes are carried; since is filled in for each round */
+    ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     const char *
         before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *after_sql;

@@ -68,7 +68,7 @@ class Clusters:
     def __init__(self):
         self._made = {}
 
-    def get(self, version, role):
+    def get(self, version, role, settings=None):
         try:
             found = servers.get(version)
         except LookupError as error:
@@ -78,7 +78,7 @@ class Clusters:
             pytest.skip(str(error))
         key = (version, role)
         if key not in self._made:
-            self._made[key] = Cluster(found, name=f"{role}{version.replace('.', '')}_")
+            self._made[key] = Cluster(found, settings=settings, name=f"{role}{version.replace('.', '')}_")
         return self._made[key].ensure_running()
 
 
@@ -308,7 +308,7 @@ def pytest_runtest_call(item):
 @pytest.fixture
 def dbs(request, _clusters):
     """make(n): n new databases of one server (15), as conninfo by name, and what to ask them with."""
-    cluster = _clusters.get("15", "service")
+    cluster = _clusters.get("15", "service", {"max_connections": "200"})
     request.node.clusters = (cluster,)
     cluster.log_mark()
     made = []

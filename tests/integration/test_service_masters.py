@@ -117,6 +117,9 @@ def test_conflicts(dbs, rule, winner):
         if key == ["1"]:
             of_a, of_b = (from_row, to_row) if edge == "s/A/B" else (to_row, from_row)
             assert json.loads(of_a)["v"] == "of a" and json.loads(of_b)["v"] == "of b"
+    told = service.ok("conflicts", "s", "--json").json
+    assert {(c["key"], c["winner"]) for c in told} >= {("{1}", winner), ("{k,2024-01-01}", winner)}
+    assert f"{winner} wins" in service.ok("conflicts").out
     service.stop()
 
 

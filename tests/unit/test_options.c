@@ -63,6 +63,7 @@ FAKE_CLI(deactivate)
 FAKE_CLI(recopy)
 FAKE_CLI(status)
 FAKE_CLI(import_bucardo)
+FAKE_CLI(conflicts)
 FAKE_CLI(edge)
 
 void migrate_print_states(bool mermaid)
