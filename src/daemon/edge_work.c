@@ -597,7 +597,8 @@ static bool look_at_definitions(Work *w, bool *ret_again, Err *err)
     AUTO_CTX(tmp, NULL);
     const char *print;
     const char *looked = w->edge->looked;
-    bool quiet = looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
+    bool quiet = looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0 &&
+                 w->wishes.kick_wanted == w->wishes.kick_done;
 
     if (!quiet) {
         talloc_free(w->looked);
@@ -627,7 +628,8 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
             return false;
         *ret_again = w->wishes.to_copy > 0;
     }
-    if (now - w->definitions_ms >= DEFINITIONS_MS) {
+    /* who kicks wants to hear of everything, also of tables that have just been made */
+    if (now - w->definitions_ms >= DEFINITIONS_MS || w->wishes.kick_wanted > w->wishes.kick_done) {
         w->definitions_ms = now;
         if (!look_at_definitions(w, ret_again, err))
             return false;
