@@ -320,21 +320,15 @@ static bool needs_replace(const TablePair *table)
     return false;
 }
 
-/* rows that a filter expects on dst; negative: there is no filter */
-typedef struct Expected {
-    int64_t updates;
-    int64_t deletes;
-} Expected;
-
 static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
 {
-    filter->outrun = true;
+    filter->again = true;
     return err_set(err, ERR_STATE, "rows were written on the %s while the round was at work",
                    conn_label(dst));
 }
 
 static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
-                         const Expected *expected, ApplyStats *stats, Err *err)
+                         const ApplyExpected *expected, ApplyStats *stats, Err *err)
 {
     int64_t present, deleted = 0, updated = 0, inserted = 0;
     bool replace = mode == APPLY_REPLACE || needs_replace(table);
@@ -373,7 +367,7 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
     AUTO_CTX(tmp, NULL);
     CopyStats copied;
     Sql *in = sql_new(tmp);
-    Expected expected = {.updates = -1, .deletes = -1};
+    ApplyExpected expected = {0};
     bool ok = false;
 
     if (!table->staged && !create_stage(table, dst, err))
@@ -394,13 +388,13 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
-    if (filter != NULL && copied.rows > 0 &&
-        !filter->run(filter->arg, table, dst, &expected.updates, &expected.deletes, err))
+    if (filter != NULL && copied.rows > 0 && !filter->run(filter, table, dst, &expected, err))
         goto done;
-    if (whole && !delete_everything(table, dst, err))
-        goto done;
-    if (whole)
-        expected = (Expected){0}; /* nothing is left */
+    if (whole) {
+        expected = (ApplyExpected){0}; /* nothing is left */
+        if (!delete_everything(table, dst, err))
+            goto done;
+    }
     if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||
                             !empty_stage(table, dst, err)))
         goto done;
@@ -453,7 +447,7 @@ bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats 
 
     add_read_ref(from, table);
     return (delete_everything(table, dst, err) && load_rows(table, src, dst, from, stats, err)) ||
-           err_add(err, "while copying table %s, which has no key", table_label(tmp, table->src));
+           err_add(err, "while copying table %s", table_label(tmp, table->src));
 }
 
 /* reads the sequences [first, end) on src and sets those that moved on dst */

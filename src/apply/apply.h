@@ -30,11 +30,16 @@ typedef enum ApplyMode { APPLY_UPDATE, APPLY_REPLACE } ApplyMode;
  * many rows of the keys that are left exist on dst: to be updated, and to be deleted. When others are
  * found, somebody has written a row since it looked; then nothing may be applied.
  */
+typedef struct ApplyExpected {
+    int64_t updates;
+    int64_t deletes;
+} ApplyExpected;
+
 typedef struct ApplyFilter {
-    void *arg;
-    bool (*run)(void *arg, const TablePair *table, Conn *dst, int64_t *ret_updates,
-                int64_t *ret_deletes, Err *err);
-    bool outrun; /* by such a write: the round has to be made again */
+    const void *arg;
+    bool (*run)(struct ApplyFilter *self, const TablePair *table, Conn *dst,
+                ApplyExpected *ret_expected, Err *err);
+    bool again; /* outrun by such a write: the round has to be made again */
 } ApplyFilter;
 
 /* the staging table of a pair on dst; belongs to ctx */

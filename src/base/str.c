@@ -84,6 +84,17 @@ void str_literal(Str *s, const char *value)
     str_char(s, '\'');
 }
 
+void str_conninfo_value(Str *s, const char *value)
+{
+    str_char(s, '\'');
+    for (const char *p = value; *p != '\0'; p++) {
+        if (*p == '\'' || *p == '\\')
+            str_char(s, '\\');
+        str_char(s, *p);
+    }
+    str_char(s, '\'');
+}
+
 void str_array_element(Str *s, const char *value)
 {
     str_char(s, '"');

@@ -30,6 +30,9 @@ void str_fmt(Str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)))
 void str_ident(Str *s, const char *name);
 void str_literal(Str *s, const char *value);
 
+/* appends value in single quotes as libpq's connection strings want it */
+void str_conninfo_value(Str *s, const char *value);
+
 /* appends value as one quoted element of a PostgreSQL array literal */
 void str_array_element(Str *s, const char *value);
 

@@ -506,28 +506,6 @@ bool capture_remove_all(Conn *conn, Err *err)
     return q_our_triggers(tmp, conn, &rows, &n, err) && drop_triggers(conn, rows, n, err);
 }
 
-bool capture_is_complete(Conn *conn, const Table *table, bool *ret_complete, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    OurTriggersRow *rows;
-    TriggerRelationsRow *rels;
-    size_t n, n_rels;
-    const char *suffix = mem_printf(tmp, "_%d", table->id);
-
-    if (!q_our_triggers(tmp, conn, &rows, &n, err) ||
-        !q_trigger_relations(tmp, conn, table->oid, &rels, &n_rels, err))
-        return false;
-    *ret_complete = true;
-    for (size_t r = 0; r < n_rels; r++) {
-        bool has = false;
-
-        for (size_t i = 0; i < n && !has; i++)
-            has = rows[i].oid == rels[r].oid && str_ends(rows[i].function, suffix);
-        *ret_complete = *ret_complete && has;
-    }
-    return true;
-}
-
 bool capture_again(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -33,10 +33,8 @@ int64_t snapshot_xmax(const char *snapshot)
     "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
     "FROM pgtandem.queue_1)"
 
-const char queue_segments[] = BOTH_SEGMENTS;
-
 /* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in S1; and no marks of our rounds */
-void queue_add_window(Sql *q, const Window *window)
+static void add_window(Sql *q, const Window *window)
 {
     if (window->since != NULL) {
         const char *in_progress = strchr(strchr(window->since, ':') + 1, ':') + 1;
@@ -139,7 +137,7 @@ static bool list_named(const void *ctx, Conn *conn, const Window *window, Pendin
                "SELECT 0 AS tab, NULL::bigint AS k, NULL::text[] AS ka, "
                "txid_current_snapshot()::text UNION ALL "
                "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
-    queue_add_window(q, window);
+    add_window(q, window);
     sql_add(q, " LIMIT ");
     sql_number(q, NAMED_KEYS_MAX + 1);
     sql_add(q, ")");
@@ -177,7 +175,7 @@ static bool list_counted(const void *ctx, Conn *conn, const Window *window, Pend
                "bool_or(coalesce(" IS_TRUNCATE " OR " IS_ALL_ROWS ", false)), "
                "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
                " q WHERE true");
-    queue_add_window(q, window);
+    add_window(q, window);
     sql_add(q, " GROUP BY 1 ORDER BY 1");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
@@ -292,7 +290,7 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         sql_add(q, " AND q.k IS NOT NULL");
     else
         sql_add(q, " AND q.ka <> '{}'");
-    queue_add_window(q, window);
+    add_window(q, window);
     if (window->timed)
         add_grouping(q, table);
     return q;
@@ -307,7 +305,7 @@ bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, E
     sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
     sql_number(q, tab);
     sql_add(q, " AND (" IS_TRUNCATE " OR " IS_ALL_ROWS ")");
-    queue_add_window(q, window);
+    add_window(q, window);
     sql_add(q, ")");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;

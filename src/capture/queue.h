@@ -38,11 +38,6 @@ typedef struct Window {
 CHECKED bool queue_begin(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                          size_t *ret_n, const char **ret_snapshot, Err *err);
 
-/* the condition of a window on the deltas q, beginning with AND */
-void queue_add_window(Sql *q, const Window *window);
-/* both segments as a table in parentheses */
-extern const char queue_segments[];
-
 /* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
 Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window);
 

@@ -18,10 +18,6 @@
 #define TEXT(member) FIELD(const char *, member)
 #define LIST(items, n) .field = FIELD(const char **, items), .count = FIELD(size_t, n)
 
-#define SECOND SECOND_MS
-#define MINUTE MINUTE_MS
-#define HOUR HOUR_MS
-
 /* clang-format off */
 const Option cli_options[] = {
     { .name = "source", .type = OPT_CONNINFO, .flags = OPT_REQUIRED, .arg = "CONNINFO",
@@ -62,14 +58,14 @@ const Option cli_options[] = {
       .doc  = "Without it, upgrade goes on following the old node until it is interrupted or "
               "somebody runs the command switchover." },
     { .name = "max-pause", .type = OPT_DURATION, .arg = "DURATION", .def = "5s",
-      .min = 100, .max = HOUR,
+      .min = 100, .max = HOUR_MS,
       .field = FIELD(int64_t, config.max_pause_ms), .commands = CMD_SWITCH,
       .help = "longest time for which the application may not write",
       .doc  = "The time budget of a switch. When it is used up before the point of no return, "
               "everything is undone, the node that had the application takes its writes again, "
               "and the exit code is 4. The pause is usually far shorter." },
     { .name = "max-lag", .type = OPT_DURATION, .arg = "DURATION", .def = "10s",
-      .min = 100, .max = HOUR,
+      .min = 100, .max = HOUR_MS,
       .field = FIELD(int64_t, config.max_lag_ms), .commands = CMD_SWITCH,
       .help = "a switch starts only when a round of changes takes no longer",
       .doc  = "Before the writes stop, the changes are carried over in rounds until one was short. "
@@ -133,7 +129,7 @@ const Option cli_options[] = {
       .help = "run in the background",
       .doc  = "The log then goes to the file that log-file names, or beside the configuration file." },
     { .name = "wait", .type = OPT_DURATION, .flags = OPT_NO_ENV | OPT_BARE, .arg = "DURATION", .def = "0ms",
-      .min = 0, .max = 1000 * HOUR,
+      .min = 0, .max = 1000 * HOUR_MS,
       .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK,
       .help = "return when everything has arrived",
       .doc  = "Everything that was committed on the sources before. With a time (--wait=30s) it gives up after "

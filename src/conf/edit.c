@@ -100,7 +100,7 @@ static bool close_edit(const Edit *edit, Err *err)
     return err_hint(err, "Nothing was changed.");
 }
 
-/* libpq's quoting: blanks, quotes and backslashes */
+/* keyword=value, in quotes where libpq needs them */
 static void add_conninfo_word(Str *conninfo, const char *word)
 {
     const char *value = strchr(word, '=') + 1;
@@ -108,17 +108,10 @@ static void add_conninfo_word(Str *conninfo, const char *word)
     if (conninfo->len > 0)
         str_char(conninfo, ' ');
     str_bytes(conninfo, word, (size_t)(value - word));
-    if (value[0] != '\0' && strcspn(value, " '\\") == strlen(value)) {
+    if (value[0] != '\0' && strcspn(value, " '\\") == strlen(value))
         str_add(conninfo, value);
-        return;
-    }
-    str_char(conninfo, '\'');
-    for (const char *p = value; *p != '\0'; p++) {
-        if (*p == '\'' || *p == '\\')
-            str_char(conninfo, '\\');
-        str_char(conninfo, *p);
-    }
-    str_char(conninfo, '\'');
+    else
+        str_conninfo_value(conninfo, value);
 }
 
 static bool is_uri(const char *word)

@@ -94,39 +94,12 @@ static void add_json(Sql *q, const TablePair *pair, bool staged)
 }
 
 /* the changes of `to` that the other side does not know of, by key: k1 …, at */
-static void add_local_changes(Sql *q, const ConflictFilter *filter, const TablePair *pair,
-                              const char *since)
+static Sql *local_changes(const void *ctx, const ConflictFilter *filter, const TablePair *pair,
+                          const char *since)
 {
-    const Window window = {.since = since, .back = filter->spec->name};
+    const Window window = {.since = since, .back = filter->spec->name, .timed = true};
 
-    sql_add(q, "SELECT ");
-    for (size_t k = 0; k < pair->dst->n_keys; k++) {
-        if (pair->dst->key_is_int) {
-            sql_add(q, "q.k::");
-        } else {
-            sql_add(q, "q.ka[");
-            sql_number(q, (int64_t)k + 1);
-            sql_add(q, "]::");
-        }
-        sql_trusted(q, pair->dst->keys[k].type);
-        sql_add(q, " AS k");
-        sql_number(q, (int64_t)k + 1);
-        sql_add(q, ", ");
-    }
-    sql_add(q, "max(q.at) AS at FROM ");
-    sql_trusted(q, queue_segments);
-    sql_add(q, " q WHERE q.tab IN (");
-    sql_number(q, pair->dst->id);
-    sql_add(q, ", ");
-    sql_number(q, -pair->dst->id);
-    sql_trusted(q, pair->dst->key_is_int ? ") AND q.k IS NOT NULL" : ") AND q.ka <> '{}'");
-    queue_add_window(q, &window);
-    sql_add(q, " GROUP BY ");
-    for (size_t k = 0; k < pair->dst->n_keys; k++) {
-        if (k > 0)
-            sql_add(q, ", ");
-        sql_number(q, (int64_t)k + 1);
-    }
+    return queue_keys(ctx, pair->dst, &(Pending){.tab = pair->dst->id}, &window);
 }
 
 /* the place of a database in the rule's list, or in the sync where the rule is no list */
@@ -188,7 +161,7 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     sql_add(q, " t ON (");
     add_key_match(q, pair, "t");
     sql_add(q, ")), local AS (");
-    add_local_changes(q, filter, pair, since);
+    sql_splice(q, local_changes(q, filter, pair, since));
     sql_add(q, "), c AS (SELECT s.ctid AS sid, ARRAY[");
     for (size_t k = 0; k < pair->dst->n_keys; k++) {
         sql_trusted(q, k > 0 ? ", s.k" : "s.k");
@@ -240,11 +213,19 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     return q;
 }
 
-bool conflict_filter(void *arg, const TablePair *pair, Conn *to, int64_t *ret_updates,
-                     int64_t *ret_deletes, Err *err)
+/* somebody was faster: the round cannot be judged, and has to be made with a newer snapshot */
+static bool make_again(ApplyFilter *self, Conn *to, const char *what, Err *err)
+{
+    self->again = true;
+    return err_set(err, ERR_STATE, "%s on the %s while the round was at work", what,
+                   conn_label(to));
+}
+
+bool conflict_filter(ApplyFilter *self, const TablePair *pair, Conn *to,
+                     ApplyExpected *ret_expected, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    ConflictFilter *filter = arg;
+    const ConflictFilter *filter = self->arg;
     const EdgeSpec *spec = filter->spec;
     const char *since;
     ConsumerRow *consumer;
@@ -256,10 +237,8 @@ bool conflict_filter(void *arg, const TablePair *pair, Conn *to, int64_t *ret_up
     if (!read_peer_progress(tmp, filter, &since, err) ||
         !lock_rows(pair, to, &locked, &n_locked, err))
         return err_add(err, "while looking for conflicts");
-    if (!locked) {
-        filter->again = true;
-        return false;
-    }
+    if (!locked)
+        return make_again(self, to, "rows are locked", err);
     if (!conn_query(tmp, to, settle_statement(tmp, filter, pair, since), &rows, err))
         return err_add(err, "while looking for conflicts");
     /*
@@ -268,26 +247,19 @@ bool conflict_filter(void *arg, const TablePair *pair, Conn *to, int64_t *ret_up
      */
     if (!q_consumer(tmp, to, spec->back, &consumer, &n, err))
         return false;
-    if (n == 1 && snapshot_xmax(consumer->purged) > snapshot_xmax(since)) {
-        filter->again = true;
-        return err_set(err, ERR_STATE, "the queue of the %s was purged while the round was at work",
-                       conn_label(to));
-    }
+    if (n == 1 && snapshot_xmax(consumer->purged) > snapshot_xmax(since))
+        return make_again(self, to, "the queue was purged", err);
     /* a row that came between the two statements is not locked */
-    if (rows_i64(rows, 0, 3) != n_locked) {
-        filter->again = true;
-        return err_set(err, ERR_STATE, "rows were written on the %s while the round was at work",
-                       conn_label(to));
-    }
-    *ret_updates = rows_i64(rows, 0, 4);
-    *ret_deletes = rows_i64(rows, 0, 5);
+    if (rows_i64(rows, 0, 3) != n_locked)
+        return make_again(self, to, "rows were written", err);
+    *ret_expected =
+        (ApplyExpected){.updates = rows_i64(rows, 0, 4), .deletes = rows_i64(rows, 0, 5)};
     if (rows_i64(rows, 0, 2) > 0)
         return err_set(err, ERR_STATE,
                        "the function %s must return the name of one of the two databases",
                        spec->sync->conflict_function);
     if (rows_i64(rows, 0, 0) == 0)
         return true;
-    filter->found += (size_t)rows_i64(rows, 0, 0);
     if (spec->sync->conflict == CONFLICT_ABORT) {
         err_set(err, ERR_STATE, "%lld conflicting rows in table %s",
                 (long long)rows_i64(rows, 0, 0), table_label(tmp, pair->src));

@@ -20,13 +20,11 @@
 typedef struct ConflictFilter {
     const EdgeSpec *spec;
     Conn *from; /* in the round's transaction */
-    size_t found;
-    bool again; /* it could not be judged: the round has to be made again */
 } ConflictFilter;
 
 /* the run function of an ApplyFilter; arg is a ConflictFilter */
-CHECKED bool conflict_filter(void *arg, const TablePair *table, Conn *to, int64_t *ret_updates,
-                             int64_t *ret_deletes, Err *err);
+CHECKED bool conflict_filter(ApplyFilter *self, const TablePair *table, Conn *to,
+                             ApplyExpected *ret_expected, Err *err);
 
 /* drops records that are older than the sync keeps them */
 CHECKED bool conflict_expire(Conn *to, const EdgeSpec *spec, Err *err);

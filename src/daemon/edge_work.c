@@ -18,6 +18,7 @@
 #include "daemon/commands.h"
 #include "daemon/conflict.h"
 #include "daemon/edge_state.h"
+#include "daemon/fuse.h"
 #include "daemon/hook.h"
 #include "daemon/install.h"
 #include "daemon/plan.h"
@@ -47,12 +48,6 @@ enum {
     PROBLEMS_SHOWN = 20
 };
 
-enum {
-    FUSE_WARN_PERCENT = 80,
-    FUSE_STALE_S = 20, /* edges that work confirm every second or so */
-    FUSE_GRACE_S = 300
-};
-
 typedef struct Work {
     const Service *service;
     const EdgeSpec *spec;
@@ -69,7 +64,8 @@ typedef struct Work {
     int64_t busy_ms;       /* when one last found something */
     int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
     bool fuse_warned;
-    char *looked; /* edge->looked when the definitions were last compared */
+    char *looked;            /* edge->looked when the definitions were last compared, */
+    int64_t looked_for_kick; /* … and the number of the kick */
 } Work;
 
 static bool say_state(Work *w, const char *state, Err *err)
@@ -171,8 +167,7 @@ static const EdgeTablesRow *find_listed(const EdgeTablesRow *rows, size_t n, con
 /* the hub's rows go to the other sources, not the other way round */
 static bool is_never_copied(const EdgeSpec *spec)
 {
-    return spec->sync->onetimecopy == COPY_NO || spec->full ||
-           (spec->back != NULL && spec->mine == NULL);
+    return spec->sync->onetimecopy == COPY_NO || spec->full || edge_leads_to_hub(spec);
 }
 
 static bool put_table(Work *w, const PlannedTable *t, const char *state, const char *reason,
@@ -251,7 +246,7 @@ static void make_edge(Work *w)
     edge->name = w->spec->name;
     edge->from = w->from;
     edge->to = w->to;
-    edge->partial = true;
+    edge->service = true;
     edge->window = (Window){.own_only = !w->spec->sync->cascade,
                             .but = w->spec->mine,
                             .back = w->spec->back,
@@ -261,7 +256,6 @@ static void make_edge(Work *w)
         w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
         edge->filter = &w->filter;
     }
-    edge->marks = true;
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
@@ -412,8 +406,7 @@ static bool begin_copy(Work *w, const TablePair *pairs, size_t n, Err *err)
     }
     sql_add(locks, " IN ACCESS SHARE MODE");
     return conn_do(w->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
-           (n == 0 || conn_exec(w->from, locks, err)) && conn_do(w->to, "BEGIN", err) &&
-           capture_mark_apply(w->to, w->spec->name, w->edge->marks, err);
+           (n == 0 || conn_exec(w->from, locks, err)) && edge_begin_apply(w->edge, err);
 }
 
 static bool end_copy(Work *w, bool ok, Err *err)
@@ -507,83 +500,6 @@ static bool copy_everything(Work *w, Err *err)
     return true;
 }
 
-/* The fuse */
-
-static bool detach(Conn *from, const char *edge, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    sql_add(q, "UPDATE pgtandem.consumer SET detached = true, detached_at = clock_timestamp() "
-               "WHERE edge = ");
-    sql_text(q, edge);
-    return conn_exec(from, q, err);
-}
-
-/*
- * Who is farthest behind (it comes first) has confirmed nothing for a while, so it is not just about to;
- * and after one was detached the queue gets time to be purged before another one has to go.
- */
-static bool may_detach(const ConsumersRow *consumers, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!consumers[i].detached_s_null && consumers[i].detached_s < FUSE_GRACE_S)
-            return false;
-    return !consumers[0].detached && consumers[0].stale_s > FUSE_STALE_S;
-}
-
-/* detaches who is farthest behind when the queue of the source is too large */
-static bool check_fuse(Conn *from, const Db *db, bool *warned, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    ConsumersRow *consumers;
-    int64_t bytes;
-    size_t n;
-
-    if (db->queue_limit <= 0)
-        return true;
-    if (!queue_bytes(from, &bytes, err))
-        return false;
-    if (bytes * 100 < db->queue_limit * FUSE_WARN_PERCENT) {
-        *warned = false;
-        return true;
-    }
-    if (bytes <= db->queue_limit) {
-        if (!*warned)
-            log_warn("the queue of the %s has %s of its limit of %s", conn_label(from),
-                     str_bytes_human(tmp, bytes), str_bytes_human(tmp, db->queue_limit));
-        *warned = true;
-        return true;
-    }
-    /* perhaps nobody needs it any more */
-    if (!queue_purge(from, NULL, NULL, err) || !queue_bytes(from, &bytes, err) ||
-        !q_consumers(tmp, from, &consumers, &n, err))
-        return false;
-    if (bytes <= db->queue_limit || n == 0 || !may_detach(consumers, n))
-        return true;
-    log_error("the queue of the %s is larger than its limit of %s: %s is farthest behind and is "
-              "detached; "
-              "its changes are not kept any more, \"pgtandem recopy\" brings it back",
-              conn_label(from), str_bytes_human(tmp, db->queue_limit), consumers[0].edge);
-    return detach(from, consumers[0].edge, err) && queue_purge(from, NULL, NULL, err);
-}
-
-/* while the target cannot be reached, nobody else may look after the source */
-static void guard_source(const EdgeSpec *spec)
-{
-    AUTO_CTX(tmp, NULL);
-    Err *err = err_new(tmp);
-    bool present, warned = false;
-    Conn *from;
-
-    if (spec->full || spec->from->queue_limit <= 0)
-        return;
-    from = service_connect(tmp, spec->from, "guard", err);
-    if (from == NULL || !install_is_present(from, &present, err) ||
-        (present && !check_fuse(from, spec->from, &warned, err)))
-        log_debug("guard of the source: %s", err->msg);
-}
-
 /* Rounds */
 
 static bool is_sleepy(const Work *w)
@@ -615,9 +531,9 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
             return false;
     } else {
         if (!edge_round(edge, &round, err)) {
-            if (!w->conflicts.again && !w->filter.outrun)
+            if (!w->filter.again)
                 return false;
-            w->conflicts.again = w->filter.outrun = false;
+            w->filter.again = false;
             err_clear(err);
             return true; /* with a newer snapshot */
         }
@@ -664,13 +580,12 @@ static bool has_stopped_tables(const Work *w)
  * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
  * there; and what changes on the target matters only where something is missing.
  */
-static bool look_at_definitions(Work *w, bool *ret_again, Err *err)
+static bool look_at_definitions(Work *w, bool kicked, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *print;
     const char *looked = w->edge->looked;
-    bool quiet = looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0 &&
-                 w->wishes.kick_wanted == w->wishes.kick_done;
+    bool quiet = !kicked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
 
     if (!quiet) {
         talloc_free(w->looked);
@@ -701,9 +616,11 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         *ret_again = w->wishes.to_copy > 0 && !w->spec->full;
     }
     /* who kicks wants to hear of everything, also of tables that have just been made */
-    if (now - w->definitions_ms >= DEFINITIONS_MS || w->wishes.kick_wanted > w->wishes.kick_done) {
+    bool kicked = w->wishes.kick_wanted > w->looked_for_kick;
+    if (kicked || now - w->definitions_ms >= DEFINITIONS_MS) {
         w->definitions_ms = now;
-        if (!look_at_definitions(w, ret_again, err))
+        w->looked_for_kick = w->wishes.kick_wanted;
+        if (!look_at_definitions(w, kicked, ret_again, err))
             return false;
     }
     if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
@@ -712,7 +629,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         w->fuse_ms = now;
         if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
             return false;
-        if (!check_fuse(w->from, w->spec->from, &w->fuse_warned, err) ||
+        if (!fuse_check(w->from, w->spec->from, &w->fuse_warned, err) ||
             !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;
         if (n != 1 || consumer->detached)
@@ -870,7 +787,7 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
         tell(ctx, spec, err, &said, &said_ms, pause);
         record_failure(spec, err);
-        guard_source(spec);
+        fuse_guard_source(spec);
         err_clear(err);
         if (!wait_ms(pause, err))
             return false;

@@ -41,6 +41,13 @@ static const char *text_of(const Rows *rows, size_t row, int col)
     return text == NULL ? "" : text;
 }
 
+static void in_one_line(char *text)
+{
+    for (char *p = text; *p != '\0'; p++)
+        if (*p == '\n' || *p == '\r')
+            *p = ' ';
+}
+
 static void note(Import *import, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void note(Import *import, const char *fmt, ...)
@@ -51,9 +58,7 @@ static void note(Import *import, const char *fmt, ...)
     va_start(args, fmt);
     char *text = mem_or_die(talloc_vasprintf(tmp, fmt, args));
     va_end(args);
-    for (char *p = text; *p != '\0'; p++)
-        if (*p == '\n' || *p == '\r')
-            *p = ' ';
+    in_one_line(text);
     str_fmt(import->out, "# %s\n", text);
     import->notes++;
 }
@@ -101,13 +106,8 @@ static void add_keyword(Str *s, const char *keyword, const char *value)
 {
     if (value[0] == '\0')
         return;
-    str_fmt(s, "%s%s='", s->len > 0 ? " " : "", keyword);
-    for (const char *p = value; *p != '\0'; p++) {
-        if (*p == '\'' || *p == '\\')
-            str_char(s, '\\');
-        str_char(s, *p);
-    }
-    str_char(s, '\'');
+    str_fmt(s, "%s%s=", s->len > 0 ? " " : "", keyword);
+    str_conninfo_value(s, value);
 }
 
 static bool import_dbs(Import *import, Err *err)
@@ -205,8 +205,9 @@ static void note_sync(Import *import, const Rows *rows, size_t i)
 
     if (rows_i64(rows, i, 7) > 1)
         note(import,
-             "sync %s has %s sources and the conflict strategy \"%s\": several sources are not "
-             "supported yet, so it is left inactive as a comment",
+             "sync %s has %s sources and the conflict strategy \"%s\": choose the hub (the first "
+             "of dbs) "
+             "and \"conflict\", then take the comment signs away",
              name, text_of(rows, i, 7), text_of(rows, i, 8));
     if (strcmp(text_of(rows, i, 9), "delete") != 0)
         note(import, "sync %s: deletemethod = %s has no equivalent", name, text_of(rows, i, 9));
@@ -304,9 +305,7 @@ static bool import_rules(Import *import, Err *err)
             str_add(value, select_list(text_of(rows, i, 4)));
         else
             str_add(value, new_name_text(tmp, text_of(rows, i, 4)));
-        for (char *p = value->text; *p != '\0'; p++)
-            if (*p == '\n' || *p == '\r')
-                *p = ' ';
+        in_one_line(value->text);
         str_fmt(import->out, "%s%s", prefix, text_of(rows, i, 3));
         if (rows_text(rows, i, 5) != NULL)
             str_fmt(import->out, ".%s", plain_name(tmp, text_of(rows, i, 5)));

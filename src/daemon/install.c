@@ -98,18 +98,6 @@ static bool ensure_schema(Conn *conn, Err *err)
                         control_script(conn, &script_control_service, err)));
 }
 
-/* INSERT of the edge's name into a table of ours unless it is there */
-static bool ensure_edge(Conn *conn, const char *edge, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    sql_add(q, "INSERT INTO pgtandem.edge (edge) SELECT v.e FROM (VALUES (");
-    sql_literal(q, edge);
-    sql_add(q, "::text)) v(e) WHERE NOT EXISTS (SELECT 1 FROM pgtandem.edge t WHERE t.edge = v.e)");
-    return conn_exec(conn, q, err);
-}
-
 bool install_target(Conn *to, const EdgeSpec *edge, Err *err)
 {
     bool ok = lock_install(to, err);
@@ -117,8 +105,8 @@ bool install_target(Conn *to, const EdgeSpec *edge, Err *err)
     if (ok)
         ok = unlock_install(to,
                             conn_do(to, "BEGIN", err) && ensure_schema(to, err) &&
-                                ensure_edge(to, edge->name, err) &&
-                                edge_register_progress(edge->name, to, err) &&
+                                edge_register("edge", edge->name, to, err) &&
+                                edge_register("progress", edge->name, to, err) &&
                                 conn_do(to, "COMMIT", err),
                             err);
     return ok || err_add(err, "while preparing the %s", conn_label(to));
@@ -133,17 +121,20 @@ static const TabsRow *find_tab(const TabsRow *tabs, size_t n, const Table *table
     return NULL;
 }
 
-static bool note_reader(Conn *conn, const char *edge, int tab, Err *err)
+/* the edge reads these tables; ids: an array */
+static bool note_readers(Conn *conn, const char *edge, const char *ids, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "INSERT INTO pgtandem.tab_edge (edge, tab) SELECT v.e, v.t FROM (VALUES (");
+    sql_add(q, "INSERT INTO pgtandem.tab_edge (edge, tab) SELECT v.e, v.t FROM (SELECT ");
     sql_literal(q, edge);
-    sql_add(q, "::text, ");
-    sql_number(q, tab);
-    sql_add(q, ")) v(e, t) WHERE NOT EXISTS (SELECT 1 FROM pgtandem.tab_edge x WHERE x.edge = v.e "
-               "AND x.tab = v.t)");
+    sql_add(q, "::text, unnest(");
+    sql_literal(q, ids);
+    sql_add(
+        q,
+        "::int[])) v(e, t) WHERE NOT EXISTS (SELECT 1 FROM pgtandem.tab_edge x WHERE x.edge = v.e "
+        "AND x.tab = v.t)");
     return conn_exec(conn, q, err);
 }
 
@@ -154,7 +145,9 @@ static bool register_tables(Conn *from, const EdgeSpec *edge, Plan *plan, Err *e
     TabsRow *tabs;
     size_t n;
     int last = 0;
+    Str *ids = str_new(tmp);
 
+    str_char(ids, '{');
     if (!q_tabs(tmp, from, &tabs, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -180,47 +173,50 @@ static bool register_tables(Conn *from, const EdgeSpec *edge, Plan *plan, Err *e
             t->src.id = known->id;
         }
         t->dst.id = t->src.id;
-        if (!note_reader(from, edge->name, t->src.id, err))
-            return false;
+        str_fmt(ids, "%s%d", ids->len > 1 ? "," : "", t->src.id);
     }
-    return true;
+    str_char(ids, '}');
+    return note_readers(from, edge->name, ids->text, err);
+}
+
+static bool is_incomplete(const IncompleteTabsRow *tabs, size_t n, int id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tabs[i].id == id)
+            return true;
+    return false;
 }
 
 /* the triggers, one table per transaction; also where some that were there are missing */
-static bool capture_one(Conn *from, PlannedTable *t, const TabsRow *known, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    bool complete;
-
-    t->captures = known->captures;
-    if (!known->captured)
-        return capture_table(from, &t->src, err) && fault("service.captured", err);
-    if (!capture_is_complete(from, &t->src, &complete, err))
-        return false;
-    if (complete)
-        return true;
-    log_warn("table %s in the %s lacks triggers of ours (was it made anew, or got it partitions?): "
-             "they are put on "
-             "again, and it is copied anew",
-             table_label(tmp, &t->src), conn_label(from));
-    t->captures++;
-    return capture_again(from, &t->src, err);
-}
-
 static bool capture_tables(Conn *from, Plan *plan, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     TabsRow *tabs;
-    size_t n;
+    IncompleteTabsRow *incomplete;
+    size_t n, n_incomplete;
 
-    if (!q_tabs(tmp, from, &tabs, &n, err))
+    if (!q_tabs(tmp, from, &tabs, &n, err) ||
+        !q_incomplete_tabs(tmp, from, &incomplete, &n_incomplete, err))
         return false;
     for (size_t i = 0; i < plan->n_tables; i++) {
         PlannedTable *t = &plan->tables[i];
         const TabsRow *known = find_tab(tabs, n, &t->src);
 
-        if (t->problem == NULL && known != NULL && !capture_one(from, t, known, err))
-            return false;
+        if (t->problem != NULL || known == NULL)
+            continue;
+        t->captures = known->captures;
+        if (!known->captured) {
+            if (!capture_table(from, &t->src, err) || !fault("service.captured", err))
+                return false;
+        } else if (is_incomplete(incomplete, n_incomplete, t->src.id)) {
+            log_warn("table %s in the %s lacks triggers of ours (was it made anew, or got it "
+                     "partitions?): they "
+                     "are put on again, and it is copied anew",
+                     table_label(tmp, &t->src), conn_label(from));
+            t->captures++;
+            if (!capture_again(from, &t->src, err))
+                return false;
+        }
     }
     return true;
 }
@@ -233,7 +229,7 @@ bool install_source(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
     if (ok)
         ok = unlock_install(from,
                             conn_do(from, "BEGIN", err) && ensure_schema(from, err) &&
-                                edge_register_consumer(edge->name, from, err) &&
+                                edge_register("consumer", edge->name, from, err) &&
                                 register_tables(from, edge, plan, err) &&
                                 conn_do(from, "COMMIT", err) && fault("service.registered", err) &&
                                 capture_tables(from, plan, err),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/edge.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
 
@@ -62,6 +63,11 @@ EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n)
     }
     *ret_n = n;
     return edges;
+}
+
+bool edge_leads_to_hub(const EdgeSpec *edge)
+{
+    return edge->back != NULL && edge->mine == NULL;
 }
 
 EdgeSpec edge_back(const EdgeSpec *edge)
@@ -396,19 +402,6 @@ static void plan_sequences(Maker *m)
     }
 }
 
-static bool is_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    IdentityOfNodeRow *x, *y;
-    size_t n;
-
-    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
-        return false;
-    *ret_same = strcmp(x->system_id, y->system_id) == 0 && x->database_oid == y->database_oid &&
-                strcmp(x->started, y->started) == 0;
-    return true;
-}
-
 bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                Err *err)
 {
@@ -419,7 +412,7 @@ bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan
     ShapesRow *shapes;
 
     /* the shapes first: what is altered after that is noticed by the first round */
-    if (!is_same_database(from, to, &m.same_database, err) ||
+    if (!edge_same_database(from, to, &m.same_database, err) ||
         !q_shapes(tmp, from, NULL, &shapes, &m.n_shapes, err) ||
         !catalog_load(tmp, from, &from_catalog, err) || !catalog_load(tmp, to, &to_catalog, err)) {
         talloc_free(plan);

@@ -44,6 +44,9 @@ typedef struct Plan {
 /* all edges of a sync; an array of n owned by ctx */
 EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n);
 
+/* from a source to the hub of a sync of several sources */
+bool edge_leads_to_hub(const EdgeSpec *edge);
+
 /* the opposite of an edge that has one */
 EdgeSpec edge_back(const EdgeSpec *edge);
 

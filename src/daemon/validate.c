@@ -80,11 +80,6 @@ static bool check_edge(Validation *v, const EdgeSpec *edge, Err *err)
 
         if (t->problem != NULL)
             say(v, t->line > 0 ? t->line : edge->sync->line, t->problem, t->hint);
-        else if (!t->src.owned && !edge->full)
-            say(v, edge->sync->line,
-                mem_printf(tmp, "the role does not own table %s in the %s",
-                           table_label(tmp, &t->src), conn_label(from)),
-                "Only the owner (or a member of the owning role) can put triggers on it.");
     }
     return true;
 }

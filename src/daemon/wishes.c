@@ -109,11 +109,6 @@ static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
 }
 
 /* changes of the other sources come to the targets through the hub: their way there is the first half */
-static bool leads_to_hub(const EdgeSpec *edge)
-{
-    return edge->back != NULL && edge->mine == NULL;
-}
-
 static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wait_for_ms,
                        int64_t deadline, Err *err)
 {
@@ -124,7 +119,7 @@ static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wai
     for (size_t i = 0; i < n; i++) {
         Kick *kick = &kicks[sent];
 
-        if (leads_to_hub(&edges[i]) != to_hub)
+        if (edge_leads_to_hub(&edges[i]) != to_hub)
             continue;
         kick->edge = edges[i].name;
         kick->to = service_connect(tmp, edges[i].to, "kick", err);

@@ -34,6 +34,19 @@ bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
     return true;
 }
 
+bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *x, *y;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
+        return false;
+    *ret_same = strcmp(x->system_id, y->system_id) == 0 && x->database_oid == y->database_oid &&
+                strcmp(x->started, y->started) == 0;
+    return true;
+}
+
 bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -55,7 +68,7 @@ bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
 
 static bool refuse_edge(Edge *edge, Err *err)
 {
-    if (edge->partial)
+    if (edge->service)
         err_hint(err, "Nothing was changed. Rows may be missing on one side: \"pgtandem recopy\" "
                       "of this sync "
                       "copies its tables anew and goes on from there.");
@@ -77,8 +90,7 @@ static void set_snapshot(Edge *edge, char **snapshot, const char *value)
     talloc_free(before);
 }
 
-/* table: progress or consumer */
-static bool register_edge(const char *edge, const char *table, Conn *conn, Err *err)
+bool edge_register(const char *table, const char *edge, Conn *conn, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -91,16 +103,6 @@ static bool register_edge(const char *edge, const char *table, Conn *conn, Err *
     sql_trusted(q, table);
     sql_add(q, " t WHERE t.edge = v.e)");
     return conn_exec(conn, q, err);
-}
-
-bool edge_register_progress(const char *edge, Conn *to, Err *err)
-{
-    return register_edge(edge, "progress", to, err);
-}
-
-bool edge_register_consumer(const char *edge, Conn *from, Err *err)
-{
-    return register_edge(edge, "consumer", from, err);
 }
 
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
@@ -244,10 +246,10 @@ static Window window_of(const Edge *edge)
     return window;
 }
 
-static bool begin_apply(Edge *edge, Err *err)
+bool edge_begin_apply(Edge *edge, Err *err)
 {
     return conn_do(edge->to, "BEGIN", err) &&
-           capture_mark_apply(edge->to, edge->name, edge->marks, err);
+           capture_mark_apply(edge->to, edge->name, edge->service, err);
 }
 
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
@@ -281,7 +283,7 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
 {
     ApplyStats applied = {0};
 
-    if (!begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
+    if (!edge_begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
         return false;
     for (size_t i = 0; i < n; i++) {
         TablePair *pair = find_pair(edge, pending[i].tab);
@@ -387,28 +389,21 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
 static bool is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Str *oids = str_new(tmp);
     ShapesRow *rows;
     size_t n_rows;
 
     *ret_outdated = false;
-    str_char(oids, '{');
-    for (size_t i = 0; i < n; i++) {
-        const TablePair *pair = find_pair(edge, pending[i].tab);
-
-        if (pair->shape != NULL)
-            str_fmt(oids, "%s%lld", oids->len > 1 ? "," : "", (long long)pair->src->oid);
-    }
-    str_char(oids, '}');
-    if (oids->len == 2)
+    /* the tables of a run are watched by baseline.h */
+    if (!edge->service || n == 0)
         return true;
-    if (!q_shapes(tmp, edge->from, oids->text, &rows, &n_rows, err))
+    if (!q_shapes(tmp, edge->from, oids_of(tmp, edge, pending, n), &rows, &n_rows, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         const TablePair *pair = find_pair(edge, pending[i].tab);
 
-        for (size_t r = 0; r < n_rows && pair->shape != NULL; r++)
-            if (rows[r].relid == pair->src->oid && strcmp(rows[r].shape, pair->shape) != 0)
+        for (size_t r = 0; r < n_rows; r++)
+            if (rows[r].relid == pair->src->oid &&
+                (pair->shape == NULL || strcmp(rows[r].shape, pair->shape) != 0))
                 *ret_outdated = true;
     }
     return true;
@@ -422,7 +417,7 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
     for (size_t i = 0; i < *n; i++) {
         if (find_pair(edge, pending[i].tab) != NULL)
             pending[kept++] = pending[i];
-        else if (!edge->partial)
+        else if (!edge->service)
             return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
     }
     *n = kept;
@@ -559,7 +554,7 @@ static bool purge_marks(Edge *edge, Err *err)
 {
     bool worth;
 
-    if (!edge->marks)
+    if (!edge->service)
         return true;
     if (!queue_is_worth_purging(edge->to, &worth, err))
         return false;
@@ -589,7 +584,7 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
     if (n == 0)
         return true;
     if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
-        !begin_apply(edge, err))
+        !edge_begin_apply(edge, err))
         goto failed;
     for (size_t i = 0; i < n; i++)
         if (!apply_whole_table(find_pair(edge, changed[i].tab), edge->from, edge->to, &stats,

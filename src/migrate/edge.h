@@ -21,14 +21,11 @@ typedef struct Edge {
     Conn *to;
     TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
-    bool partial;        /* others read tables of `from` that are not in pairs */
-    Window window;       /* which changes are carried; since is filled in for each round */
+    bool service;  /* of the service: others read `from` too, and tables of `to` may be captured */
+    Window window; /* which changes are carried; since is filled in for each round */
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
-    const char *
-        before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
-    const char *after_sql;
-    bool
-        marks; /* tables of `to` may be captured, now or any time: rounds are marked in its queue */
+    /* run on `to` before and behind a round's changes, in its transaction; or NULL */
+    const char *before_sql, *after_sql;
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
@@ -52,6 +49,9 @@ typedef struct RoundStats {
 /* what tells a node from others, as progress remembers its peer; *ret_id belongs to ctx */
 CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err);
 
+/* whether both connections lead to the same database of the same running server */
+CHECKED bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err);
+
 /* writes to the progress on `to` which server, database and timeline `from` is */
 CHECKED bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err);
 
@@ -68,11 +68,13 @@ CHECKED bool edge_sequences(Edge *edge, size_t *ret_moved, Err *err);
 CHECKED bool edge_purge(Edge *edge, Err *err);
 
 /*
- * write an edge's row where it ends and where it begins, unless it is there; in the caller's
- * transaction
+ * writes an edge's row into a table of ours unless it is there, in the caller's transaction; table is a
+ * fixed name: "progress" where it ends, "consumer" where it begins
  */
-CHECKED bool edge_register_progress(const char *edge, Conn *to, Err *err);
-CHECKED bool edge_register_consumer(const char *edge, Conn *from, Err *err);
+CHECKED bool edge_register(const char *table, const char *edge, Conn *conn, Err *err);
+
+/* begins the transaction of `to` that applies something, and marks it as ours */
+CHECKED bool edge_begin_apply(Edge *edge, Err *err);
 
 /* copies every table without key that changed since its last copy: only under the fence */
 CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);

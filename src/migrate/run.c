@@ -256,16 +256,15 @@ bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err)
 static bool refuse_same_database(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    IdentityOfNodeRow *s, *t;
-    size_t n;
+    Conn *source = run->conn[SIDE_SOURCE];
+    bool same;
 
-    if (!q_identity_of_node(tmp, run->conn[SIDE_SOURCE], &s, &n, err) ||
-        !q_identity_of_node(tmp, run->conn[SIDE_TARGET], &t, &n, err))
+    if (!edge_same_database(source, run->conn[SIDE_TARGET], &same, err))
         return false;
-    if (strcmp(s->system_id, t->system_id) != 0 || s->database_oid != t->database_oid ||
-        strcmp(s->started, t->started) != 0)
+    if (!same)
         return true;
-    err_set(err, ERR_USAGE, "source and target are the same database (\"%s\")", s->database);
+    err_set(err, ERR_USAGE, "source and target are the same database (\"%s\")",
+            conn_value(tmp, source, "dbname"));
     return err_hint(err, "Check --source and --target.");
 }
 

@@ -25,8 +25,8 @@ static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
 {
     /* either node may become the one that takes writes */
     return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE, err) &&
-           edge_register_progress(EDGE_OF_RUN, conn, err) &&
-           edge_register_consumer(EDGE_OF_RUN, conn, err);
+           edge_register("progress", EDGE_OF_RUN, conn, err) &&
+           edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
 
 /*

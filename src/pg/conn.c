@@ -491,13 +491,8 @@ bool conn_spec_for_child(const void *ctx, const ConnSpec *spec, const char **ret
             *ret_password = mem_strdup(ctx, o->val);
         if (strcmp(o->keyword, "password") == 0 || strcmp(o->keyword, "sslpassword") == 0)
             continue;
-        str_fmt(s, "%s%s='", s->len > 0 ? " " : "", o->keyword);
-        for (const char *p = o->val; *p != '\0'; p++) {
-            if (*p == '\'' || *p == '\\')
-                str_char(s, '\\');
-            str_char(s, *p);
-        }
-        str_char(s, '\'');
+        str_fmt(s, "%s%s=", s->len > 0 ? " " : "", o->keyword);
+        str_conninfo_value(s, o->val);
     }
     PQconninfoFree(options);
     *ret_conninfo = s->text;

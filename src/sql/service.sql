@@ -76,6 +76,35 @@ select t.id, coalesce((select c.oid::int8 from pg_class c join pg_namespace n on
  where not exists (select 1 from pgtandem.tab_edge e where e.tab = t.id)
  order by t.id
 
+-- name: incomplete_tabs
+-- doc: captured tables that have not our triggers, or a partition of theirs has not: they may be other ones of the
+-- doc: same name
+-- returns: id int
+with recursive tree as (
+    select t.id, c.oid
+      from pgtandem.tab t
+      join pg_namespace n on n.nspname = t.schema_name
+      join pg_class c on c.relnamespace = n.oid and c.relname = t.table_name
+     where t.captured
+    union all
+    select t.id, c.oid
+      from tree t
+      join pg_inherits i on i.inhparent = t.oid
+      join pg_class c on c.oid = i.inhrelid
+--@ >= 10     where c.relispartition
+--@ < 10     where false
+), ours as (
+    -- the name of a function ends with the table's number
+    select g.tgrelid as oid, split_part(p.proname::text, '_', 2) as id
+      from pg_trigger g
+      join pg_proc p on p.oid = g.tgfoid
+      join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgtandem'
+     where not g.tgisinternal)
+select distinct t.id
+  from tree t
+  join pg_class c on c.oid = t.oid and c.relkind in ('r', 'p')
+ where not exists (select 1 from ours o where o.oid = t.oid and o.id = t.id::text)
+
 -- name: capture_functions
 -- doc: the functions of one captured table
 -- params: tab int
