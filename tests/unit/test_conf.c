@@ -1,4 +1,4 @@
-/* base/ini, conf/ and model/service */
+/* conf/ and model/service */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -45,46 +45,6 @@ static void clean_up(void *ctx, const char *path)
 {
     unlink(path);
     assert_int_equal(rmdir(mem_strndup(ctx, path, (size_t)(strrchr(path, '/') - path))), 0);
-}
-
-static void test_lines_stay(void **state)
-{
-    static const char *const texts[] = {
-        "",
-        "# only a comment\n",
-        "[a]\nx = 1\n\n; c\n[b]\ny=2\n  more\n",
-        "  starts with a blank\nnonsense\n[]\n= v\n[x\n",
-        "[a]\r\nk = v\r\n",
-    };
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        assert_string_equal(ini_text(*state, ini_parse(*state, texts[i])), texts[i]);
-}
-
-static void test_values(void **state)
-{
-    Ini *ini = ini_parse(*state, "[ a ]\nk = one \n\ttwo\n# c\n three\nempty =\nr=1\r\n");
-
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "k")].value, "one two three");
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "empty")].value, "");
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "r")].value, "1");
-    assert_int_equal(ini_find_key(ini, "b", "k"), ini->n);
-}
-
-static void test_edits(void **state)
-{
-    Ini *ini = ini_parse(*state, "# head\n[a]\nk = 1\n  2\n# about b\n[b]\nx = y\n");
-
-    ini_set(ini, "a", "k", "3");
-    ini_set(ini, "a", "new", "n");
-    ini_set(ini, "c", "z", "0");
-    assert_string_equal(ini_text(*state, ini),
-                        "# head\n[a]\nk = 3\nnew = n\n# about b\n[b]\nx = y\n\n[c]\nz = 0\n");
-    ini_remove_section(ini, "b");
-    ini_set(ini, "a", "k", NULL);
-    assert_string_equal(ini_text(*state, ini), "# head\n[a]\nnew = n\n[c]\nz = 0\n");
-    ini_remove_section(ini, "c");
-    assert_string_equal(ini_text(*state, ini), "# head\n[a]\nnew = n\n");
 }
 
 static void test_lists_and_names(void **state)
@@ -283,6 +243,5 @@ static void test_by_hand_stays(void **state)
     clean_up(ctx, path);
 }
 
-UNIT_MAIN(UNIT_TEST(test_lines_stay), UNIT_TEST(test_values), UNIT_TEST(test_edits),
-          UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
+UNIT_MAIN(UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
           UNIT_TEST(test_problems), UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays))
