@@ -12,7 +12,8 @@
 #define CONF_NAME "pgtandem.conf"
 
 typedef struct Problem {
-    int line; /* 0: the file as a whole */
+    int line;  /* 0: the file as a whole */
+    int other; /* the line that it collides with, or 0 */
     const char *text;
 } Problem;
 
@@ -40,7 +41,7 @@ CHECKED bool conf_read(const void *ctx, const char *path, Service **ret_service,
 /* the same for commands that need a correct file: problems are one ERR_USAGE that lists them all */
 CHECKED bool conf_load(const void *ctx, const char *path, Service **ret_service, Err *err);
 
-/* "file:line: text" for each problem, on lines of their own; belongs to ctx */
+/* "file:line: text, in line other" for each problem, on lines of their own; belongs to ctx */
 char *conf_problems_text(const void *ctx, const char *path, const Problem *problems, size_t n);
 
 #endif

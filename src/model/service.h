@@ -90,6 +90,9 @@ typedef struct Service {
 const Db *service_db(const Service *service, const char *name);
 const Sync *service_sync(const Service *service, const char *name);
 
+/* * in glob is any text, ? any character of UTF-8; all other characters are themselves */
+bool glob_matches(const char *glob, const char *text);
+
 /* whether the sync takes this table (or sequence): included and not excluded */
 bool sync_takes(const Sync *sync, const char *schema, const char *name);
 

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/ini.h"
 #include "conf/conf.h"
+#include "conf/conninfo.h"
 #include "conf/edit.h"
 #include "conf/names.h"
 
@@ -153,7 +154,194 @@ static const struct {
     {DBS "[sync s]\ntables = a\ndbs = A, B\n[table s a]\nwhere.A = true\n", 9, "no target of sync"},
     {DBS "[sync s]\ntables = a\ndbs = A, B\n[table s]\n", 8, "needs a sync and a table"},
     {"[pgtandem]\nlog-fil = x\n", 2, "did you mean \"log-file\""},
+
+    /* the same section in other words */
+    {"[db A]\nconninfo=service=a\n[ db  A ]\nconninfo=service=b\n", 3, "already, in line 1"},
+    {DBS
+     "[sync s]\ntables = t\ndbs = A, B\n[table s t]\nwhere=x\n[table s public.\"t\"]\nwhere=y\n",
+     10, "already, in line 8"},
+    {DBS "[sync all]\ntables = t\ndbs = A, B\n", 5, "\"all\" means all"},
+    {DBS "[tables all]\ninclude = t\n", 5, "\"all\" means all"},
+    {DBS "[sync s]\ntables = t, u\ndbs = A, B\n[table s t]\nwhere=x\n[table s u]\n", 10,
+     "says nothing"},
+    {DBS "[group g]\nmembers = A, B\n[sync s]\ntables = t\ndbs = g, B\n", 9,
+     "can only stand alone"},
+    {"[db left]\nconninfo=service=a\n[group g]\nmembers = lfet\n", 4, "did you mean \"left\""},
+
+    /* connection strings */
+    {"[db A]\nconninfo = rds93\n", 2, "it takes a connection string"},
+    {"[db A]\nconninfo = host='a\n", 2, "it takes a connection string"},
+    {"[db A]\nconninfo = service=a queue-limit=1GB\n", 2, "it takes a connection string"},
+    {DBS "[sync s]\ntables = t\ndbs = service=a, B\n", 7, "here stand names of databases"},
+
+    /* two syncs that write the same */
+    {DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = A, B\n", 8,
+     "carries all tables from A to B, as sync s does already, in line 5"},
+    {DBS "[sync s]\ntables = x.*\ndbs = A, B\n[sync t]\ntables = t, x.*\ndbs = A, B:fullcopy\n", 8,
+     "carries x.* from A to B, as sync s does already, in line 5"},
+    {DBS "[sync s]\ntables = all\nexclude = u\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n", 9,
+     "carries public.t from A to B"},
+    {DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = public.*\ndbs = A, B\n", 8,
+     "carries public.t from A to B"},
+    {DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = x.*\nexclude = x.a\ndbs = A, B\n",
+     8, "carries x.* from A to B"},
+    {DBS "[db C]\nconninfo=service=a\n[sync s]\ntables = t\ndbs = A, B\n"
+         "[sync t]\ntables = t\ndbs = C, B\n",
+     10, "carries public.t from C to B"},
+    {DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+         "[table t t]\ncolumns = a\n",
+     8, "carries public.t from A to B"},
+
+    /* cascades in a circle */
+    {DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n"
+         "[sync t]\ntables = t\ndbs = B, A\ncascade = yes\n",
+     5, "part of a circle"},
+    {DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B\ncascade = yes\n"
+         "[sync t]\ntables = x.*\ndbs = B, C\ncascade = yes\n"
+         "[sync u]\ntables = x.y\ndbs = C, A\ncascade = yes\n",
+     15, "part of a circle"},
 };
+
+/* and these have no problem */
+static const char *const good_files[] = {
+    "",
+    "[pgtandem]\n",
+    "[db A]\nconninfo = postgresql://u:p=@h/d\n[db B]\nconninfo = host = a\\ x user='a \\' b' "
+    "port=\n",
+    /* tables that are shared out */
+    DBS "[sync s]\ntables = all\nexclude = x.*\ndbs = A, B\n[sync t]\ntables = x.*\ndbs = A, B\n",
+    DBS "[sync s]\ntables = x.*\nexclude = x.a\ndbs = A, B\n[sync t]\ntables = x.a\ndbs = A, B\n",
+    DBS "[sync s]\ntables = x.a*\ndbs = A, B\n[sync t]\ntables = x.b*\ndbs = A, B\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+        "[table t t]\ntarget-name = u\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+        "[table s t]\nwhere = a > 0\n[table t t]\nwhere = a <= 0\n",
+    /* one of them does not work */
+    DBS
+    "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = A, B\nstatus = inactive\n",
+    /* the other direction, another target, a circle that stops */
+    DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = B, A\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n[sync t]\ntables = t\ndbs = B, A\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n"
+        "[sync t]\ntables = u\ndbs = B, A\ncascade = yes\n",
+    DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B\ncascade = yes\n"
+        "[sync t]\ntables = all\ndbs = B, C\ncascade = yes\n",
+};
+
+static void test_no_problems(void **state)
+{
+    for (size_t i = 0; i < sizeof good_files / sizeof *good_files; i++) {
+        Problem *problems;
+        size_t n;
+
+        conf_parse(*state, "f", ini_parse(*state, good_files[i]), &problems, &n);
+        if (n > 0)
+            print_error("%s\n%s\n", good_files[i], conf_problems_text(*state, "f", problems, n));
+        assert_int_equal(n, 0);
+    }
+}
+
+/* connection strings in every wrong place */
+static void test_no_secret_is_shown(void **state)
+{
+    static const char *const texts[] = {
+        "[db A]\npostgresql://u:sesame@h/d?x=1\n",
+        "postgresql://u:sesame@h/d?x=1\n",
+        "[db A]\nconninf = host=a password=sesame\n",
+        "[db A]\nconninfo = host=a password='sesame\n",
+        "[db A]\nconninfo = sesame\n",
+        "[db A]\nqueue-limit = password=sesame\nconninfo=service=a\n",
+        "[db host=x password=sesame]\n",
+        "[postgresql://u:sesame@h/d]\n",
+        DBS "[sync s]\ntables = all\ndbs = host=a password=sesame\n",
+        DBS "[sync s]\ntables = all\ndbs = host = a password = sesame, B\n",
+        DBS "[sync s]\ntables = all\ndbs = A, postgresql://u:sesame@h/d\n",
+        DBS "[sync s]\ntables = postgresql://u:sesame@h.a/d.x\ndbs = A, B\n",
+        DBS "[group g]\nmembers = A, B:postgresql://u:sesame@h/d\n",
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Problem *problems;
+        size_t n;
+
+        conf_parse(*state, "f", ini_parse(*state, texts[i]), &problems, &n);
+        const char *said = conf_problems_text(*state, "f", problems, n);
+        assert_true(n > 0);
+        if (strstr(said, "sesame") != NULL)
+            fail_msg("%s", said);
+    }
+}
+
+static void test_conninfos(void **state)
+{
+    static const struct {
+        const char *conninfo, *keyword, *value, *after;
+    } cases[] = {
+        {"", "host", "a", "host=a"},
+        {"", "password", "it's \\", "password='it\\'s \\\\'"},
+        {"host=a dbname=d", "host", "b", "host=b dbname=d"},
+        {"host=a dbname=d", "port", "1", "host=a dbname=d port=1"},
+        {"host=a dbname=d", "host", "", "dbname=d"},
+        {"host=a", "host", "", ""},
+        {"host=a", "port", "", "host=a"},
+        {"host = 'a b'  dbname=x\\ y", "user", "u", "host = 'a b' dbname=x\\ y user=u"},
+        {"a='host=1' host=2 host=3", "host", "4", "a='host=1' host=4"},
+        {"hosts=1 host=2", "host", "3", "hosts=1 host=3"},
+    };
+    static const char *const bad[] = {"",      "a",    "a b=c", "=b",    "A=b",
+                                      "a-b=c", "a='b", "a=b c", "a='\\'"};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(
+            conninfo_set(*state, cases[i].conninfo, cases[i].keyword, cases[i].value),
+            cases[i].after);
+    UNIT_GREW(*state, 1, conninfo_set(*state, "host=a", "port", "1"));
+    for (size_t i = 1; i < sizeof bad / sizeof *bad; i++)
+        if (conninfo_is_valid(bad[i]))
+            fail_msg("\"%s\" is taken as valid", bad[i]);
+}
+
+static void test_globs(void **state)
+{
+    static const struct {
+        const char *glob, *text;
+        bool matches;
+    } cases[] = {
+        {"", "", true},         {"", "a", false},       {"*", "", true},      {"*", "abc", true},
+        {"?", "", false},       {"?", "ö", true},       {"??", "ö", false},   {"a*", "a", true},
+        {"a*c", "abcbc", true}, {"a*c", "abcb", false}, {"*b*", "abc", true}, {"*?", "", false},
+        {"**a**", "bab", true}, {"a?c", "abc", true},   {"a?c", "ac", false}, {"[a]", "a", false},
+        {"a.b", "axb", false},  {"A*", "abc", false},   {"*ab", "aab", true}, {"*€", "x€", true},
+        {"*?€", "€", false},
+    };
+    char *many = mem_array(*state, char, 20001);
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (glob_matches(cases[i].glob, cases[i].text) != cases[i].matches)
+            fail_msg("\"%s\" and \"%s\"", cases[i].glob, cases[i].text);
+    /* takes years when each * is tried with each of the others */
+    memset(many, 'a', 20000);
+    assert_false(glob_matches("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", many));
+}
+
+/* the table of settings is complete, and its defaults are allowed */
+static void test_settings(void **state)
+{
+    for (size_t i = 0; i < conf_n_settings; i++) {
+        const Setting *s = &conf_settings[i];
+        char record[4096] = {0};
+
+        assert_true(sizeof(Service) <= sizeof record && sizeof(Sync) <= sizeof record);
+        assert_int_equal(strspn(s->name, "abcdefghijklmnopqrstuvwxyz-"), strlen(s->name));
+        assert_ptr_equal(setting_find(s->section, s->name, strlen(s->name)), s);
+        assert_true(s->doc != NULL && s->doc[strlen(s->doc) - 1] == '.');
+        assert_true(!s->required || s->def == NULL);
+        assert_non_null(setting_allowed(*state, s));
+        assert_true((s->type == SETTING_CHOICE) == (s->choices != NULL));
+        if (s->def != NULL && !setting_store(*state, s, s->def, record))
+            fail_msg("the default of %s is not allowed", s->name);
+    }
+}
 
 static void test_problems(void **state)
 {
@@ -165,7 +353,8 @@ static void test_problems(void **state)
         conf_parse(*state, "f", ini_parse(*state, bad_files[i].text), &problems, &n);
         for (size_t p = 0; p < n; p++)
             found = found || (problems[p].line == bad_files[i].line &&
-                              strstr(problems[p].text, bad_files[i].says) != NULL);
+                              strstr(conf_problems_text(*state, "f", &problems[p], 1),
+                                     bad_files[i].says) != NULL);
         if (!found)
             print_error("%s\n%s\n", bad_files[i].text,
                         conf_problems_text(*state, "f", problems, n));
@@ -244,4 +433,6 @@ static void test_by_hand_stays(void **state)
 }
 
 UNIT_MAIN(UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
-          UNIT_TEST(test_problems), UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays))
+          UNIT_TEST(test_problems), UNIT_TEST(test_no_problems), UNIT_TEST(test_no_secret_is_shown),
+          UNIT_TEST(test_conninfos), UNIT_TEST(test_globs), UNIT_TEST(test_settings),
+          UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays))
