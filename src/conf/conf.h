@@ -30,6 +30,9 @@ char *conf_path(const void *ctx, const char *explicit);
 Service *conf_parse(const void *ctx, const char *path, const Ini *ini, Problem **ret_problems,
                     size_t *ret_n);
 
+/* the lines of the file, whatever they say; belong to ctx */
+CHECKED bool conf_read_lines(const void *ctx, const char *path, Ini **ret_ini, Err *err);
+
 /*
  * Reads the file. Problems of its contents are collected in *ret_problems (all belong to ctx), with
  * the lines they are in; *ret_service is complete only when there are none. False: it could not be

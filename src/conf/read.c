@@ -658,16 +658,21 @@ char *conf_path(const void *ctx, const char *explicit)
     return absolute;
 }
 
+bool conf_read_lines(const void *ctx, const char *path, Ini **ret_ini, Err *err)
+{
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
+        err_set(err, ERR_USAGE, "there is no configuration file %s", path);
+        return err_hint(err, "\"pgtandem add db\" makes it; --config names another one.");
+    }
+    return ini_read(ctx, path, ret_ini, err);
+}
+
 bool conf_read(const void *ctx, const char *path, Service **ret_service, Problem **ret_problems,
                size_t *ret_n, Err *err)
 {
     Ini *ini;
 
-    if (access(path, F_OK) != 0 && errno == ENOENT) {
-        err_set(err, ERR_USAGE, "there is no configuration file %s", path);
-        return err_hint(err, "\"pgtandem add db\" makes it; --config names another one.");
-    }
-    if (!ini_read(ctx, path, &ini, err))
+    if (!conf_read_lines(ctx, path, &ini, err))
         return false;
     *ret_service = conf_parse(ctx, path, ini, ret_problems, ret_n);
     return true;

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/ini.h"
+#include "base/str.h"
 #include "conf/conf.h"
 #include "conf/conninfo.h"
 #include "conf/edit.h"
@@ -386,7 +387,7 @@ static void test_the_session(void **state)
     const char *text = get(ctx, path);
     assert_string_equal(text,
                         "[db A]\nconninfo = service=rds93\n\n"
-                        "[db B]\nqueue-limit = 1GB\nconninfo = host='/a b' password='it\\'s'\n\n"
+                        "[db B]\nconninfo = host='/a b' password='it\\'s'\nqueue-limit = 1GB\n\n"
                         "[sync m]\ntables = all\ndbs = A,B\nautokick = no\nchecktime = 5min\n\n"
                         "[table m public.t]\nwhere = a = 'x'\n");
 
@@ -432,7 +433,137 @@ static void test_by_hand_stays(void **state)
     clean_up(ctx, path);
 }
 
+#define FILE_BEFORE                                                                                \
+    "[db A]\nconninfo = host=a password=sesame dbname=d\n\n[db B]\nconninfo = postgresql://h/d\n"  \
+    "\n[db C]\nconninfo = service=c\n\n[group g]\nmembers = A:source, B\n\n[tables "               \
+    "shop]\ninclude = t\n"                                                                         \
+    "\n[sync s]\ntables = shop, x\ndbs = g\n\n[table  s  x]\nwhere.B = a\n"
+
+typedef bool EditCommand(const void *ctx, const char *path, SectionKind kind,
+                         const char *const *words, size_t n, const char **ret_title, Err *err);
+
+/* each edit of FILE_BEFORE, and what is in the file then, or what is said when it is refused */
+static const struct {
+    EditCommand *command;
+    SectionKind kind;
+    const char *words[5];
+    bool done;
+    const char *has;
+} one_edits[] = {
+    {conf_update, SECTION_DB, {"A", "host=new"}, true, "= host=new password=sesame dbname=d\n"},
+    {conf_update, SECTION_DB, {"A", "password=", "port=1"}, true, "= host=a dbname=d port=1\n"},
+    {conf_update, SECTION_DB, {"A", "postgres://u@h"}, true, "[db A]\nconninfo = postgres://u@h\n"},
+    {conf_update, SECTION_DB, {"A", "conninfo=service=x", "user=u"}, true, "= service=x user=u\n"},
+    {conf_update, SECTION_DB, {"C", "service="}, false, "[db C]: [db C] needs \"conninfo\""},
+    {conf_update, SECTION_DB, {"B", "host=new"}, false, "which is a URI"},
+    {conf_update, SECTION_DB, {"A", "queue-limt=1GB"}, false, "Did you mean queue-limit=…?"},
+    {conf_update, SECTION_DB, {"A", "sesame"}, false, "it has no \"=\""},
+    {conf_update, SECTION_DB, {"A", "queue-limit=1GB\n[db D]"}, false, "line break"},
+    {conf_update, SECTION_DB, {"D", "queue-limit=1GB"}, false, "there is no [db D]"},
+    {conf_update, SECTION_DB, {"A", "queue-limit=1"}, false, "with its unit"},
+    {conf_update,
+     SECTION_TABLE,
+     {"s", "public.\"x\"", "columns=a"},
+     true,
+     "[table  s  x]\nwhere.B = a\ncolumns = a\n"},
+    {conf_update, SECTION_TABLE, {"s", "x", "where.B="}, false, "says nothing"},
+    {conf_add,
+     SECTION_TABLE,
+     {"s", "public.x", "columns=a"},
+     false,
+     "[table s x] is there already"},
+    {conf_add, SECTION_TABLE, {"s", "t]\n[db D", "columns=a"}, false, "is no name of a table"},
+    {conf_add, SECTION_TABLE, {"s", "t*", "columns=a"}, false, "is no name of a table"},
+    {conf_add, SECTION_TABLE, {"s", "y", "columns=a"}, false, "does not take the table"},
+    {conf_add,
+     SECTION_GROUP,
+     {"two", "A:source", "C", "B:fullcopy"},
+     true,
+     "\n[group two]\nmembers = A:source, C, B:fullcopy\n"},
+    {conf_add, SECTION_GROUP, {"two", "A", "Z"}, false, "no database \"Z\""},
+    {conf_add,
+     SECTION_TABLES,
+     {"more", "include=a.*,b", "exclude=a.c"},
+     true,
+     "\n[tables more]\ninclude = a.*,b\nexclude = a.c\n"},
+    {conf_add, SECTION_SYNC, {"t", "tables=shop", "dbs=A,B"}, false, "as sync s does already"},
+    {conf_add,
+     SECTION_SYNC,
+     {"t", "tables=shop", "dbs=A,C", "colour=red"},
+     false,
+     "no setting \"colour\""},
+    {conf_add, SECTION_SYNC, {"all", "tables=shop", "dbs=A,C"}, false, "cannot have that name"},
+    {conf_add, SECTION_SYNC, {"a b", "tables=shop", "dbs=A,C"}, false, "no name of a sync"},
+    {conf_add, SECTION_DB, {"D"}, false, "needs settings"},
+    {conf_add, SECTION_DB, {"D", "host="}, false, "needs settings"},
+    {conf_remove, SECTION_DB, {"A"}, false, "f:11: members of [group g]"},
+    {conf_remove, SECTION_DB, {"B"}, false, "f:21: where.B of [table s x]"},
+    {conf_remove, SECTION_GROUP, {"g"}, false, "f:18: dbs of [sync s]"},
+    {conf_remove, SECTION_TABLES, {"shop"}, false, "f:17: tables of [sync s]"},
+    {conf_remove, SECTION_DB, {"C"}, true, "postgresql://h/d\n\n[group g]"},
+    {conf_remove, SECTION_TABLE, {"s", "x"}, true, "dbs = g\n"},
+    {conf_remove, SECTION_SYNC, {"s"}, true, "include = t\n"},
+    {conf_remove, SECTION_SYNC, {"s", "more"}, false, "no settings"},
+};
+
+static void test_single_edits(void **state)
+{
+    void *ctx = *state;
+    const char *path = new_path(ctx), *dir_end = "pgtandem.conf";
+
+    for (size_t i = 0; i < sizeof one_edits / sizeof *one_edits; i++) {
+        Err *err = err_new(ctx);
+        const char *title;
+        size_t n = 0;
+
+        put(path, FILE_BEFORE);
+        while (n < 5 && one_edits[i].words[n] != NULL)
+            n++;
+        bool done =
+            one_edits[i].command(ctx, path, one_edits[i].kind, one_edits[i].words, n, &title, err);
+        const char *text = get(ctx, path);
+        const char *said =
+            mem_printf(ctx, "%s %s %s", err->msg == NULL ? "" : err->msg,
+                       err->detail == NULL ? "" : err->detail, err->hint == NULL ? "" : err->hint);
+        /* the path of the test's file is not known beforehand */
+        const char *wanted = one_edits[i].has;
+        if (str_starts(wanted, "f:"))
+            wanted = mem_printf(ctx, "%s%s", dir_end, wanted + 1);
+        if (done != one_edits[i].done || strstr(done ? text : said, wanted) == NULL)
+            fail_msg("edit %zu, \"%s\" is not in: %s\n%s", i, wanted, said, text);
+        assert_null(strstr(said, "sesame"));
+        if (!done)
+            assert_string_equal(text, FILE_BEFORE);
+    }
+    clean_up(ctx, path);
+}
+
+/* a file that is wrong already can be edited, as long as it does not become worse */
+static void test_wrong_files_can_be_edited(void **state)
+{
+    void *ctx = *state;
+    const char *path = new_path(ctx), *title;
+    Err *err = err_new(ctx);
+    static const char *const limit[] = {"B", "queue-limit=1GB"};
+    static const char *const sync[] = {"u", "tables=b", "dbs=A,Z"};
+    static const char *const rest[] = {"t", "dbs=A,B"};
+    const char *text = "[db B]\nconninfo = service=b\n\n[db A]\nconninfo = service=a\n\n[db A]\n"
+                       "conninfo = service=a\n\n[sync t]\ntables = a\ndbs = A, Z\n";
+
+    put(path, text);
+    if (!conf_update(ctx, path, SECTION_DB, limit, 2, &title, err)) /* moves all lines */
+        fail_msg("%s %s", err->msg, err->detail);
+    text = get(ctx, path);
+    assert_false(
+        conf_add(ctx, path, SECTION_SYNC, sync, 3, &title, err)); /* the same words again */
+    assert_non_null(strstr(err->detail, "[sync u]: there is no database \"Z\""));
+    assert_string_equal(get(ctx, path), text);
+    assert_true(conf_update(ctx, path, SECTION_SYNC, rest, 2, &title, err));
+    clean_up(ctx, path);
+}
+
 UNIT_MAIN(UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
           UNIT_TEST(test_problems), UNIT_TEST(test_no_problems), UNIT_TEST(test_no_secret_is_shown),
           UNIT_TEST(test_conninfos), UNIT_TEST(test_globs), UNIT_TEST(test_settings),
-          UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays))
+          UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays), UNIT_TEST(test_single_edits),
+          UNIT_TEST(test_wrong_files_can_be_edited))
