@@ -188,12 +188,10 @@ static Links cascades_of(const void *ctx, const Service *service)
     for (size_t s = 0; s < service->n_syncs; s++) {
         const Sync *sync = &service->syncs[s];
         const Links own = links_of(ctx, sync);
-        size_t sources = 0;
 
-        for (size_t i = 0; i < sync->n_members; i++)
-            sources += sync->members[i].role == ROLE_SOURCE ? 1 : 0;
         for (size_t i = 0; i < own.n; i++)
-            if (sync->cascade && sync_is_active(sync) && sources == 1 && !own.items[i].fullcopy)
+            if (sync->cascade && sync_is_active(sync) && sync_sources(sync) == 1 &&
+                !own.items[i].fullcopy)
                 mem_push(ctx, links.items, links.n, own.items[i]);
     }
     return links;

@@ -3,6 +3,7 @@
  * what is to be copied, and makes rounds, for ever. Whatever goes wrong ends the turn; the next one
  * begins with new connections and looks at everything anew.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "capture/capture.h"
 #include "capture/queue.h"
 #include "daemon/commands.h"
+#include "daemon/conflict.h"
 #include "daemon/edge_state.h"
 #include "daemon/hook.h"
 #include "daemon/install.h"
@@ -30,8 +32,10 @@ enum {
     IDLE_MAX_MS = 25,        /* … to here, */
     SLEEPY_AFTER_MS = 10000, /* and when nothing came for so long */
     SLEEPY_MAX_MS = 250,     /* … to here */
-    WISHES_MS = 200,         /* how often people's wishes are read */
-    TOUCH_MS = 5000,         /* how often "in step" is written down */
+    WISHES_MS = 200,         /* how often people's wishes are read, */
+    SLEEPY_WISHES_MS = 500,  /* … and when nothing came for long */
+    TOUCH_MS = 5000,         /* how often "in step" is written down, */
+    SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
     FUSE_MS = 5000,          /* how often the size of the queue is looked at */
@@ -50,6 +54,8 @@ typedef struct Work {
     Conn *to;
     Plan *plan;
     Edge *edge;
+    ConflictFilter conflicts;
+    ApplyFilter filter;
     Wishes wishes;
     const char *state;     /* as it was last written down */
     const char *print[2];  /* definitions of from and to when the plan was made */
@@ -57,6 +63,7 @@ typedef struct Work {
     int64_t busy_ms;       /* when one last found something */
     int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
     bool fuse_warned;
+    char *looked; /* edge->looked when the definitions were last compared */
 } Work;
 
 static bool say_state(Work *w, const char *state, Err *err)
@@ -155,6 +162,13 @@ static const EdgeTablesRow *find_listed(const EdgeTablesRow *rows, size_t n, con
     return NULL;
 }
 
+/* the hub's rows go to the other sources, not the other way round */
+static bool is_never_copied(const EdgeSpec *spec)
+{
+    return spec->sync->onetimecopy == COPY_NO || spec->full ||
+           (spec->back != NULL && spec->mine == NULL);
+}
+
 /* what becomes of one table: stopped, to be copied, or going on */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
@@ -168,9 +182,8 @@ static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *list
         return edge_state_table(w->to, name, &t->src, "stopped", t->problem, -1, err);
     }
     if (listed == NULL)
-        return edge_state_table(
-            w->to, name, &t->src,
-            w->spec->sync->onetimecopy == COPY_NO || w->spec->full ? "ok" : "new", NULL, -1, err);
+        return edge_state_table(w->to, name, &t->src, is_never_copied(w->spec) ? "ok" : "new", NULL,
+                                -1, err);
     if (strcmp(listed->state, "stopped") != 0)
         return true;
     log_info("table %s can go on: it will be copied anew", table_label(tmp, &t->src));
@@ -208,14 +221,24 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->partial = true;
-    edge->own_only = !w->spec->sync->cascade;
+    edge->window = (Window){.own_only = !w->spec->sync->cascade,
+                            .but = w->spec->mine,
+                            .back = w->spec->back,
+                            .timed = w->spec->back != NULL};
+    if (w->spec->back != NULL) {
+        w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
+        w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
+        edge->filter = &w->filter;
+    }
     edge->marks = true;
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
     for (size_t i = 0; i < w->plan->n_tables; i++)
-        if (w->plan->tables[i].problem == NULL)
-            edge->pairs[edge->n_pairs++] = w->plan->tables[i].pair;
+        if (w->plan->tables[i].problem == NULL) {
+            edge->pairs[edge->n_pairs] = w->plan->tables[i].pair;
+            edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
+        }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
     edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
     for (size_t i = 0; i < w->plan->n_sequences; i++)
@@ -265,6 +288,37 @@ static bool remember_last_round(Work *w, Err *err)
     return true;
 }
 
+/*
+ * Where both sides are sources, changes of the other side have to be recorded, with their times, before
+ * any row is carried there: they are what conflicts are found by. Gives the tables of the other side the
+ * numbers that they have in its queue.
+ */
+static bool install_back(Work *w, Err *err)
+{
+    EdgeSpec back = edge_back(w->spec);
+    Plan *plan;
+
+    if (!plan_make(w, &back, w->to, w->from, &plan, err) ||
+        !install_source(w->to, &back, plan, err) || !queue_keep_times(w->from, err) ||
+        !queue_keep_times(w->to, err))
+        return false;
+    for (size_t i = 0; i < w->plan->n_tables; i++) {
+        PlannedTable *t = &w->plan->tables[i];
+
+        for (size_t b = 0; b < plan->n_tables && t->problem == NULL; b++) {
+            const PlannedTable *other = &plan->tables[b];
+
+            if (strcmp(other->src.name, t->dst.name) != 0 ||
+                strcmp(other->src.schema, t->dst.schema) != 0)
+                continue;
+            t->dst.id = other->src.id;
+            t->problem = other->problem;
+            t->hint = other->hint;
+        }
+    }
+    return true;
+}
+
 static bool prepare(Work *w, Err *err)
 {
     const void *ctx = w;
@@ -276,9 +330,12 @@ static bool prepare(Work *w, Err *err)
         (first && !refuse_problems(w, err)))
         return false;
     if (!install_target(w->to, w->spec, err) ||
-        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)))
+        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)) ||
+        (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
+    /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
+    malloc_trim(0);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
            remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
 }
@@ -459,6 +516,11 @@ static void guard_source(const EdgeSpec *spec)
 
 /* Rounds */
 
+static bool is_sleepy(const Work *w)
+{
+    return clock_ms() - w->busy_ms > SLEEPY_AFTER_MS;
+}
+
 static bool is_due(const Work *w)
 {
     const Sync *sync = w->spec->sync;
@@ -480,8 +542,13 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         if (!copy_everything(w, err))
             return false;
     } else {
-        if (!edge_round(edge, &round, err))
-            return false;
+        if (!edge_round(edge, &round, err)) {
+            if (!w->conflicts.again && !w->filter.outrun)
+                return false;
+            w->conflicts.again = w->filter.outrun = false;
+            err_clear(err);
+            return true; /* with a newer snapshot */
+        }
         *ret_outdated = round.outdated;
         if (round.outdated)
             return true;
@@ -503,7 +570,7 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
     w->last_round_ms = clock_ms();
     if (round.ms > SEQUENCES_MS)
         return true; /* far behind, or at least not in step */
-    if (clock_ms() - w->touch_ms > TOUCH_MS) {
+    if (clock_ms() - w->touch_ms > (is_sleepy(w) ? SLEEPY_TOUCH_MS : TOUCH_MS)) {
         w->touch_ms = clock_ms();
         if (w->state != NULL && strcmp(w->state, STATE_IN_STEP) == 0 &&
             !edge_state_touch(w->to, w->spec->name, err))
@@ -513,35 +580,66 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
                      err);
 }
 
+static bool has_stopped_tables(const Work *w)
+{
+    for (size_t i = 0; i < w->plan->n_tables; i++)
+        if (w->plan->tables[i].problem != NULL)
+            return true;
+    return false;
+}
+
+/*
+ * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
+ * there; and what changes on the target matters only where something is missing.
+ */
+static bool look_at_definitions(Work *w, bool *ret_again, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *print;
+    const char *looked = w->edge->looked;
+    bool quiet = looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0 &&
+                 w->wishes.kick_wanted == w->wishes.kick_done;
+
+    if (!quiet) {
+        talloc_free(w->looked);
+        w->looked = looked == NULL ? NULL : mem_strdup(w, looked);
+        if (!read_print(tmp, w->from, &print, err))
+            return false;
+        *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+    }
+    if (has_stopped_tables(w)) {
+        if (!read_print(tmp, w->to, &print, err))
+            return false;
+        *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
+    }
+    return true;
+}
+
 /* wishes, the catalogs, the fuse; *ret_again: the plan has to be made anew */
 static bool look_around(Work *w, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    EdgeTablesToCopyRow *to_copy;
-    const char *print;
     int64_t now = clock_ms();
     size_t n;
 
-    if (now - w->wishes_ms >= WISHES_MS) {
+    if (now - w->wishes_ms >= (is_sleepy(w) ? SLEEPY_WISHES_MS : WISHES_MS)) {
         w->wishes_ms = now;
-        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err) ||
-            !q_edge_tables_to_copy(tmp, w->to, w->spec->name, &to_copy, &n, err))
+        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = to_copy->count > 0;
+        *ret_again = w->wishes.to_copy > 0;
     }
-    if (now - w->definitions_ms >= DEFINITIONS_MS) {
+    /* who kicks wants to hear of everything, also of tables that have just been made */
+    if (now - w->definitions_ms >= DEFINITIONS_MS || w->wishes.kick_wanted > w->wishes.kick_done) {
         w->definitions_ms = now;
-        for (int side = 0; side < 2; side++) {
-            if (!read_print(tmp, side == 0 ? w->from : w->to, &print, err))
-                return false;
-            if (strcmp(print, w->print[side]) != 0)
-                *ret_again = true;
-        }
+        if (!look_at_definitions(w, ret_again, err))
+            return false;
     }
     if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
         ConsumerRow *consumer;
 
         w->fuse_ms = now;
+        if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
+            return false;
         if (!check_fuse(w->from, w->spec->from, &w->fuse_warned, err) ||
             !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;
@@ -554,7 +652,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
 static int64_t next_pause(const Work *w, int64_t pause)
 {
     int64_t now = clock_ms();
-    int64_t cap = now - w->busy_ms > SLEEPY_AFTER_MS ? SLEEPY_MAX_MS : IDLE_MAX_MS;
+    int64_t cap = is_sleepy(w) ? SLEEPY_MAX_MS : IDLE_MAX_MS;
 
     if (now - w->busy_ms < IDLE_MIN_MS)
         return IDLE_MIN_MS;

@@ -21,27 +21,56 @@ typedef struct Maker {
     Plan *plan;
 } Maker;
 
+static const Member *hub_of(const Sync *sync)
+{
+    for (size_t i = 0; i < sync->n_members; i++)
+        if (sync->members[i].role == ROLE_SOURCE)
+            return &sync->members[i];
+    return NULL;
+}
+
+static EdgeSpec make_spec(const void *ctx, const Sync *sync, const Member *from, const Member *to)
+{
+    bool both = from->role == ROLE_SOURCE && to->role == ROLE_SOURCE;
+
+    return (EdgeSpec){
+        .sync = sync,
+        .from = from->db,
+        .to = to->db,
+        .full = to->role == ROLE_FULLCOPY,
+        .name = mem_printf(ctx, "%s/%s/%s", sync->name, from->db->name, to->db->name),
+        .back = both ? mem_printf(ctx, "%s/%s/%s", sync->name, to->db->name, from->db->name) : NULL,
+        .mine = from == hub_of(sync) && sync_sources(sync) > 1 ? mem_printf(ctx, "%s/", sync->name)
+                                                               : NULL};
+}
+
+/* from the hub to everybody, and from the other sources to the hub: a conflict is always between two */
 EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n)
 {
+    const Member *hub = hub_of(sync);
     EdgeSpec *edges = NULL;
     size_t n = 0;
 
-    for (size_t f = 0; f < sync->n_members; f++)
-        for (size_t t = 0; t < sync->n_members; t++) {
-            const Member *from = &sync->members[f], *to = &sync->members[t];
+    for (size_t i = 0; i < sync->n_members && hub != NULL; i++) {
+        const Member *member = &sync->members[i];
 
-            if (from->role != ROLE_SOURCE || f == t)
-                continue;
-            EdgeSpec edge = {
-                .sync = sync,
-                .from = from->db,
-                .to = to->db,
-                .full = to->role == ROLE_FULLCOPY,
-                .name = mem_printf(ctx, "%s/%s/%s", sync->name, from->db->name, to->db->name)};
-            mem_push(ctx, edges, n, edge);
-        }
+        if (member == hub)
+            continue;
+        mem_push(ctx, edges, n, make_spec(ctx, sync, hub, member));
+        if (member->role == ROLE_SOURCE)
+            mem_push(ctx, edges, n, make_spec(ctx, sync, member, hub));
+    }
     *ret_n = n;
     return edges;
+}
+
+EdgeSpec edge_back(const EdgeSpec *edge)
+{
+    return (EdgeSpec){.sync = edge->sync,
+                      .from = edge->to,
+                      .to = edge->from,
+                      .name = edge->back,
+                      .back = edge->name};
 }
 
 static void set_problem(PlannedTable *t, const char *problem, const char *hint)
@@ -217,7 +246,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
     }
     for (size_t i = 0; i < m->n_shapes; i++)
         if (m->shapes[i].relid == t->src.oid)
-            t->pair.shape = m->shapes[i].shape;
+            t->pair.shape = mem_strdup(ctx, m->shapes[i].shape);
     if (rule != NULL && (rule->columns != NULL || rule->where != NULL))
         t->pair.read_sql = read_sql(ctx, &t->src, rule);
     if (m->same_database && strcmp(schema, t->src.schema) == 0 && strcmp(name, t->src.name) == 0) {
@@ -233,7 +262,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
                     "Create it there, or exclude it.");
         return true;
     }
-    t->dst = *dst;
+    t->dst = table_copy(ctx, dst);
     if (!plan_columns(m, t, err))
         return false;
     if (t->problem == NULL && !m->edge->full)
@@ -301,11 +330,12 @@ static bool plan_tables(Maker *m, Err *err)
 
     for (size_t i = 0; i < m->from_catalog->n_tables; i++) {
         const Table *table = &m->from_catalog->tables[i];
-        PlannedTable planned = {.src = *table};
+        PlannedTable planned = {0};
         bool named = is_named(sync, table, &planned.line);
 
         if (!sync_takes(sync, table->schema, table->name) || (table->in_extension && !named))
             continue;
+        planned.src = table_copy(m->plan, table);
         const TableRule *rule = sync_rule(sync, table->schema, table->name, m->edge->to);
         if (rule != NULL)
             planned.line = rule->line;
@@ -320,17 +350,29 @@ static bool plan_tables(Maker *m, Err *err)
     return true;
 }
 
+static const Sequence *copy_sequence(const void *ctx, const Sequence *sequence)
+{
+    Sequence *copy = mem_new(ctx, Sequence);
+
+    *copy = *sequence;
+    copy->schema = mem_strdup(copy, sequence->schema);
+    copy->name = mem_strdup(copy, sequence->name);
+    return copy;
+}
+
 static void plan_sequences(Maker *m)
 {
     const Sync *sync = m->edge->sync;
 
-    for (size_t i = 0; sync->sequences && !m->same_database && i < m->from_catalog->n_sequences;
-         i++) {
+    /* between sources each node has numbers of its own */
+    if (!sync->sequences || m->same_database || m->edge->back != NULL)
+        return;
+    for (size_t i = 0; i < m->from_catalog->n_sequences; i++) {
         const Sequence *s = &m->from_catalog->sequences[i];
 
         if (sync_takes(sync, s->schema, s->name) && s->readable &&
             catalog_find_sequence(m->to_catalog, s->schema, s->name) != NULL)
-            mem_push(m->plan, m->plan->sequences, m->plan->n_sequences, s);
+            mem_push(m->plan, m->plan->sequences, m->plan->n_sequences, copy_sequence(m->plan, s));
     }
 }
 
@@ -350,6 +392,7 @@ static bool is_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                Err *err)
 {
+    AUTO_CTX(tmp, NULL); /* the catalogs may be large, and the plan lives long */
     Plan *plan = mem_new(ctx, Plan);
     Maker m = {.edge = edge, .from = from, .to = to, .plan = plan};
     Catalog *from_catalog, *to_catalog;
@@ -357,9 +400,8 @@ bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan
 
     /* the shapes first: what is altered after that is noticed by the first round */
     if (!is_same_database(from, to, &m.same_database, err) ||
-        !q_shapes(plan, from, NULL, &shapes, &m.n_shapes, err) ||
-        !catalog_load(plan, from, &from_catalog, err) ||
-        !catalog_load(plan, to, &to_catalog, err)) {
+        !q_shapes(tmp, from, NULL, &shapes, &m.n_shapes, err) ||
+        !catalog_load(tmp, from, &from_catalog, err) || !catalog_load(tmp, to, &to_catalog, err)) {
         talloc_free(plan);
         return false;
     }

@@ -19,6 +19,15 @@ const Sync *service_sync(const Service *service, const char *name)
     return NULL;
 }
 
+size_t sync_sources(const Sync *sync)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < sync->n_members; i++)
+        n += sync->members[i].role == ROLE_SOURCE ? 1 : 0;
+    return n;
+}
+
 /* behind one character of UTF-8 */
 static const char *next_character(const char *text)
 {
