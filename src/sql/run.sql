@@ -37,6 +37,19 @@ select schema_name, table_name from pgtandem.tab where id = $1::int
 -- returns: purged text?, detached bool
 select purged, detached from pgtandem.consumer where edge = $1
 
+-- name: rewritten
+-- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was
+-- doc: truncated or rewritten since. relids is an array
+-- params: relids text
+-- returns: rewritten bool
+with recursive tree(oid) as (
+    select unnest($1::text::oid[])
+    union all
+    select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
+-- the catalog is read in the snapshot, the function tells what is there now
+select exists (select 1 from tree t join pg_class c on c.oid = t.oid
+                where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together
 -- returns: oid int8, schema_name text, table_name text, name text
