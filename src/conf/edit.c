@@ -289,7 +289,8 @@ static bool line_uses(const IniLine *line, SectionKind kind, const char *name)
 
     if (kind == SECTION_TABLES)
         return sync && strcmp(line->key, "tables") == 0 && list_has(line->value, name);
-    if (sync && strcmp(line->key, "dbs") == 0)
+    if (sync && (strcmp(line->key, "dbs") == 0 ||
+                 (kind == SECTION_DB && strcmp(line->key, "conflict") == 0)))
         return list_has(line->value, name);
     return kind == SECTION_DB &&
            ((str_starts(line->section, "group ") && strcmp(line->key, "members") == 0 &&

@@ -351,7 +351,8 @@ static void read_conflict(Reader *r, Sync *sync, int line)
     const char *text = sync->conflict_text;
     size_t n;
 
-    if (strcmp(text, "latest") == 0) {
+    /* no value at all is a problem that is told already */
+    if (text == NULL || strcmp(text, "latest") == 0) {
         sync->conflict = CONFLICT_LATEST;
         return;
     }
@@ -364,7 +365,7 @@ static void read_conflict(Reader *r, Sync *sync, int line)
         Pattern name = {.line = line};
 
         if (!read_pattern(r->service, words[1], &name) || !pattern_is_name(&name))
-            problem(r, line, "\"%s\" is no name of a function", words[1]);
+            problem(r, line, "\"%s\" is no name of a function", shown_word(r->service, words[1]));
         Str *quoted = str_new(r->service);
         str_ident(quoted, name.schema);
         str_char(quoted, '.');
@@ -382,7 +383,7 @@ static void read_conflict(Reader *r, Sync *sync, int line)
                 r, line,
                 "\"%s\" is no rule for conflicts: it is latest, abort, \"function schema.name\" or "
                 "names of databases",
-                words[i]);
+                shown_word(r->service, words[i]));
         else
             mem_push(r->service, sync->preferred, sync->n_preferred, db);
     }

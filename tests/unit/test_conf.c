@@ -179,6 +179,8 @@ static const struct {
     {"[db A]\nconninfo = service=a queue-limit=1GB\n", 2, "it takes a connection string"},
     {DBS "[sync s]\ntables = t\ndbs = service=a, B\n", 7, "here stand names of databases"},
 
+    {DBS "[sync s]\ntables = t\ndbs = A, B\nconflict =\n", 8, "\"conflict\" has no value"},
+
     /* two syncs that write the same */
     {DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = A, B\n", 8,
      "carries all tables from A to B, as sync s does already, in line 5"},
@@ -262,6 +264,8 @@ static void test_no_secret_is_shown(void **state)
         DBS "[sync s]\ntables = all\ndbs = host = a password = sesame, B\n",
         DBS "[sync s]\ntables = all\ndbs = A, postgresql://u:sesame@h/d\n",
         DBS "[sync s]\ntables = postgresql://u:sesame@h.a/d.x\ndbs = A, B\n",
+        DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = host=a password=sesame\n",
+        DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = function postgresql://u:sesame@h.d.e\n",
         DBS "[group g]\nmembers = A, B:postgresql://u:sesame@h/d\n",
     };
 
