@@ -133,6 +133,12 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         err_hint(err, "\"pgtandem recopy\" copies its tables anew and attaches it again.");
         return false;
     }
+    if (progress->peer_id[0] == '\0' && progress->snapshot == NULL && consumer->purged != NULL) {
+        err_set(err, ERR_STATE, "the %s knows nothing of what it had confirmed to the %s",
+                conn_label(edge->to), conn_label(edge->from));
+        err_detail(err, "It was restored or made anew, and the changes since then are purged.");
+        return refuse_edge(edge, err);
+    }
     if (progress->peer_id[0] == '\0')
         return edge_record_peer(edge->name, edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
