@@ -138,25 +138,37 @@ static bool same_db(const Db *a, const Db *b)
     return a == b || (a->conninfo != NULL && same_text(a->conninfo, b->conninfo));
 }
 
-static void check_pair(const Sync *a, const Sync *b, OverlapReport *report, void *to)
+static void check_pair(const Links *x, const Links *y, OverlapReport *report, void *to)
 {
-    AUTO_CTX(tmp, NULL);
-    Links x = links_of(tmp, a), y = links_of(tmp, b);
-
-    for (size_t i = 0; i < x.n; i++)
-        for (size_t j = 0; j < y.n; j++) {
-            const Link *p = &x.items[i], *q = &y.items[j];
+    for (size_t i = 0; i < x->n; i++)
+        for (size_t j = 0; j < y->n; j++) {
+            const Link *p = &x->items[i], *q = &y->items[j];
 
             if (!same_db(p->from, q->from) || !same_db(p->to, q->to))
                 continue;
-            const char *tables = shared_tables(tmp, a, b, p, q);
+            AUTO_CTX(tmp, NULL);
+            const char *tables = shared_tables(tmp, p->sync, q->sync, p, q);
             if (tables == NULL)
                 continue;
-            report(to, b->line, a->line,
+            report(to, q->sync->line, p->sync->line,
                    mem_printf(tmp, "sync %s carries %s from %s to %s, as sync %s does already",
-                              b->name, tables, q->from->name, q->to->name, a->name));
+                              q->sync->name, tables, q->from->name, q->to->name, p->sync->name));
             return;
         }
+}
+
+static void check_pairs(const Service *service, OverlapReport *report, void *to)
+{
+    AUTO_CTX(tmp, NULL);
+    Links *links = mem_array(tmp, Links, service->n_syncs);
+
+    for (size_t j = 0; j < service->n_syncs; j++) {
+        if (!sync_is_active(&service->syncs[j]))
+            continue; /* without links it collides with nothing */
+        links[j] = links_of(tmp, &service->syncs[j]);
+        for (size_t i = 0; i < j; i++)
+            check_pair(&links[i], &links[j], report, to);
+    }
 }
 
 /* Cascades */
@@ -220,9 +232,6 @@ static void check_circles(const Service *service, OverlapReport *report, void *t
 
 void find_overlaps(const Service *service, OverlapReport *report, void *to)
 {
-    for (size_t j = 0; j < service->n_syncs; j++)
-        for (size_t i = 0; i < j; i++)
-            if (sync_is_active(&service->syncs[i]) && sync_is_active(&service->syncs[j]))
-                check_pair(&service->syncs[i], &service->syncs[j], report, to);
+    check_pairs(service, report, to);
     check_circles(service, report, to);
 }
