@@ -11,7 +11,13 @@
 
 #include "base/str.h"
 
-enum { NEW_FILE_MODE = 0600 };
+enum {
+    NEW_FILE_MODE = 0600,
+    MAX_FILE_BYTES = 16 * 1024 * 1024, /* more is no file of settings, but e.g. a device */
+    MAX_LINKS = 40                     /* as in the kernel */
+};
+
+#define BYTE_ORDER_MARK "\xEF\xBB\xBF"
 
 static bool is_blank(char c)
 {
@@ -30,24 +36,44 @@ static char *trimmed(const void *ctx, const char *text, size_t len)
     return mem_strndup(ctx, text, len);
 }
 
+/* blanks in a name count as one, outside of double quotes */
+static void squeeze(char *name)
+{
+    bool quoted = false;
+    char *to = name;
+
+    for (const char *p = name; *p != '\0'; p++) {
+        if (*p == '"')
+            quoted = !quoted;
+        if (quoted || !is_blank(*p))
+            *to++ = *p;
+        else if (to[-1] != ' ')
+            *to++ = ' ';
+    }
+    *to = '\0';
+}
+
 static IniLine read_section(const void *ctx, const char *text)
 {
     size_t len = strlen(text);
-    IniLine line = {.kind = INI_BAD, .text = text};
+    IniLine line = {.kind = INI_BAD};
 
     while (len > 0 && is_blank(text[len - 1]))
         len--;
     if (len < 3 || text[len - 1] != ']')
         return line;
-    line.section = trimmed(ctx, text + 1, len - 2);
-    if (line.section[0] != '\0')
-        line.kind = INI_SECTION;
+    char *name = trimmed(ctx, text + 1, len - 2);
+    if (name[0] == '\0')
+        return line;
+    squeeze(name);
+    line.section = name;
+    line.kind = INI_SECTION;
     return line;
 }
 
 static IniLine read_line(const void *ctx, const char *text)
 {
-    IniLine line = {.text = text};
+    IniLine line = {.kind = INI_BAD};
     const char *begin = text + strspn(text, " \t\r"), *equal;
 
     if (*begin == '\0') {
@@ -56,20 +82,18 @@ static IniLine read_line(const void *ctx, const char *text)
         line.kind = INI_COMMENT;
     } else if (begin != text) {
         line.kind = INI_MORE;
-        line.value = trimmed(ctx, begin, strlen(begin));
+        line.part = trimmed(ctx, begin, strlen(begin));
     } else if (*text == '[') {
-        return read_section(ctx, text);
+        line = read_section(ctx, text);
     } else if ((equal = strchr(text, '=')) != NULL && equal != text) {
         line.kind = INI_KEY;
         line.key = trimmed(ctx, text, (size_t)(equal - text));
-        line.value = trimmed(ctx, equal + 1, strlen(equal + 1));
-    } else {
-        line.kind = INI_BAD;
+        line.part = trimmed(ctx, equal + 1, strlen(equal + 1));
     }
     return line;
 }
 
-/* gives each line its section, and values their continuations */
+/* gives each line its section, and values their continuations; again after each edit */
 static void link_lines(Ini *ini)
 {
     const char *section = NULL;
@@ -81,15 +105,17 @@ static void link_lines(Ini *ini)
         if (line->kind == INI_SECTION)
             section = line->section;
         line->section = section;
-        if (line->kind == INI_MORE) {
-            if (key == NULL)
-                line->kind = INI_BAD;
-            else
+        if (line->kind == INI_KEY) {
+            line->value = line->part;
+            key = line;
+        } else if (line->part != NULL) {
+            line->kind = key == NULL ? INI_BAD : INI_MORE;
+            if (key != NULL)
                 key->value = key->value[0] == '\0'
-                                 ? line->value
-                                 : mem_printf(ini, "%s %s", key->value, line->value);
+                                 ? line->part
+                                 : mem_printf(ini, "%s %s", key->value, line->part);
         } else if (line->kind != INI_COMMENT) {
-            key = line->kind == INI_KEY ? line : NULL;
+            key = NULL;
         }
     }
 }
@@ -100,8 +126,12 @@ Ini *ini_parse(const void *ctx, const char *text)
 
     while (*text != '\0') {
         size_t len = strcspn(text, "\n");
-        IniLine line = read_line(ini, mem_strndup(ini, text, len));
+        char *copy = mem_strndup(ini, text, len);
+        bool marked = ini->n == 0 && str_starts(copy, BYTE_ORDER_MARK);
+        IniLine line = read_line(ini, copy + (marked ? strlen(BYTE_ORDER_MARK) : 0));
 
+        line.text = copy;
+        line.open = text[len] == '\0';
         mem_push(ini, ini->lines, ini->n, line);
         text += len + (text[len] == '\n' ? 1 : 0);
     }
@@ -119,14 +149,16 @@ bool ini_read(const void *ctx, const char *path, Ini **ret_ini, Err *err)
 
     if (file == NULL)
         return err_set(err, ERR_IO, "could not read %s: %s", path, strerror(errno));
-    while ((len = fread(buffer, 1, sizeof buffer, file)) > 0)
+    while (text->len <= MAX_FILE_BYTES && (len = fread(buffer, 1, sizeof buffer, file)) > 0)
         str_bytes(text, buffer, len);
-    bool failed = ferror(file) != 0;
+    int failed = ferror(file) != 0 ? errno : 0;
     fclose(file);
-    if (failed)
-        return err_set(err, ERR_IO, "could not read %s: %s", path, strerror(errno));
+    if (failed != 0)
+        return err_set(err, ERR_IO, "could not read %s: %s", path, strerror(failed));
     if (strlen(text->text) != text->len)
         return err_set(err, ERR_USAGE, "%s is no text file: it holds a NUL byte", path);
+    if (text->len > MAX_FILE_BYTES)
+        return err_set(err, ERR_USAGE, "%s is no file of settings: it is larger than 16 MB", path);
     *ret_ini = ini_parse(ctx, text->text);
     return true;
 }
@@ -154,38 +186,51 @@ static void remove_lines(Ini *ini, size_t first, size_t end)
     ini->n -= end - first;
 }
 
+/* the new line ends as the file's first one does */
 static void insert_line(Ini *ini, size_t at, const char *text)
 {
-    IniLine line = read_line(ini, text);
+    bool crlf = ini->n > 0 && str_ends(ini->lines[0].text, "\r");
+    const char *copy = mem_printf(ini, "%s%s", text, crlf ? "\r" : "");
+    IniLine line = read_line(ini, copy);
 
+    line.text = copy;
     mem_push(ini, ini->lines, ini->n, line);
     memmove(&ini->lines[at + 1], &ini->lines[at], (ini->n - 1 - at) * sizeof *ini->lines);
     ini->lines[at] = line;
 }
 
-/* behind a key's line and its continuations */
-static size_t end_of_key(const Ini *ini, size_t at)
+/* removes the lines that continue the key before them, but not the comments between them */
+static void remove_continuation(Ini *ini, size_t at)
 {
-    size_t end = at + 1;
-
-    /* comments may stand between the lines of a value */
-    for (at++;
-         at < ini->n && (ini->lines[at].kind == INI_MORE || ini->lines[at].kind == INI_COMMENT);
-         at++)
+    while (at < ini->n && (ini->lines[at].kind == INI_MORE || ini->lines[at].kind == INI_COMMENT))
         if (ini->lines[at].kind == INI_MORE)
-            end = at + 1;
-    return end;
+            remove_lines(ini, at, at + 1);
+        else
+            at++;
 }
 
-/* behind the last line of a section that is not blank */
-static size_t end_of_section(const Ini *ini, size_t at)
+/* behind the last key of a section, with what continues it */
+static size_t end_of_keys(const Ini *ini, size_t at)
 {
     size_t end = at + 1;
 
     for (size_t i = at + 1; i < ini->n && ini->lines[i].kind != INI_SECTION; i++)
-        if (ini->lines[i].kind == INI_KEY || ini->lines[i].kind == INI_MORE)
+        if (ini->lines[i].kind != INI_BLANK && ini->lines[i].kind != INI_COMMENT)
             end = i + 1;
     return end;
+}
+
+static void add_key(Ini *ini, const char *section, const char *text)
+{
+    size_t at = ini_find_section(ini, section);
+
+    if (at == ini->n) {
+        if (ini->n > 0 && ini->lines[ini->n - 1].kind != INI_BLANK)
+            insert_line(ini, ini->n, "");
+        at = ini->n;
+        insert_line(ini, at, mem_printf(ini, "[%s]", section));
+    }
+    insert_line(ini, end_of_keys(ini, at), text);
 }
 
 void ini_set(Ini *ini, const char *section, const char *key, const char *value)
@@ -194,37 +239,42 @@ void ini_set(Ini *ini, const char *section, const char *key, const char *value)
     const char *text = value == NULL ? NULL : mem_printf(ini, "%s = %s", key, value);
 
     if (at < ini->n) {
-        remove_lines(ini, at, end_of_key(ini, at));
-        if (text != NULL)
+        remove_continuation(ini, at + 1);
+        bool open = ini->lines[at].open;
+        remove_lines(ini, at, at + 1);
+        if (text != NULL) {
             insert_line(ini, at, text);
-    } else if (text != NULL) {
-        at = ini_find_section(ini, section);
-        if (at == ini->n) {
-            if (ini->n > 0 && ini->lines[ini->n - 1].kind != INI_BLANK)
-                insert_line(ini, ini->n, "");
-            at = ini->n;
-            insert_line(ini, at, mem_printf(ini, "[%s]", section));
+            ini->lines[at].open = open;
         }
-        link_lines(ini);
-        insert_line(ini, end_of_section(ini, at), text);
+    } else if (text != NULL) {
+        add_key(ini, section, text);
     }
     link_lines(ini);
 }
 
+/* behind the comments that stand directly below the keys, unless they stand directly above a section */
+static size_t end_of_comments(const Ini *ini, size_t at)
+{
+    size_t end = at;
+
+    while (end < ini->n && ini->lines[end].kind == INI_COMMENT)
+        end++;
+    return end < ini->n && ini->lines[end].kind == INI_SECTION ? at : end;
+}
+
 void ini_remove_section(Ini *ini, const char *section)
 {
-    size_t first = ini_find_section(ini, section), end = first + 1;
+    size_t first = ini_find_section(ini, section);
 
     if (first == ini->n)
         return;
-    while (end < ini->n && ini->lines[end].kind != INI_SECTION)
-        end++;
-    /* comments directly above the next section are the next one's */
-    if (end < ini->n)
-        while (end > first + 1 && ini->lines[end - 1].kind == INI_COMMENT)
-            end--;
+    size_t end = end_of_comments(ini, end_of_keys(ini, first));
     while (first > 0 && ini->lines[first - 1].kind == INI_COMMENT)
         first--;
+    /* of the blank lines around it, those before stay */
+    if (first == 0 || ini->lines[first - 1].kind == INI_BLANK)
+        while (end < ini->n && ini->lines[end].kind == INI_BLANK)
+            end++;
     remove_lines(ini, first, end);
     while (first == ini->n && ini->n > 0 && ini->lines[ini->n - 1].kind == INI_BLANK)
         first = --ini->n;
@@ -237,7 +287,8 @@ char *ini_text(const void *ctx, const Ini *ini)
 
     for (size_t i = 0; i < ini->n; i++) {
         str_add(text, ini->lines[i].text);
-        str_char(text, '\n');
+        if (!ini->lines[i].open || i + 1 < ini->n)
+            str_char(text, '\n');
     }
     return text->text;
 }
@@ -259,29 +310,71 @@ static bool write_all(int fd, const char *text)
     return fsync(fd) == 0;
 }
 
+/* where a link leads */
+static char *link_target(const void *ctx, const char *link, size_t size)
+{
+    char *target = mem_array(ctx, char, size + 1);
+    ssize_t len = readlink(link, target, size);
+    const char *slash = strrchr(link, '/');
+
+    if (len < 0 || (size_t)len > size)
+        return NULL;
+    if (target[0] == '/' || slash == NULL)
+        return target;
+    return mem_printf(ctx, "%.*s/%s", (int)(slash - link), link, target);
+}
+
+/* the file that a path means: not a symbolic link, but what it leads to, even if that is not there yet */
+static const char *real_file(const void *ctx, const char *path)
+{
+    struct stat st;
+
+    for (int i = 0; i < MAX_LINKS && path != NULL; i++) {
+        if (lstat(path, &st) != 0 || !S_ISLNK(st.st_mode))
+            return path;
+        path = link_target(ctx, path, (size_t)st.st_size);
+    }
+    return NULL;
+}
+
+/* the new name is safe when its directory is written; a file system that cannot do that is no error */
+static void sync_directory(const void *ctx, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *directory =
+        slash == NULL ? "." : mem_strndup(ctx, path, (size_t)(slash - path) + 1);
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    close(fd);
+}
+
 bool ini_write(const char *path, const char *text, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    char *real = realpath(path, NULL);
-    const char *target = real == NULL ? path : mem_strdup(tmp, real);
-    char *new_path = mem_printf(tmp, "%s.XXXXXX", target);
+    const char *target = real_file(tmp, path);
     struct stat before;
-    bool exists = stat(target, &before) == 0;
 
-    free(real);
+    if (target == NULL)
+        return err_set(err, ERR_IO, "could not write %s: %s", path, strerror(ELOOP));
+    char *new_path = mem_printf(tmp, "%s.XXXXXX", target);
+    bool exists = stat(target, &before) == 0;
     int fd = mkostemp(new_path, O_CLOEXEC);
     if (fd < 0)
-        return err_set(err, ERR_IO, "could not write beside %s: %s", path, strerror(errno));
-    bool ok = fchmod(fd, exists ? before.st_mode & 07777 : NEW_FILE_MODE) == 0;
-    if (ok && exists && (before.st_uid != geteuid() || before.st_gid != getegid()))
+        return err_set(err, ERR_IO, "could not write beside %s: %s", target, strerror(errno));
+    bool ok = true;
+    if (exists && (before.st_uid != geteuid() || before.st_gid != getegid()))
         ok = fchown(fd, before.st_uid, before.st_gid) == 0;
-    ok = ok && write_all(fd, text);
+    ok = ok && fchmod(fd, exists ? before.st_mode & 07777 : NEW_FILE_MODE) == 0;
+    ok = ok && write_all(fd, text) && rename(new_path, target) == 0;
     int saved = errno;
     close(fd);
-    if (ok && rename(new_path, target) == 0)
+    if (ok) {
+        sync_directory(tmp, target);
         return true;
-    if (ok)
-        saved = errno;
+    }
     unlink(new_path);
-    return err_set(err, ERR_IO, "could not replace %s: %s", path, strerror(saved));
+    return err_set(err, ERR_IO, "could not replace %s: %s", target, strerror(saved));
 }

@@ -17,10 +17,13 @@ typedef enum IniKind { INI_BLANK, INI_COMMENT, INI_SECTION, INI_KEY, INI_MORE, I
 
 typedef struct IniLine {
     IniKind kind;
-    const char *text;    /* the line as it is, without its end */
-    const char *section; /* the one it is in, or begins; NULL before the first */
-    const char *key;     /* of INI_KEY */
-    const char *value;   /* of INI_KEY, continuations included */
+    const char *text; /* the line as it is, without its newline */
+    bool open;        /* the last one, which has none */
+    const char
+        *section;      /* the one it is in, or begins, with single blanks; NULL before the first */
+    const char *key;   /* of INI_KEY */
+    const char *value; /* of INI_KEY, continuations included */
+    const char *part;  /* what this line itself has of a value, or NULL */
 } IniLine;
 
 typedef struct Ini {
@@ -31,7 +34,7 @@ typedef struct Ini {
 /* parses text; lines that are none of the kinds are INI_BAD. The result belongs to ctx. */
 Ini *ini_parse(const void *ctx, const char *text);
 
-/* reads and parses a file; ERR_IO when it cannot be read, ERR_USAGE when it holds a NUL byte */
+/* reads and parses a file; ERR_IO when it cannot be read, ERR_USAGE when it can be no text of settings */
 CHECKED bool ini_read(const void *ctx, const char *path, Ini **ret_ini, Err *err);
 
 /* index of the line that begins the section, or that sets the key in it; n when there is none */
@@ -40,11 +43,15 @@ size_t ini_find_key(const Ini *ini, const char *section, const char *key);
 
 /*
  * Sets a key: in its line, else behind the last key of its section. The section is added at the end when
- * it is not there. value NULL removes the key with its continuation lines.
+ * it is not there. value NULL removes the key. Continuation lines go with the old value, comments between
+ * them stay. No text may hold a line break.
  */
 void ini_set(Ini *ini, const char *section, const char *key, const char *value);
 
-/* removes a section with the comment lines directly above it */
+/*
+ * Removes a section with the comment lines that touch it. A comment with a blank line between, and one that
+ * touches the next section, stays.
+ */
 void ini_remove_section(Ini *ini, const char *section);
 
 /* the file's text; belongs to ctx */

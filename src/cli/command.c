@@ -14,6 +14,7 @@
 #include "migrate/commands.h"
 
 #define NODES "--source CONNINFO --target CONNINFO"
+#define KINDS "db group tables table sync"
 #define ENDED_SAFELY "Always safe: the same command goes on where it stopped, from any machine."
 
 static bool run_states(const Cli *cli, Err *err)
@@ -211,11 +212,13 @@ const Command cli_commands[] = {
 
     { .name = "add", .id = CMD_ADD, .run = cli_add, .min_arguments = 2, .max_arguments = 1000,
       .summary = "add a database, group, set of tables or sync to the service's file",
-      .usage = "db|group|tables|table|sync NAME [key=value]...",
+      .usage = "db|group|tables|table|sync NAME [key=value]...", .words = KINDS,
       .doc = "Edits the configuration file as one would by hand: comments stay, and an edit that would make the "
-             "file wrong is refused. A database takes what libpq takes (service=old, host=..., a URI). A sync "
-             "needs tables= and dbs=.\n\n"
-             "The file's settings are described in the manual.",
+             "file wrong is refused. A database takes what libpq takes (service=old, host=..., a URI, or the whole "
+             "as conninfo=...), a group also its members as words (A:source B), a sync needs tables= and dbs=, and "
+             "table is followed by a sync and a table.\n\n"
+             "The file is made if it is not there, readable for its owner only. Its settings are described in the "
+             "manual.",
       .on_source = "Nothing; only the file changes.",
       .on_target = "Nothing.",
       .interrupt = "At any time; the file is replaced at once or not at all.",
@@ -229,8 +232,9 @@ const Command cli_commands[] = {
 
     { .name = "update", .id = CMD_UPDATE, .run = cli_update, .min_arguments = 2, .max_arguments = 1000,
       .summary = "change settings in the service's file",
-      .usage = "db|group|tables|table|sync NAME key=value...",
-      .doc = "Like add, for what is there already. An empty value removes the setting.",
+      .usage = "db|group|tables|table|sync NAME key=value...", .words = KINDS,
+      .doc = "Like add, for what is there already; what is not named stays. An empty value removes the setting. "
+             "Of a database's connection string single keywords can be changed (host=db2), too.",
       .on_source = "Nothing; only the file changes.",
       .on_target = "Nothing.",
       .interrupt = "At any time.",
@@ -245,6 +249,7 @@ const Command cli_commands[] = {
       .doc = "A sync's triggers, functions and rows are taken off its databases first, whether the service runs "
              "or not; the schema pgtandem goes with the last one. Something that is in use is not removed. "
              "Where another machine stands by with the same file, stop it first.",
+      .words = KINDS,
       .on_source = "Of a sync: triggers and recorded changes that no other sync needs are removed.",
       .on_target = "Of a sync: its progress is removed. The rows stay.",
       .interrupt = "Safe; the same command removes the rest.",
@@ -255,14 +260,16 @@ const Command cli_commands[] = {
 
     { .name = "list", .id = CMD_LIST, .run = cli_list, .max_arguments = 2,
       .summary = "show what the service's file says",
-      .usage = "[db|group|tables|table|sync|all [NAME]]",
-      .doc = "Prints the sections of that kind, or those whose name contains a text; never a password.",
+      .usage = "[db|group|tables|table|sync|all [PATTERN]]", .words = KINDS " all",
+      .doc = "Prints the sections of that kind, or those whose name fits a pattern with * and ?. Of a connection "
+             "string only service, host, port, database and user are shown, never a password.",
       .on_source = "Not used.",
       .on_target = "Not used.",
       .interrupt = "At any time.",
       .next = "status shows what becomes of it.",
       .examples = {
           { "all databases", "pgtandem list db" },
+          { "what is special about the tables of a sync", "pgtandem list table \"migrate_rds *\"" },
       } },
 
     { .name = "validate", .id = CMD_VALIDATE, .run = cli_validate,

@@ -26,6 +26,8 @@ typedef struct Command {
     bool hidden;          /* for the program itself, not in lists */
     size_t min_arguments; /* words behind it */
     size_t max_arguments;
+    const char
+        *words; /* for completion: what the first of them may be, with blanks between; or NULL */
     const char *summary; /* lower case start, no full stop */
     const char *usage;   /* what stands behind the name */
     const char *doc;     /* sentences; an empty line between paragraphs */

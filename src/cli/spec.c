@@ -268,6 +268,8 @@ static void write_bash(Str *s)
         if (cli_commands[i].hidden)
             continue;
         str_fmt(s, "    %s)\n        words='", cli_commands[i].name);
+        if (cli_commands[i].words != NULL)
+            str_fmt(s, "%s ", cli_commands[i].words);
         bash_words(s, &cli_commands[i]);
         str_add(s, "'\n        ;;\n");
     }
@@ -348,6 +350,8 @@ static void write_zsh(Str *s)
         if (cli_commands[i].hidden)
             continue;
         str_fmt(s, "        %s)\n            _arguments", cli_commands[i].name);
+        if (cli_commands[i].words != NULL)
+            str_fmt(s, " \\\n            '1:what:(%s)'", cli_commands[i].words);
         for (size_t j = 0; j < cli_n_options; j++)
             if (applies(&cli_options[j], &cli_commands[i]))
                 zsh_option(s, &cli_options[j]);
@@ -531,16 +535,34 @@ static json_t *json_option(const Option *o)
     return object;
 }
 
+static json_t *json_setting(const Setting *setting)
+{
+    AUTO_CTX(tmp, NULL);
+    json_t *object = json_object();
+
+    json_add(object, "section", json_text(section_word(setting->section)));
+    json_add(object, "name", json_text(setting->name));
+    json_add(object, "allowed", json_text(setting_allowed(tmp, setting)));
+    json_add(object, "default", json_text(setting->def));
+    json_add(object, "required", json_boolean(setting->required));
+    json_add(object, "per_database", json_boolean(setting->per_db));
+    json_add(object, "secret", json_boolean(setting->type == SETTING_CONNINFO));
+    json_add(object, "doc", json_text(setting->doc));
+    return object;
+}
+
 static void write_json(Str *s)
 {
     json_t *root = json_object(), *commands = json_array(), *options = json_array(),
-           *codes = json_object();
+           *settings = json_array(), *codes = json_object();
 
     for (size_t i = 0; i < cli_n_commands; i++)
         if (!cli_commands[i].hidden)
             json_push(commands, json_command(&cli_commands[i]));
     for (size_t i = 0; i < cli_n_options; i++)
         json_push(options, json_option(&cli_options[i]));
+    for (size_t i = 0; i < conf_n_settings; i++)
+        json_push(settings, json_setting(&conf_settings[i]));
     for (size_t i = 0; i < cli_n_exit_codes; i++) {
         AUTO_CTX(tmp, s);
 
@@ -550,6 +572,7 @@ static void write_json(Str *s)
     json_add(root, "version", json_text(PGTANDEM_VERSION));
     json_add(root, "commands", commands);
     json_add(root, "options", options);
+    json_add(root, "settings", settings);
     json_add(root, "exit_codes", codes);
     char *text = mem_or_die(json_dumps(root, JSON_INDENT(2)));
     str_add(s, text);

@@ -12,7 +12,8 @@
 #define CONF_NAME "pgtandem.conf"
 
 typedef struct Problem {
-    int line; /* 0: the file as a whole */
+    int line;  /* 0: the file as a whole */
+    int other; /* the line that it collides with, or 0 */
     const char *text;
 } Problem;
 
@@ -29,6 +30,9 @@ char *conf_path(const void *ctx, const char *explicit);
 Service *conf_parse(const void *ctx, const char *path, const Ini *ini, Problem **ret_problems,
                     size_t *ret_n);
 
+/* the lines of the file, whatever they say; belong to ctx */
+CHECKED bool conf_read_lines(const void *ctx, const char *path, Ini **ret_ini, Err *err);
+
 /*
  * Reads the file. Problems of its contents are collected in *ret_problems (all belong to ctx), with
  * the lines they are in; *ret_service is complete only when there are none. False: it could not be
@@ -40,7 +44,7 @@ CHECKED bool conf_read(const void *ctx, const char *path, Service **ret_service,
 /* the same for commands that need a correct file: problems are one ERR_USAGE that lists them all */
 CHECKED bool conf_load(const void *ctx, const char *path, Service **ret_service, Err *err);
 
-/* "file:line: text" for each problem, on lines of their own; belongs to ctx */
+/* "file:line: text, in line other" for each problem, on lines of their own; belongs to ctx */
 char *conf_problems_text(const void *ctx, const char *path, const Problem *problems, size_t n);
 
 #endif

@@ -85,3 +85,22 @@ bool read_pattern(const void *ctx, const char *text, Pattern *ret_pattern)
     }
     return ret_pattern->name != NULL && *text == '\0';
 }
+
+bool same_table(const char *a, const char *b)
+{
+    AUTO_CTX(tmp, NULL);
+    Pattern x = {0}, y = {0};
+
+    return read_pattern(tmp, a, &x) && read_pattern(tmp, b, &y) && pattern_is_name(&x) &&
+           pattern_is_name(&y) && strcmp(x.schema, y.schema) == 0 && strcmp(x.name, y.name) == 0;
+}
+
+char *shown_word(const void *ctx, const char *word)
+{
+    size_t len = strcspn(word, "=@");
+    const char *uri = strstr(word, "://");
+
+    if (uri != NULL && (size_t)(uri - word) + 3 < len)
+        len = (size_t)(uri - word) + 3;
+    return mem_printf(ctx, "%.*s%s", (int)len, word, word[len] == '\0' ? "" : "…");
+}

@@ -17,4 +17,13 @@ const char **split_list(const void *ctx, const char *text, size_t *ret_n);
  */
 CHECKED bool read_pattern(const void *ctx, const char *text, Pattern *ret_pattern);
 
+/* whether both are names of the same table: t and public.t */
+bool same_table(const char *a, const char *b);
+
+/*
+ * A word as a message may show it: of what looks like a part of a connection string only the beginning, since
+ * it may be a password that stands in the wrong place. Belongs to ctx.
+ */
+char *shown_word(const void *ctx, const char *word);
+
 #endif

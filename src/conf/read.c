@@ -14,6 +14,7 @@
 #include "base/suggest.h"
 #include "conf/conf.h"
 #include "conf/names.h"
+#include "conf/overlap.h"
 #include "conf/settings.h"
 
 /* a section as it stands in the file */
@@ -49,6 +50,15 @@ static void problem(Reader *r, int line, const char *fmt, ...)
     mem_push(r->service, r->problems, r->n_problems, p);
 }
 
+/* a problem that collides with another line */
+static void collision(void *reader, int line, int other, const char *text)
+{
+    Reader *r = reader;
+    Problem p = {.line = line, .other = other, .text = mem_strdup(r->service, text)};
+
+    mem_push(r->service, r->problems, r->n_problems, p);
+}
+
 static int line_of(size_t i)
 {
     return (int)i + 1;
@@ -56,9 +66,10 @@ static int line_of(size_t i)
 
 /* Sections */
 
-static void unknown_section(Reader *r, int line, const char *word)
+static void unknown_section(Reader *r, int line, const char *title)
 {
-    const char *names[N_SECTION_KINDS];
+    AUTO_CTX(tmp, NULL);
+    const char *word = shown_word(tmp, title), *names[N_SECTION_KINDS];
 
     for (int kind = 0; kind < N_SECTION_KINDS; kind++)
         names[kind] = section_word((SectionKind)kind);
@@ -87,19 +98,29 @@ static bool read_title(Reader *r, const char *title, int line, Section *ret_sect
     s.name = mem_strndup(r->service, name, len);
     s.rest = name + len + strspn(name + len, " \t");
     if (s.kind == SECTION_SERVICE ? name[0] != '\0' : !name_is_valid(s.name)) {
-        problem(r, line, "[%s] needs %s", title,
+        problem(r, line, "[%s] needs %s", shown_word(r->service, title),
                 s.kind == SECTION_SERVICE ? "no name"
                                           : "a name: a letter, then letters, digits, _ or -");
         return false;
     }
+    if ((s.kind == SECTION_SYNC || s.kind == SECTION_TABLES) && strcmp(s.name, "all") == 0) {
+        problem(r, line, "[%s] cannot have that name: \"all\" means all of them", title);
+        return false;
+    }
     if ((s.kind == SECTION_TABLE) != (s.rest[0] != '\0')) {
-        problem(r, line, "[%s] %s", title,
+        problem(r, line, "[%s] %s", shown_word(r->service, title),
                 s.kind == SECTION_TABLE ? "needs a sync and a table: [table SYNC SCHEMA.TABLE]"
                                         : "has more than one name");
         return false;
     }
     *ret_section = s;
     return true;
+}
+
+static bool same_section(const Section *a, const Section *b)
+{
+    return a->kind == b->kind && strcmp(a->name, b->name) == 0 &&
+           (strcmp(a->rest, b->rest) == 0 || same_table(a->rest, b->rest));
 }
 
 static void read_sections(Reader *r)
@@ -114,9 +135,9 @@ static void read_sections(Reader *r)
             continue;
         bool twice = false;
         for (size_t s = 0; s < r->n_sections && !twice; s++)
-            if (strcmp(r->sections[s].title, section.title) == 0) {
-                problem(r, line_of(i), "[%s] is there already, in line %d", section.title,
-                        r->sections[s].line);
+            if (same_section(&r->sections[s], &section)) {
+                collision(r, line_of(i), r->sections[s].line,
+                          mem_printf(r->service, "[%s] is there already", section.title));
                 twice = true;
             }
         if (!twice)
@@ -135,8 +156,8 @@ static void unknown_key(Reader *r, SectionKind kind, int line, const char *key)
         if (conf_settings[i].section == kind)
             mem_push(r->service, names, n, conf_settings[i].name);
     const char *near = suggest(key, strlen(key), names, n);
-    problem(r, line, "there is no setting \"%s\" in [%s …]%s%s%s", key, section_word(kind),
-            near == NULL ? "" : "; did you mean \"", near == NULL ? "" : near,
+    problem(r, line, "there is no setting \"%s\" in [%s …]%s%s%s", shown_word(r->service, key),
+            section_word(kind), near == NULL ? "" : "; did you mean \"", near == NULL ? "" : near,
             near == NULL ? "" : "\"?");
 }
 
@@ -163,7 +184,8 @@ static void check_key(Reader *r, const Section *s, size_t at)
     }
     size_t first = ini_find_key(r->ini, s->title, line->key);
     if (first != at) {
-        problem(r, line_of(at), "\"%s\" is set already, in line %d", line->key, line_of(first));
+        collision(r, line_of(at), line_of(first),
+                  mem_printf(r->service, "\"%s\" is set already", line->key));
         return;
     }
     if (line->key[len] == '.' && !setting->per_db)
@@ -186,7 +208,8 @@ static void check_keys(Reader *r)
                     s = &r->sections[k];
         }
         if (line->kind == INI_KEY && line->section == NULL)
-            problem(r, line_of(i), "\"%s\" stands in no section", line->key);
+            problem(r, line_of(i), "\"%s\" stands in no section",
+                    shown_word(r->service, line->key));
         if (line->kind == INI_KEY && s != NULL)
             check_key(r, s, i);
     }
@@ -235,6 +258,24 @@ static bool read_role(const char *text, Role *ret_role)
     return false;
 }
 
+static void unknown_db(Reader *r, int line, const char *name)
+{
+    AUTO_CTX(tmp, NULL);
+    const char **names = NULL, *near = NULL;
+    size_t n = 0;
+
+    if (find_section(r, SECTION_GROUP, name) != NULL) {
+        problem(r, line, "group \"%s\" can only stand alone, not among databases", name);
+        return;
+    }
+    for (size_t i = 0; i < r->service->n_dbs; i++)
+        mem_push(tmp, names, n, r->service->dbs[i].name);
+    near = strlen(name) > 2 ? suggest(name, strlen(name), names, n) : NULL;
+    problem(r, line, "there is no database \"%s\"%s%s%s", name,
+            near == NULL ? "" : "; did you mean \"", near == NULL ? "" : near,
+            near == NULL ? "" : "\"?");
+}
+
 static void add_member(Reader *r, Sync *sync, int line, const char *word)
 {
     const char *colon = strchr(word, ':');
@@ -244,11 +285,12 @@ static void add_member(Reader *r, Sync *sync, int line, const char *word)
                      .role = sync->n_members == 0 ? ROLE_SOURCE : ROLE_TARGET};
 
     if (member.db == NULL) {
-        problem(r, line, "there is no database \"%s\"", name);
+        unknown_db(r, line, name);
         return;
     }
     if (colon != NULL && !read_role(colon + 1, &member.role)) {
-        problem(r, line, "\"%s\" is no role: it is source, target or fullcopy", colon + 1);
+        problem(r, line, "\"%s\" is no role: it is source, target or fullcopy",
+                shown_word(r->service, colon + 1));
         return;
     }
     for (size_t i = 0; i < sync->n_members; i++)
@@ -259,10 +301,21 @@ static void add_member(Reader *r, Sync *sync, int line, const char *word)
     mem_push(r->service, sync->members, sync->n_members, member);
 }
 
+/* the words of a list of databases; none when it is a connection string, which no message may show */
+static const char **split_members(Reader *r, int line, const char *value, size_t *ret_n)
+{
+    if (value[strcspn(value, "=@/")] == '\0')
+        return split_list(r->service, value, ret_n);
+    problem(r, line,
+            "here stand names of databases; connection strings stand in sections [db NAME]");
+    *ret_n = 0;
+    return NULL;
+}
+
 static void read_members(Reader *r, Sync *sync, int line, const char *value)
 {
     size_t n;
-    const char **words = split_list(r->service, value, &n);
+    const char **words = split_members(r, line, value, &n);
 
     if (n == 1) {
         const Section *group = find_section(r, SECTION_GROUP, words[0]);
@@ -271,7 +324,7 @@ static void read_members(Reader *r, Sync *sync, int line, const char *value)
         value = group == NULL ? NULL : value_of(r, group, "members", &group_line);
         if (value != NULL) {
             line = group_line;
-            words = split_list(r->service, value, &n);
+            words = split_members(r, line, value, &n);
         }
     }
     for (size_t i = 0; i < n; i++)
@@ -299,7 +352,8 @@ static void read_conflict(Reader *r, Sync *sync, int line)
     const char *text = sync->conflict_text == NULL ? "latest" : sync->conflict_text;
     size_t n;
 
-    if (strcmp(text, "latest") == 0) {
+    /* no value at all is a problem that is told already */
+    if (text == NULL || strcmp(text, "latest") == 0) {
         sync->conflict = CONFLICT_LATEST;
         return;
     }
@@ -312,7 +366,7 @@ static void read_conflict(Reader *r, Sync *sync, int line)
         Pattern name = {.line = line};
 
         if (!read_pattern(r->service, words[1], &name) || !pattern_is_name(&name))
-            problem(r, line, "\"%s\" is no name of a function", words[1]);
+            problem(r, line, "\"%s\" is no name of a function", shown_word(r->service, words[1]));
         Str *quoted = str_new(r->service);
         str_ident(quoted, name.schema);
         str_char(quoted, '.');
@@ -330,7 +384,7 @@ static void read_conflict(Reader *r, Sync *sync, int line)
                 r, line,
                 "\"%s\" is no rule for conflicts: it is latest, abort, \"function schema.name\" or "
                 "names of databases",
-                words[i]);
+                shown_word(r->service, words[i]));
         else
             mem_push(r->service, sync->preferred, sync->n_preferred, db);
     }
@@ -350,7 +404,7 @@ static void add_patterns(Reader *r, Pattern **patterns, size_t *n, bool *all, in
         if (all != NULL && strcmp(words[i], "all") == 0)
             *all = true;
         else if (!read_pattern(r->service, words[i], &pattern))
-            problem(r, line, "\"%s\" is no name of a table", words[i]);
+            problem(r, line, "\"%s\" is no name of a table", shown_word(r->service, words[i]));
         else
             mem_push(r->service, *patterns, *n, pattern);
     }
@@ -396,7 +450,7 @@ static TableRule read_rule(Reader *r, const Section *s, const Db *db)
     TableRule rule = {.db = db, .line = s->line};
     static const char *const keys[] = {"target-name", "columns", "where"};
     const char *values[3];
-    Pattern name;
+    Pattern name = {0};
 
     for (size_t i = 0; i < 3; i++) {
         int line = s->line;
@@ -408,7 +462,7 @@ static TableRule read_rule(Reader *r, const Section *s, const Db *db)
             values[i] = value_of(r, s, keys[i], &line);
         if (i == 0 && values[0] != NULL) {
             if (!read_pattern(r->service, values[0], &name) || !pattern_is_name(&name))
-                problem(r, line, "\"%s\" is no name of a table", values[0]);
+                problem(r, line, "\"%s\" is no name of a table", shown_word(r->service, values[0]));
             rule.target_schema = name.schema;
             rule.target_name = name.name;
         }
@@ -429,6 +483,15 @@ static bool has_key_for(const Reader *r, const Section *s, const Db *db)
             strcmp(dot + 1, db->name) == 0)
             return true;
     }
+    return false;
+}
+
+static bool has_keys(const Reader *r, const Section *s)
+{
+    for (size_t i = 0; i < r->ini->n; i++)
+        if (r->ini->lines[i].kind == INI_KEY && r->ini->lines[i].section != NULL &&
+            strcmp(r->ini->lines[i].section, s->title) == 0)
+            return true;
     return false;
 }
 
@@ -488,9 +551,9 @@ static void add_rules(Reader *r, const Section *s)
         rule.name = table.name;
         if (!rule_is_empty(&rule))
             mem_push(r->service, sync->rules, sync->n_rules, rule);
-        else if (db == NULL && ini_find_section(r->ini, s->title) < r->ini->n && sync->n_rules == 0)
-            problem(r, s->line, "[%s] says nothing", s->title);
     }
+    if (!has_keys(r, s))
+        problem(r, s->line, "[%s] says nothing", s->title);
 }
 
 /* The whole */
@@ -546,7 +609,7 @@ static void check_groups(Reader *r)
         if (s->kind == SECTION_GROUP) {
             const char *members = value_of(r, s, "members", &line);
             size_t n = 0;
-            const char **words = members == NULL ? NULL : split_list(r->service, members, &n);
+            const char **words = members == NULL ? NULL : split_members(r, line, members, &n);
 
             for (size_t w = 0; w < n; w++)
                 add_member(r, &unused, line, words[w]);
@@ -625,6 +688,7 @@ Service *conf_parse(const void *ctx, const char *path, const Ini *ini, Problem *
     read_dbs(&r);
     check_groups(&r);
     read_syncs(&r);
+    find_overlaps(r.service, collision, &r);
     sort_problems(&r);
     *ret_problems = r.problems;
     *ret_n = r.n_problems;
@@ -646,16 +710,21 @@ char *conf_path(const void *ctx, const char *explicit)
     return absolute;
 }
 
+bool conf_read_lines(const void *ctx, const char *path, Ini **ret_ini, Err *err)
+{
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
+        err_set(err, ERR_USAGE, "there is no configuration file %s", path);
+        return err_hint(err, "\"pgtandem add db\" makes it; --config names another one.");
+    }
+    return ini_read(ctx, path, ret_ini, err);
+}
+
 bool conf_read(const void *ctx, const char *path, Service **ret_service, Problem **ret_problems,
                size_t *ret_n, Err *err)
 {
     Ini *ini;
 
-    if (access(path, F_OK) != 0 && errno == ENOENT) {
-        err_set(err, ERR_USAGE, "there is no configuration file %s", path);
-        return err_hint(err, "\"pgtandem add db\" makes it; --config names another one.");
-    }
-    if (!ini_read(ctx, path, &ini, err))
+    if (!conf_read_lines(ctx, path, &ini, err))
         return false;
     *ret_service = conf_parse(ctx, path, ini, ret_problems, ret_n);
     return true;
@@ -665,8 +734,11 @@ char *conf_problems_text(const void *ctx, const char *path, const Problem *probl
 {
     Str *s = str_new(ctx);
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         str_fmt(s, "%s%s:%d: %s", i > 0 ? "\n" : "", path, problems[i].line, problems[i].text);
+        if (problems[i].other > 0)
+            str_fmt(s, ", in line %d", problems[i].other);
+    }
     return s->text;
 }
 

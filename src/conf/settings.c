@@ -5,6 +5,7 @@
 
 #include "base/quantity.h"
 #include "base/str.h"
+#include "conf/conninfo.h"
 #include "model/service.h"
 
 #define OF_SERVICE(member) offsetof(Service, member)
@@ -175,7 +176,7 @@ bool setting_store(const void *ctx, const Setting *setting, const char *value, v
     switch (setting->type) {
     case SETTING_TEXT:
     case SETTING_CONNINFO:
-        if (value[0] == '\0')
+        if (value[0] == '\0' || (setting->type == SETTING_CONNINFO && !conninfo_is_valid(value)))
             return false;
         if (setting->field != 0)
             *(const char **)(void *)field = mem_strdup(ctx, value);

@@ -28,29 +28,44 @@ size_t sync_sources(const Sync *sync)
     return n;
 }
 
-/* * is any text, ? one byte that is no continuation of a UTF-8 character */
-static bool matches(const char *glob, const char *text)
+/* behind one character of UTF-8 */
+static const char *next_character(const char *text)
 {
-    for (; *glob != '\0'; glob++) {
+    for (text++; ((unsigned char)*text & 0xC0) == 0x80;)
+        text++;
+    return text;
+}
+
+/* what comes behind a * begins as early as it can; if that does not work out, one character later */
+bool glob_matches(const char *glob, const char *text)
+{
+    const char *star = NULL, *retry = NULL;
+
+    while (*text != '\0') {
         if (*glob == '*') {
-            for (;; text++) {
-                if (matches(glob + 1, text))
-                    return true;
-                if (*text == '\0')
-                    return false;
-            }
-        }
-        if (*text == '\0' || (*glob != '?' && *glob != *text))
-            return false;
-        for (text++; *glob == '?' && ((unsigned char)*text & 0xC0) == 0x80;)
+            star = ++glob;
+            retry = text;
+        } else if (*glob == '?') {
+            glob++;
+            text = next_character(text);
+        } else if (*glob == *text) {
+            glob++;
             text++;
+        } else if (star != NULL) {
+            glob = star;
+            text = retry = next_character(retry);
+        } else {
+            return false;
+        }
     }
-    return *text == '\0';
+    while (*glob == '*')
+        glob++;
+    return *glob == '\0';
 }
 
 static bool fits(bool glob, const char *pattern, const char *text)
 {
-    return glob ? matches(pattern, text) : strcmp(pattern, text) == 0;
+    return glob ? glob_matches(pattern, text) : strcmp(pattern, text) == 0;
 }
 
 static bool is_among(const Pattern *patterns, size_t n, const char *schema, const char *name)

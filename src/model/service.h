@@ -105,6 +105,9 @@ const Sync *service_sync(const Service *service, const char *name);
 /* how many sources it has; the first is the hub through which the others exchange their changes */
 size_t sync_sources(const Sync *sync);
 
+/* * in glob is any text, ? any character of UTF-8; all other characters are themselves */
+bool glob_matches(const char *glob, const char *text);
+
 /* whether the sync takes this table (or sequence): included and not excluded */
 bool sync_takes(const Sync *sync, const char *schema, const char *name);
 

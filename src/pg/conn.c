@@ -475,6 +475,18 @@ char *conn_spec_safe(const void *ctx, const ConnSpec *spec)
     return mem_strdup(ctx, s->len > 0 ? s->text : "libpq's defaults");
 }
 
+const char **conn_keywords(const void *ctx, size_t *ret_n)
+{
+    PQconninfoOption *options = mem_or_die(PQconndefaults());
+    const char **keywords = NULL;
+
+    *ret_n = 0;
+    for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
+        mem_push(ctx, keywords, *ret_n, mem_strdup(ctx, o->keyword));
+    PQconninfoFree(options);
+    return keywords;
+}
+
 bool conn_spec_for_child(const void *ctx, const ConnSpec *spec, const char **ret_conninfo,
                          const char **ret_password, Err *err)
 {

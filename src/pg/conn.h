@@ -43,6 +43,9 @@ CHECKED Conn *conn_open_console(const void *ctx, const ConnSpec *spec, Err *err)
 /* "host=… port=… dbname=… user=…" without secrets, for messages; result belongs to ctx */
 char *conn_spec_safe(const void *ctx, const ConnSpec *spec);
 
+/* the keywords that this libpq knows; an array of n texts that belongs to ctx */
+const char **conn_keywords(const void *ctx, size_t *ret_n);
+
 /*
  * What a child program (pg_dump) needs: *ret_conninfo without the password, *ret_password the
  * password (NULL when there is none) for PGPASSWORD. Both belong to ctx.

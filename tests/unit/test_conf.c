@@ -1,4 +1,4 @@
-/* base/ini, conf/ and model/service */
+/* conf/ and model/service */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -9,7 +9,9 @@
 
 #include "base/err.h"
 #include "base/ini.h"
+#include "base/str.h"
 #include "conf/conf.h"
+#include "conf/conninfo.h"
 #include "conf/edit.h"
 #include "conf/names.h"
 
@@ -45,46 +47,6 @@ static void clean_up(void *ctx, const char *path)
 {
     unlink(path);
     assert_int_equal(rmdir(mem_strndup(ctx, path, (size_t)(strrchr(path, '/') - path))), 0);
-}
-
-static void test_lines_stay(void **state)
-{
-    static const char *const texts[] = {
-        "",
-        "# only a comment\n",
-        "[a]\nx = 1\n\n; c\n[b]\ny=2\n  more\n",
-        "  starts with a blank\nnonsense\n[]\n= v\n[x\n",
-        "[a]\r\nk = v\r\n",
-    };
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        assert_string_equal(ini_text(*state, ini_parse(*state, texts[i])), texts[i]);
-}
-
-static void test_values(void **state)
-{
-    Ini *ini = ini_parse(*state, "[ a ]\nk = one \n\ttwo\n# c\n three\nempty =\nr=1\r\n");
-
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "k")].value, "one two three");
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "empty")].value, "");
-    assert_string_equal(ini->lines[ini_find_key(ini, "a", "r")].value, "1");
-    assert_int_equal(ini_find_key(ini, "b", "k"), ini->n);
-}
-
-static void test_edits(void **state)
-{
-    Ini *ini = ini_parse(*state, "# head\n[a]\nk = 1\n  2\n# about b\n[b]\nx = y\n");
-
-    ini_set(ini, "a", "k", "3");
-    ini_set(ini, "a", "new", "n");
-    ini_set(ini, "c", "z", "0");
-    assert_string_equal(ini_text(*state, ini),
-                        "# head\n[a]\nk = 3\nnew = n\n# about b\n[b]\nx = y\n\n[c]\nz = 0\n");
-    ini_remove_section(ini, "b");
-    ini_set(ini, "a", "k", NULL);
-    assert_string_equal(ini_text(*state, ini), "# head\n[a]\nnew = n\n[c]\nz = 0\n");
-    ini_remove_section(ini, "c");
-    assert_string_equal(ini_text(*state, ini), "# head\n[a]\nnew = n\n");
 }
 
 static void test_lists_and_names(void **state)
@@ -197,7 +159,198 @@ static const struct {
     {DBS "[sync s]\ntables = a\ndbs = A, B\n[table s a]\nwhere.A = true\n", 9, "no target of sync"},
     {DBS "[sync s]\ntables = a\ndbs = A, B\n[table s]\n", 8, "needs a sync and a table"},
     {"[pgtandem]\nlog-fil = x\n", 2, "did you mean \"log-file\""},
+
+    /* the same section in other words */
+    {"[db A]\nconninfo=service=a\n[ db  A ]\nconninfo=service=b\n", 3, "already, in line 1"},
+    {DBS
+     "[sync s]\ntables = t\ndbs = A, B\n[table s t]\nwhere=x\n[table s public.\"t\"]\nwhere=y\n",
+     10, "already, in line 8"},
+    {DBS "[sync all]\ntables = t\ndbs = A, B\n", 5, "\"all\" means all"},
+    {DBS "[tables all]\ninclude = t\n", 5, "\"all\" means all"},
+    {DBS "[sync s]\ntables = t, u\ndbs = A, B\n[table s t]\nwhere=x\n[table s u]\n", 10,
+     "says nothing"},
+    {DBS "[group g]\nmembers = A, B\n[sync s]\ntables = t\ndbs = g, B\n", 9,
+     "can only stand alone"},
+    {"[db left]\nconninfo=service=a\n[group g]\nmembers = lfet\n", 4, "did you mean \"left\""},
+
+    /* connection strings */
+    {"[db A]\nconninfo = rds93\n", 2, "it takes a connection string"},
+    {"[db A]\nconninfo = host='a\n", 2, "it takes a connection string"},
+    {"[db A]\nconninfo = service=a queue-limit=1GB\n", 2, "it takes a connection string"},
+    {DBS "[sync s]\ntables = t\ndbs = service=a, B\n", 7, "here stand names of databases"},
+
+    {DBS "[sync s]\ntables = t\ndbs = A, B\nconflict =\n", 8, "\"conflict\" has no value"},
+
+    /* two syncs that write the same */
+    {DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = A, B\n", 8,
+     "carries all tables from A to B, as sync s does already, in line 5"},
+    {DBS "[sync s]\ntables = x.*\ndbs = A, B\n[sync t]\ntables = t, x.*\ndbs = A, B:fullcopy\n", 8,
+     "carries x.* from A to B, as sync s does already, in line 5"},
+    {DBS "[sync s]\ntables = all\nexclude = u\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n", 9,
+     "carries public.t from A to B"},
+    {DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = public.*\ndbs = A, B\n", 8,
+     "carries public.t from A to B"},
+    {DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = x.*\nexclude = x.a\ndbs = A, B\n",
+     8, "carries x.* from A to B"},
+    {DBS "[db C]\nconninfo=service=a\n[sync s]\ntables = t\ndbs = A, B\n"
+         "[sync t]\ntables = t\ndbs = C, B\n",
+     10, "carries public.t from C to B"},
+    {DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+         "[table t t]\ncolumns = a\n",
+     8, "carries public.t from A to B"},
+
+    /* cascades in a circle */
+    {DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n"
+         "[sync t]\ntables = t\ndbs = B, A\ncascade = yes\n",
+     5, "part of a circle"},
+    {DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B\ncascade = yes\n"
+         "[sync t]\ntables = x.*\ndbs = B, C\ncascade = yes\n"
+         "[sync u]\ntables = x.y\ndbs = C, A\ncascade = yes\n",
+     15, "part of a circle"},
 };
+
+/* and these have no problem */
+static const char *const good_files[] = {
+    "",
+    "[pgtandem]\n",
+    "[db A]\nconninfo = postgresql://u:p=@h/d\n[db B]\nconninfo = host = a\\ x user='a \\' b' "
+    "port=\n",
+    /* tables that are shared out */
+    DBS "[sync s]\ntables = all\nexclude = x.*\ndbs = A, B\n[sync t]\ntables = x.*\ndbs = A, B\n",
+    DBS "[sync s]\ntables = x.*\nexclude = x.a\ndbs = A, B\n[sync t]\ntables = x.a\ndbs = A, B\n",
+    DBS "[sync s]\ntables = x.a*\ndbs = A, B\n[sync t]\ntables = x.b*\ndbs = A, B\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+        "[table t t]\ntarget-name = u\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\n[sync t]\ntables = t\ndbs = A, B\n"
+        "[table s t]\nwhere = a > 0\n[table t t]\nwhere = a <= 0\n",
+    /* one of them does not work */
+    DBS
+    "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = A, B\nstatus = inactive\n",
+    /* the other direction, another target, a circle that stops */
+    DBS "[sync s]\ntables = all\ndbs = A, B\n[sync t]\ntables = all\ndbs = B, A\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n[sync t]\ntables = t\ndbs = B, A\n",
+    DBS "[sync s]\ntables = t\ndbs = A, B\ncascade = yes\n"
+        "[sync t]\ntables = u\ndbs = B, A\ncascade = yes\n",
+    DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B\ncascade = yes\n"
+        "[sync t]\ntables = all\ndbs = B, C\ncascade = yes\n",
+};
+
+static void test_no_problems(void **state)
+{
+    for (size_t i = 0; i < sizeof good_files / sizeof *good_files; i++) {
+        Problem *problems;
+        size_t n;
+
+        conf_parse(*state, "f", ini_parse(*state, good_files[i]), &problems, &n);
+        if (n > 0)
+            print_error("%s\n%s\n", good_files[i], conf_problems_text(*state, "f", problems, n));
+        assert_int_equal(n, 0);
+    }
+}
+
+/* connection strings in every wrong place */
+static void test_no_secret_is_shown(void **state)
+{
+    static const char *const texts[] = {
+        "[db A]\npostgresql://u:sesame@h/d?x=1\n",
+        "postgresql://u:sesame@h/d?x=1\n",
+        "[db A]\nconninf = host=a password=sesame\n",
+        "[db A]\nconninfo = host=a password='sesame\n",
+        "[db A]\nconninfo = sesame\n",
+        "[db A]\nqueue-limit = password=sesame\nconninfo=service=a\n",
+        "[db host=x password=sesame]\n",
+        "[postgresql://u:sesame@h/d]\n",
+        DBS "[sync s]\ntables = all\ndbs = host=a password=sesame\n",
+        DBS "[sync s]\ntables = all\ndbs = host = a password = sesame, B\n",
+        DBS "[sync s]\ntables = all\ndbs = A, postgresql://u:sesame@h/d\n",
+        DBS "[sync s]\ntables = postgresql://u:sesame@h.a/d.x\ndbs = A, B\n",
+        DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = host=a password=sesame\n",
+        DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = function postgresql://u:sesame@h.d.e\n",
+        DBS "[group g]\nmembers = A, B:postgresql://u:sesame@h/d\n",
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Problem *problems;
+        size_t n;
+
+        conf_parse(*state, "f", ini_parse(*state, texts[i]), &problems, &n);
+        const char *said = conf_problems_text(*state, "f", problems, n);
+        assert_true(n > 0);
+        if (strstr(said, "sesame") != NULL)
+            fail_msg("%s", said);
+    }
+}
+
+static void test_conninfos(void **state)
+{
+    static const struct {
+        const char *conninfo, *keyword, *value, *after;
+    } cases[] = {
+        {"", "host", "a", "host=a"},
+        {"", "password", "it's \\", "password='it\\'s \\\\'"},
+        {"host=a dbname=d", "host", "b", "host=b dbname=d"},
+        {"host=a dbname=d", "port", "1", "host=a dbname=d port=1"},
+        {"host=a dbname=d", "host", "", "dbname=d"},
+        {"host=a", "host", "", ""},
+        {"host=a", "port", "", "host=a"},
+        {"host = 'a b'  dbname=x\\ y", "user", "u", "host = 'a b' dbname=x\\ y user=u"},
+        {"a='host=1' host=2 host=3", "host", "4", "a='host=1' host=4"},
+        {"hosts=1 host=2", "host", "3", "hosts=1 host=3"},
+    };
+    static const char *const bad[] = {"",      "a",    "a b=c", "=b",    "A=b",
+                                      "a-b=c", "a='b", "a=b c", "a='\\'"};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(
+            conninfo_set(*state, cases[i].conninfo, cases[i].keyword, cases[i].value),
+            cases[i].after);
+    UNIT_GREW(*state, 1, conninfo_set(*state, "host=a", "port", "1"));
+    for (size_t i = 1; i < sizeof bad / sizeof *bad; i++)
+        if (conninfo_is_valid(bad[i]))
+            fail_msg("\"%s\" is taken as valid", bad[i]);
+}
+
+static void test_globs(void **state)
+{
+    static const struct {
+        const char *glob, *text;
+        bool matches;
+    } cases[] = {
+        {"", "", true},         {"", "a", false},       {"*", "", true},      {"*", "abc", true},
+        {"?", "", false},       {"?", "ö", true},       {"??", "ö", false},   {"a*", "a", true},
+        {"a*c", "abcbc", true}, {"a*c", "abcb", false}, {"*b*", "abc", true}, {"*?", "", false},
+        {"**a**", "bab", true}, {"a?c", "abc", true},   {"a?c", "ac", false}, {"[a]", "a", false},
+        {"a.b", "axb", false},  {"A*", "abc", false},   {"*ab", "aab", true}, {"*€", "x€", true},
+        {"*?€", "€", false},
+    };
+    char *many = mem_array(*state, char, 20001);
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (glob_matches(cases[i].glob, cases[i].text) != cases[i].matches)
+            fail_msg("\"%s\" and \"%s\"", cases[i].glob, cases[i].text);
+    /* takes years when each * is tried with each of the others */
+    memset(many, 'a', 20000);
+    assert_false(glob_matches("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", many));
+}
+
+/* the table of settings is complete, and its defaults are allowed */
+static void test_settings(void **state)
+{
+    for (size_t i = 0; i < conf_n_settings; i++) {
+        const Setting *s = &conf_settings[i];
+        char record[4096] = {0};
+
+        assert_true(sizeof(Service) <= sizeof record && sizeof(Sync) <= sizeof record);
+        assert_int_equal(strspn(s->name, "abcdefghijklmnopqrstuvwxyz-"), strlen(s->name));
+        assert_ptr_equal(setting_find(s->section, s->name, strlen(s->name)), s);
+        assert_true(s->doc != NULL && s->doc[strlen(s->doc) - 1] == '.');
+        assert_true(!s->required || s->def == NULL);
+        assert_non_null(setting_allowed(*state, s));
+        assert_true((s->type == SETTING_CHOICE) == (s->choices != NULL));
+        if (s->def != NULL && !setting_store(*state, s, s->def, record))
+            fail_msg("the default of %s is not allowed", s->name);
+    }
+}
 
 static void test_problems(void **state)
 {
@@ -209,7 +362,8 @@ static void test_problems(void **state)
         conf_parse(*state, "f", ini_parse(*state, bad_files[i].text), &problems, &n);
         for (size_t p = 0; p < n; p++)
             found = found || (problems[p].line == bad_files[i].line &&
-                              strstr(problems[p].text, bad_files[i].says) != NULL);
+                              strstr(conf_problems_text(*state, "f", &problems[p], 1),
+                                     bad_files[i].says) != NULL);
         if (!found)
             print_error("%s\n%s\n", bad_files[i].text,
                         conf_problems_text(*state, "f", problems, n));
@@ -241,7 +395,7 @@ static void test_the_session(void **state)
     const char *text = get(ctx, path);
     assert_string_equal(text,
                         "[db A]\nconninfo = service=rds93\n\n"
-                        "[db B]\nqueue-limit = 1GB\nconninfo = host='/a b' password='it\\'s'\n\n"
+                        "[db B]\nconninfo = host='/a b' password='it\\'s'\nqueue-limit = 1GB\n\n"
                         "[sync m]\ntables = all\ndbs = A,B\nautokick = no\nchecktime = 5min\n\n"
                         "[table m public.t]\nwhere = a = 'x'\n");
 
@@ -287,6 +441,137 @@ static void test_by_hand_stays(void **state)
     clean_up(ctx, path);
 }
 
-UNIT_MAIN(UNIT_TEST(test_lines_stay), UNIT_TEST(test_values), UNIT_TEST(test_edits),
-          UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
-          UNIT_TEST(test_problems), UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays))
+#define FILE_BEFORE                                                                                \
+    "[db A]\nconninfo = host=a password=sesame dbname=d\n\n[db B]\nconninfo = postgresql://h/d\n"  \
+    "\n[db C]\nconninfo = service=c\n\n[group g]\nmembers = A:source, B\n\n[tables "               \
+    "shop]\ninclude = t\n"                                                                         \
+    "\n[sync s]\ntables = shop, x\ndbs = g\n\n[table  s  x]\nwhere.B = a\n"
+
+typedef bool EditCommand(const void *ctx, const char *path, SectionKind kind,
+                         const char *const *words, size_t n, const char **ret_title, Err *err);
+
+/* each edit of FILE_BEFORE, and what is in the file then, or what is said when it is refused */
+static const struct {
+    EditCommand *command;
+    SectionKind kind;
+    const char *words[5];
+    bool done;
+    const char *has;
+} one_edits[] = {
+    {conf_update, SECTION_DB, {"A", "host=new"}, true, "= host=new password=sesame dbname=d\n"},
+    {conf_update, SECTION_DB, {"A", "password=", "port=1"}, true, "= host=a dbname=d port=1\n"},
+    {conf_update, SECTION_DB, {"A", "postgres://u@h"}, true, "[db A]\nconninfo = postgres://u@h\n"},
+    {conf_update, SECTION_DB, {"A", "conninfo=service=x", "user=u"}, true, "= service=x user=u\n"},
+    {conf_update, SECTION_DB, {"C", "service="}, false, "[db C]: [db C] needs \"conninfo\""},
+    {conf_update, SECTION_DB, {"B", "host=new"}, false, "which is a URI"},
+    {conf_update, SECTION_DB, {"A", "queue-limt=1GB"}, false, "Did you mean queue-limit=…?"},
+    {conf_update, SECTION_DB, {"A", "sesame"}, false, "it has no \"=\""},
+    {conf_update, SECTION_DB, {"A", "queue-limit=1GB\n[db D]"}, false, "line break"},
+    {conf_update, SECTION_DB, {"D", "queue-limit=1GB"}, false, "there is no [db D]"},
+    {conf_update, SECTION_DB, {"A", "queue-limit=1"}, false, "with its unit"},
+    {conf_update,
+     SECTION_TABLE,
+     {"s", "public.\"x\"", "columns=a"},
+     true,
+     "[table  s  x]\nwhere.B = a\ncolumns = a\n"},
+    {conf_update, SECTION_TABLE, {"s", "x", "where.B="}, false, "says nothing"},
+    {conf_add,
+     SECTION_TABLE,
+     {"s", "public.x", "columns=a"},
+     false,
+     "[table s x] is there already"},
+    {conf_add, SECTION_TABLE, {"s", "t]\n[db D", "columns=a"}, false, "is no name of a table"},
+    {conf_add, SECTION_TABLE, {"s", "t*", "columns=a"}, false, "is no name of a table"},
+    {conf_add, SECTION_TABLE, {"s", "y", "columns=a"}, false, "does not take the table"},
+    {conf_add,
+     SECTION_GROUP,
+     {"two", "A:source", "C", "B:fullcopy"},
+     true,
+     "\n[group two]\nmembers = A:source, C, B:fullcopy\n"},
+    {conf_add, SECTION_GROUP, {"two", "A", "Z"}, false, "no database \"Z\""},
+    {conf_add,
+     SECTION_TABLES,
+     {"more", "include=a.*,b", "exclude=a.c"},
+     true,
+     "\n[tables more]\ninclude = a.*,b\nexclude = a.c\n"},
+    {conf_add, SECTION_SYNC, {"t", "tables=shop", "dbs=A,B"}, false, "as sync s does already"},
+    {conf_add,
+     SECTION_SYNC,
+     {"t", "tables=shop", "dbs=A,C", "colour=red"},
+     false,
+     "no setting \"colour\""},
+    {conf_add, SECTION_SYNC, {"all", "tables=shop", "dbs=A,C"}, false, "cannot have that name"},
+    {conf_add, SECTION_SYNC, {"a b", "tables=shop", "dbs=A,C"}, false, "no name of a sync"},
+    {conf_add, SECTION_DB, {"D"}, false, "needs settings"},
+    {conf_add, SECTION_DB, {"D", "host="}, false, "needs settings"},
+    {conf_remove, SECTION_DB, {"A"}, false, "f:11: members of [group g]"},
+    {conf_remove, SECTION_DB, {"B"}, false, "f:21: where.B of [table s x]"},
+    {conf_remove, SECTION_GROUP, {"g"}, false, "f:18: dbs of [sync s]"},
+    {conf_remove, SECTION_TABLES, {"shop"}, false, "f:17: tables of [sync s]"},
+    {conf_remove, SECTION_DB, {"C"}, true, "postgresql://h/d\n\n[group g]"},
+    {conf_remove, SECTION_TABLE, {"s", "x"}, true, "dbs = g\n"},
+    {conf_remove, SECTION_SYNC, {"s"}, true, "include = t\n"},
+    {conf_remove, SECTION_SYNC, {"s", "more"}, false, "no settings"},
+};
+
+static void test_single_edits(void **state)
+{
+    void *ctx = *state;
+    const char *path = new_path(ctx), *dir_end = "pgtandem.conf";
+
+    for (size_t i = 0; i < sizeof one_edits / sizeof *one_edits; i++) {
+        Err *err = err_new(ctx);
+        const char *title;
+        size_t n = 0;
+
+        put(path, FILE_BEFORE);
+        while (n < 5 && one_edits[i].words[n] != NULL)
+            n++;
+        bool done =
+            one_edits[i].command(ctx, path, one_edits[i].kind, one_edits[i].words, n, &title, err);
+        const char *text = get(ctx, path);
+        const char *said =
+            mem_printf(ctx, "%s %s %s", err->msg == NULL ? "" : err->msg,
+                       err->detail == NULL ? "" : err->detail, err->hint == NULL ? "" : err->hint);
+        /* the path of the test's file is not known beforehand */
+        const char *wanted = one_edits[i].has;
+        if (str_starts(wanted, "f:"))
+            wanted = mem_printf(ctx, "%s%s", dir_end, wanted + 1);
+        if (done != one_edits[i].done || strstr(done ? text : said, wanted) == NULL)
+            fail_msg("edit %zu, \"%s\" is not in: %s\n%s", i, wanted, said, text);
+        assert_null(strstr(said, "sesame"));
+        if (!done)
+            assert_string_equal(text, FILE_BEFORE);
+    }
+    clean_up(ctx, path);
+}
+
+/* a file that is wrong already can be edited, as long as it does not become worse */
+static void test_wrong_files_can_be_edited(void **state)
+{
+    void *ctx = *state;
+    const char *path = new_path(ctx), *title;
+    Err *err = err_new(ctx);
+    static const char *const limit[] = {"B", "queue-limit=1GB"};
+    static const char *const sync[] = {"u", "tables=b", "dbs=A,Z"};
+    static const char *const rest[] = {"t", "dbs=A,B"};
+    const char *text = "[db B]\nconninfo = service=b\n\n[db A]\nconninfo = service=a\n\n[db A]\n"
+                       "conninfo = service=a\n\n[sync t]\ntables = a\ndbs = A, Z\n";
+
+    put(path, text);
+    if (!conf_update(ctx, path, SECTION_DB, limit, 2, &title, err)) /* moves all lines */
+        fail_msg("%s %s", err->msg, err->detail);
+    text = get(ctx, path);
+    assert_false(
+        conf_add(ctx, path, SECTION_SYNC, sync, 3, &title, err)); /* the same words again */
+    assert_non_null(strstr(err->detail, "[sync u]: there is no database \"Z\""));
+    assert_string_equal(get(ctx, path), text);
+    assert_true(conf_update(ctx, path, SECTION_SYNC, rest, 2, &title, err));
+    clean_up(ctx, path);
+}
+
+UNIT_MAIN(UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
+          UNIT_TEST(test_problems), UNIT_TEST(test_no_problems), UNIT_TEST(test_no_secret_is_shown),
+          UNIT_TEST(test_conninfos), UNIT_TEST(test_globs), UNIT_TEST(test_settings),
+          UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays), UNIT_TEST(test_single_edits),
+          UNIT_TEST(test_wrong_files_can_be_edited))
