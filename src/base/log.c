@@ -2,19 +2,24 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_syslog.h"
 
 enum { PROGRESS_LINE_MS = 5000, PROGRESS_TTY_MS = 150 };
 
 static LogLevel min_level = LOG_INFO;
 static char who[64];
 static bool with_date;
+static bool to_syslog;
+static LogFormat format;
 static bool progress_shown; /* the terminal's cursor is behind a progress text */
 static int64_t progress_last_ms;
 
@@ -27,6 +32,17 @@ void log_init(LogLevel level, const char *name)
 void log_with_date(void)
 {
     with_date = true;
+}
+
+void log_set_format(LogFormat new_format)
+{
+    format = new_format;
+}
+
+void log_to_syslog(void)
+{
+    log_syslog_open();
+    to_syslog = true;
 }
 
 bool log_to_file(const char *path)
@@ -52,22 +68,45 @@ static void end_progress(void)
     progress_shown = false;
 }
 
+static void put_json(LogLevel level, const char *stamp, const char *text)
+{
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    json_t *json =
+        json_pack("{s:s, s:s, s:s}", "time", stamp, "level", names[level], "message", text);
+    char *line;
+
+    if (json == NULL)
+        return; /* no UTF-8 */
+    if (who[0] != '\0')
+        json_object_set_new(json, "edge", json_string(who));
+    line = json_dumps(json, JSON_COMPACT);
+    if (line != NULL)
+        fprintf(stderr, "%s\n", line);
+    free(line);
+    json_decref(json);
+}
+
 static void put_line(LogLevel level, const char *label, const char *text)
 {
     static const char *const names[] = {"debug: ", "", "warning: ", "error: "};
     struct timespec now;
     struct tm tm;
-    char stamp[32];
+    char day[32], second[32], stamp[96];
 
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &tm);
-    if (with_date)
-        strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S", &tm);
-    else
-        strftime(stamp, sizeof stamp, "%H:%M:%S", &tm);
+    strftime(day, sizeof day, "%Y-%m-%d ", &tm);
+    strftime(second, sizeof second, "%H:%M:%S", &tm);
+    snprintf(stamp, sizeof stamp, "%s%s.%03ld", with_date ? day : "", second,
+             now.tv_nsec / 1000000);
     end_progress();
-    fprintf(stderr, "%s.%03ld %s%s%s%s\n", stamp, now.tv_nsec / 1000000, who,
-            who[0] == '\0' ? "" : ": ", label == NULL ? names[level] : label, text);
+    if (to_syslog)
+        log_syslog_put((int)level, who, text);
+    else if (format == LOG_JSON)
+        put_json(level, stamp, text);
+    else
+        fprintf(stderr, "%s %s%s%s%s\n", stamp, who, who[0] == '\0' ? "" : ": ",
+                label == NULL ? names[level] : label, text);
 }
 
 void log_msg(LogLevel level, const char *fmt, ...)

@@ -7,6 +7,9 @@
 
 #include "base/err.h"
 
+/* how lines look; the numbers are those of the choices in conf/settings.c */
+typedef enum LogFormat { LOG_TEXT, LOG_JSON } LogFormat;
+
 typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
 
 /* messages below level are dropped; who ("" or e.g. "worker 3") is put before each line */
@@ -14,6 +17,9 @@ void log_init(LogLevel level, const char *who);
 LogLevel log_level(void);
 /* lines begin with the date, too: for logs that are kept */
 void log_with_date(void);
+void log_set_format(LogFormat format);
+/* lines go to the system's log from now on */
+void log_to_syslog(void);
 /*
  * Lines go to the end of that file from now on; called again, it opens the file of that name anew. False
  * with errno when it cannot be opened; then nothing has changed.

@@ -395,6 +395,21 @@ const Command cli_commands[] = {
           { "everything", "pgtandem recopy migrate_rds" },
       } },
 
+    { .name = "import-bucardo", .id = CMD_IMPORT, .run = cli_import_bucardo, .min_arguments = 1,
+      .max_arguments = 1,
+      .summary = "write the service's file from a Bucardo configuration",
+      .usage = "CONNINFO [--config FILE]",
+      .doc = "CONNINFO leads to Bucardo's own database (usually dbname=bucardo). Databases, groups, relgroups, syncs, "
+             "custom names and columns become sections of a new configuration file; what has no equivalent "
+             "becomes a comment. Passwords are left out.",
+      .on_source = "Only Bucardo's own database is read.",
+      .on_target = "Not used.",
+      .interrupt = "At any time; the file is written at the end.",
+      .next = "Read the comments, stop Bucardo, validate, start.",
+      .examples = {
+          { "into pgtandem.conf", "pgtandem import-bucardo \"host=db1 dbname=bucardo user=bucardo\"" },
+      } },
+
     { .name = "edge", .id = CMD_EDGE, .hidden = true, .run = cli_edge, .min_arguments = 3, .max_arguments = 3,
       .summary = "work on one edge of a sync",
       .usage = "SYNC FROM TO",

@@ -62,7 +62,8 @@ enum {
     CMD_ACTIVATE = 1 << 22,
     CMD_DEACTIVATE = 1 << 23,
     CMD_RECOPY = 1 << 24,
-    CMD_EDGE = 1 << 25,
+    CMD_IMPORT = 1 << 25,
+    CMD_EDGE = 1 << 26,
 
     CMD_NODES = CMD_STATES - 1, /* those that work on a source and a target */
     CMD_SWITCH =

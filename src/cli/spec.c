@@ -21,15 +21,16 @@ static const char about[] =
     "since.\n\n"
     "The old node is called the source and the new one the target, from the beginning to the end.";
 
-static const char environment_rule[] = "Every option of a command, except --help, --version, --daemon, --wait, --force and "
-                                       "--mermaid, can be set by a variable: PGTANDEM_ and "
-                                       "the name of the option in capitals, with _ for -. The "
-                                       "command line wins over the environment. Flags are "
-                                       "yes or no; on the command line, --json=no overrules "
-                                       "PGTANDEM_JSON=yes. PGTANDEM_PGBOUNCER holds one connection "
-                                       "string a line, PGTANDEM_ACCEPT has commas between the "
-                                       "values. What libpq reads, such as PGPASSFILE and "
-                                       "PGSERVICEFILE, counts too.";
+static const char environment_rule[] =
+    "Every option of a command, except --help, --version, --daemon, --wait, --force and "
+    "--mermaid, can be set by a variable: PGTANDEM_ and "
+    "the name of the option in capitals, with _ for -. The "
+    "command line wins over the environment. Flags are "
+    "yes or no; on the command line, --json=no overrules "
+    "PGTANDEM_JSON=yes. PGTANDEM_PGBOUNCER holds one connection "
+    "string a line, PGTANDEM_ACCEPT has commas between the "
+    "values. What libpq reads, such as PGPASSFILE and "
+    "PGSERVICEFILE, counts too.";
 
 static const char value_rule[] = "A DURATION has a unit: 500ms, 5s, 2min, 1h. So has a SIZE: 64kB, "
                                  "128MB, 1GB. A CONNINFO is a connection string, "

@@ -458,12 +458,17 @@ static const char *beside(const Reader *r, const char *path)
 
 static void read_service(Reader *r)
 {
+    const Section none = {.kind = SECTION_SERVICE, .title = "pgtandem"};
+    const Section *s = &none;
+
     for (size_t i = 0; i < r->n_sections; i++)
         if (r->sections[i].kind == SECTION_SERVICE)
-            store_values(r, &r->sections[i], r->service);
+            s = &r->sections[i];
+    store_values(r, s, r->service);
     r->service->pid_file = r->service->pid_file == NULL ? mem_printf(r->service, "%s.pid", r->path)
                                                         : beside(r, r->service->pid_file);
-    r->service->log_file = beside(r, r->service->log_file);
+    if (r->service->log_file != NULL && strcmp(r->service->log_file, LOG_FILE_SYSLOG) != 0)
+        r->service->log_file = beside(r, r->service->log_file);
 }
 
 static void read_dbs(Reader *r)

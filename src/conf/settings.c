@@ -18,7 +18,11 @@ const Setting conf_settings[] = {
              "the configuration file's name with \".pid\" behind it. A relative path begins beside the file." },
     { .section = SECTION_SERVICE, .name = "log-file", .type = SETTING_TEXT, .field = OF_SERVICE(log_file),
       .doc = "Where the log goes; opened anew by reload. Without this setting it is standard error, and with "
-             "\"start --daemon\" the configuration file's name with \".log\" behind it." },
+             "\"start --daemon\" the configuration file's name with \".log\" behind it. \"syslog\" is the system's log." },
+
+    { .section = SECTION_SERVICE, .name = "log-format", .type = SETTING_CHOICE, .choices = "text|json",
+      .def = "text", .field = OF_SERVICE(log_format),
+      .doc = "Lines for people, or one JSON object a line for programs." },
 
     { .section = SECTION_DB, .name = "conninfo", .type = SETTING_CONNINFO, .required = true,
       .field = OF_DB(conninfo),
@@ -69,6 +73,18 @@ const Setting conf_settings[] = {
     { .section = SECTION_SYNC, .name = "status", .type = SETTING_CHOICE, .choices = "active|inactive",
       .def = "active", .field = OF_SYNC(status),
       .doc = "An inactive sync does not work. Its changes are still recorded if it has worked before." },
+
+    { .section = SECTION_SYNC, .name = "before-round", .type = SETTING_TEXT, .field = OF_SYNC(before_round),
+      .doc = "SQL that is run on the target before a round's changes, in the round's transaction. When it fails the "
+             "round is rolled back and tried again." },
+    { .section = SECTION_SYNC, .name = "after-round", .type = SETTING_TEXT, .field = OF_SYNC(after_round),
+      .doc = "The same behind the changes, e.g. to refresh a summary: both are seen together or not at all." },
+    { .section = SECTION_SYNC, .name = "on-error", .type = SETTING_TEXT, .field = OF_SYNC(on_error),
+      .doc = "A command for /bin/sh that is run when a worker fails, once for each new error. It finds PGTANDEM_EVENT, "
+             "PGTANDEM_SYNC, PGTANDEM_FROM, PGTANDEM_TO, PGTANDEM_STATE and PGTANDEM_ERROR in its environment, and has "
+             "half a minute." },
+    { .section = SECTION_SYNC, .name = "on-state", .type = SETTING_TEXT, .field = OF_SYNC(on_state),
+      .doc = "The same when the state of an edge changes." },
 
     { .section = SECTION_TABLE, .name = "target-name", .type = SETTING_TEXT, .per_db = true,
       .doc = "The table's name on the target, as schema.table." },

@@ -52,6 +52,9 @@ CHECKED bool service_recopy(const Service *service, const char *sync, const char
  */
 CHECKED bool service_remove_sync(const Service *service, const char *sync, bool force, Err *err);
 
+/* reads the configuration of a Bucardo 5 and writes the equivalent file, which must not exist */
+CHECKED bool service_import_bucardo(const char *conninfo, const char *path, Err *err);
+
 /* the worker of one edge, started by the service */
 CHECKED bool service_edge(const Service *service, const char *sync, const char *from,
                           const char *to, Err *err);

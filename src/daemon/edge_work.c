@@ -16,8 +16,10 @@
 #include "capture/queue.h"
 #include "daemon/commands.h"
 #include "daemon/edge_state.h"
+#include "daemon/hook.h"
 #include "daemon/install.h"
 #include "daemon/plan.h"
+#include "daemon/service_log.h"
 #include "migrate/edge.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -65,6 +67,8 @@ static bool say_state(Work *w, const char *state, Err *err)
         return false;
     if (strcmp(state, STATE_IN_STEP) == 0 || strcmp(state, STATE_PAUSED) == 0)
         log_info("%s", state);
+    if (w->state != NULL || strcmp(state, STATE_STARTING) != 0)
+        run_hook(w->spec, w->spec->sync->on_state, "state", state, NULL);
     w->state = state;
     w->touch_ms = clock_ms();
     return true;
@@ -197,21 +201,17 @@ static int compare_pairs(const void *a, const void *b)
     return (x->src->id > y->src->id) - (x->src->id < y->src->id);
 }
 
-static bool make_edge(Work *w, Err *err)
+static void make_edge(Work *w)
 {
-    AUTO_CTX(tmp, NULL);
     Edge *edge = mem_new(w->plan, Edge);
-    IsCapturedRow *captured;
-    size_t n;
-
-    if (!q_is_captured(tmp, w->to, &captured, &n, err))
-        return false;
     edge->name = w->spec->name;
     edge->from = w->from;
     edge->to = w->to;
     edge->partial = true;
     edge->own_only = !w->spec->sync->cascade;
-    edge->captured = captured->captured;
+    edge->marks = true;
+    edge->before_sql = w->spec->sync->before_round;
+    edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
     for (size_t i = 0; i < w->plan->n_tables; i++)
         if (w->plan->tables[i].problem == NULL)
@@ -221,7 +221,6 @@ static bool make_edge(Work *w, Err *err)
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
     w->edge = edge;
-    return true;
 }
 
 static bool read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err)
@@ -279,7 +278,8 @@ static bool prepare(Work *w, Err *err)
     if (!install_target(w->to, w->spec, err) ||
         (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)))
         return false;
-    return say_state(w, STATE_STARTING, err) && note_tables(w, err) && make_edge(w, err) &&
+    make_edge(w);
+    return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
            remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
 }
 
@@ -304,7 +304,7 @@ static bool begin_copy(Work *w, Err *err)
 {
     return conn_do(w->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
            conn_do(w->to, "BEGIN", err) &&
-           capture_mark_apply(w->to, w->spec->name, w->edge->captured, err);
+           capture_mark_apply(w->to, w->spec->name, w->edge->marks, err);
 }
 
 static bool end_copy(Work *w, bool ok, Err *err)
@@ -575,8 +575,8 @@ static bool let_go(Work *w, Err *err)
 
 static void reopen_log(const Work *w)
 {
-    if (wait_reload_wanted() && w->service->log_file != NULL && !log_to_file(w->service->log_file))
-        log_warn("the log file could not be opened anew");
+    if (wait_reload_wanted())
+        open_log(w->service);
 }
 
 static bool rounds(Work *w, Err *err)
@@ -644,8 +644,11 @@ static void record_failure(const EdgeSpec *spec, const Err *why)
 }
 
 /* the same error again and again is told once a minute */
-static void tell(const void *ctx, const Err *err, char **last, int64_t *last_ms, int64_t pause)
+static void tell(const void *ctx, const EdgeSpec *spec, const Err *err, char **last,
+                 int64_t *last_ms, int64_t pause)
 {
+    if (*last == NULL || strcmp(*last, err->msg) != 0)
+        run_hook(spec, spec->sync->on_error, "error", STATE_FAILED, err->msg);
     if (*last != NULL && strcmp(*last, err->msg) == 0 && clock_ms() - *last_ms < SAY_AGAIN_MS)
         return;
     talloc_free(*last);
@@ -673,7 +676,7 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         if (clock_ms() - begun > BACKOFF_CAP_MS)
             pause = 0;
         pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-        tell(ctx, err, &said, &said_ms, pause);
+        tell(ctx, spec, err, &said, &said_ms, pause);
         record_failure(spec, err);
         guard_source(spec);
         err_clear(err);
@@ -695,7 +698,7 @@ bool service_edge(const Service *service, const char *sync, const char *from, co
             wait_set_parent(STDIN_FILENO);
             wait_hup_reloads();
             log_init(log_level(), edges[i].name);
-            log_with_date();
+            open_log(service);
             return work_for_ever(tmp, service, &edges[i], err);
         }
     return err_set(err, ERR_USAGE, "there is no edge %s/%s/%s in %s", sync, from, to,

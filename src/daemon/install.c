@@ -123,19 +123,6 @@ bool install_target(Conn *to, const EdgeSpec *edge, Err *err)
     return ok || err_add(err, "while preparing the %s", conn_label(to));
 }
 
-/* the columns of a key as pgtandem.tab's query delivers them */
-static char *key_text(const void *ctx, const Table *table)
-{
-    Str *s = str_new(ctx);
-
-    for (size_t k = 0; k < table->n_keys; k++) {
-        if (k > 0)
-            str_char(s, '\x1f');
-        str_add(s, table->keys[k].name);
-    }
-    return s->text;
-}
-
 static const TabsRow *find_tab(const TabsRow *tabs, size_t n, const Table *table)
 {
     for (size_t i = 0; i < n; i++)
@@ -182,7 +169,7 @@ static bool register_tables(Conn *from, const EdgeSpec *edge, Plan *plan, Err *e
             if (!catalog_register(from, &t->src, 1, err))
                 return false;
         } else if (known->key_columns == NULL ||
-                   strcmp(known->key_columns, key_text(tmp, &t->src)) != 0 ||
+                   strcmp(known->key_columns, table_key_text(tmp, &t->src)) != 0 ||
                    known->key_is_int != t->src.key_is_int) {
             t->problem = mem_printf(plan, "the key of %s has changed since it is captured",
                                     table_label(tmp, &t->src));

@@ -50,18 +50,6 @@ static void set_problem(PlannedTable *t, const char *problem, const char *hint)
     t->hint = hint;
 }
 
-/* the table, or a partitioned one whose partitions are tables of their own there */
-static const Table *find_relation(const Catalog *catalog, const char *schema, const char *name)
-{
-    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
-    const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
-    const Table *found = catalog_find(catalog, schema, name);
-
-    if (found == NULL)
-        found = catalog_find(&roots, schema, name);
-    return found != NULL ? found : catalog_find(&partitions, schema, name);
-}
-
 /* the select list or condition of a rule as a query in parentheses, alias t inside */
 static const char *read_sql(const void *ctx, const Table *src, const TableRule *rule)
 {
@@ -237,7 +225,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
                     "Both databases are the same one: give the table a \"target-name\".");
         return true;
     }
-    const Table *dst = find_relation(m->to_catalog, schema, name);
+    const Table *dst = catalog_find_any(m->to_catalog, schema, name);
     if (dst == NULL) {
         set_problem(t,
                     mem_printf(ctx, "table %s.%s does not exist in the %s", schema, name,
@@ -272,7 +260,7 @@ static void find_missing(Maker *m)
         if (!pattern_is_name(p) || catalog_find(m->from_catalog, p->schema, p->name) != NULL ||
             catalog_find_sequence(m->from_catalog, p->schema, p->name) != NULL)
             continue;
-        if (find_relation(m->from_catalog, p->schema, p->name) != NULL)
+        if (catalog_find_any(m->from_catalog, p->schema, p->name) != NULL)
             add_missing(
                 plan, p->line,
                 mem_printf(plan,

@@ -25,6 +25,7 @@
 #include "conf/conf.h"
 #include "daemon/commands.h"
 #include "daemon/plan.h"
+#include "daemon/service_log.h"
 
 enum {
     LOOK_MS = 250, /* how often children and signals are looked at */
@@ -47,6 +48,7 @@ typedef struct WorkerSlot {
 
 typedef struct Supervisor {
     const char *path;
+    const char *log_file; /* where the file names none */
     const Service *service;
     WorkerSlot **slots;
     size_t n_slots;
@@ -135,6 +137,10 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
     str_fmt(s, "%lld %d %d %d %d %d %d %lld %d;", (long long)edge->from->queue_limit, edge->full,
             y->all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
             (long long)y->checktime_ms, y->target_triggers);
+    add_text(s, y->before_round);
+    add_text(s, y->after_round);
+    add_text(s, y->on_error);
+    add_text(s, y->on_state);
     for (size_t i = 0; i < y->n_include + y->n_exclude; i++) {
         const Pattern *p = i < y->n_include ? &y->include[i] : &y->exclude[i - y->n_include];
 
@@ -168,7 +174,10 @@ static bool start_worker(Supervisor *s, WorkerSlot *slot, Err *err)
                                 slot->spec.to->name,
                                 NULL};
 
-    slot->child = child_start(s, argv, NULL, err);
+    const char *const env[] = {
+        s->log_file == NULL ? NULL : mem_printf(slot, LOG_FILE_VARIABLE "=%s", s->log_file), NULL};
+
+    slot->child = child_start(s, argv, env, err);
     slot->started_ms = clock_ms();
     return slot->child != NULL;
 }
@@ -283,17 +292,18 @@ static void reload(Supervisor *s)
     Service *service;
 
     notify_systemd("RELOADING=1");
-    if (s->service->log_file != NULL && !log_to_file(s->service->log_file))
-        log_warn("the log file could not be opened anew: %s", strerror(errno));
     if (!conf_load(s, s->path, &service, err)) {
         log_err(LOG_ERROR, err);
         log_warn("nothing was changed: the service goes on with what it has read before");
     } else {
         const Service *before = s->service;
 
+        if (service->log_file == NULL)
+            service->log_file = s->log_file;
         want(s, service);
         end_unwanted(s);
         talloc_free((void *)(uintptr_t)before);
+        open_log(service);
         log_info("configuration read again: %zu edges", s->n_slots);
     }
     for (size_t i = 0; i < s->n_slots; i++)
@@ -357,15 +367,18 @@ static bool go_background(bool *ret_is_first, Err *err)
     return true;
 }
 
-static bool run_service(const Service *service, int pid_fd, Err *err)
+static bool run_service(const Service *service, const char *log_file, int pid_fd, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Supervisor *s = mem_new(tmp, Supervisor);
     Service *own;
 
-    log_with_date();
     if (!write_pid(pid_fd, service->pid_file, err) || !conf_load(s, service->path, &own, err))
         return false;
+    if (own->log_file == NULL)
+        own->log_file = log_file; /* in the background there is no standard error */
+    s->log_file = log_file;
+    open_log(own);
     s->path = service->path;
     want(s, own);
     log_info("pgtandem " PGTANDEM_VERSION " begins with %s: %zu edges", service->path, s->n_slots);
@@ -392,11 +405,15 @@ bool service_start(const Service *service, bool background, Err *err)
     const char *log_file = service->log_file;
     if (log_file == NULL && background)
         log_file = mem_printf(tmp, "%s.log", service->path);
-    if (log_file != NULL && background && !log_to_file(log_file)) {
+    bool is_file = log_file != NULL && strcmp(log_file, LOG_FILE_SYSLOG) != 0;
+    int log_fd = is_file ? open(log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640) : -1;
+    if (is_file && log_fd < 0) {
         close(fd);
         return err_set(err, ERR_IO, "could not open the log file %s: %s", log_file,
                        strerror(errno));
     }
+    if (log_fd >= 0)
+        close(log_fd);
     if (background && !go_background(&is_first, err)) {
         close(fd);
         return false;
@@ -406,12 +423,7 @@ bool service_start(const Service *service, bool background, Err *err)
         printf("started in the background; the log is %s\n", log_file);
         return true;
     }
-    if (!background && log_file != NULL && !log_to_file(log_file)) {
-        close(fd);
-        return err_set(err, ERR_IO, "could not open the log file %s: %s", log_file,
-                       strerror(errno));
-    }
-    bool ok = run_service(service, fd, err);
+    bool ok = run_service(service, log_file, fd, err);
     unlink(service->pid_file);
     close(fd);
     return ok;

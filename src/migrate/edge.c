@@ -17,7 +17,7 @@
 enum {
     PURGE_EVERY_MS = 1000,       /* how often the queue's size is looked at */
     PURGE_AFTER_CHANGES = 50000, /* … or after so many changes */
-    HOLD_MS = 500,               /* below the usual deadlock_timeout: we give way, not others */
+    HOLD_MS = 300,               /* below the usual deadlock_timeout: we give way, not others */
     HOLD_PAUSE_MS = 100,
     HOLD_REPORT_TRIES = 20
 };
@@ -239,7 +239,7 @@ static Window window_of(const Edge *edge)
 static bool begin_apply(Edge *edge, Err *err)
 {
     return conn_do(edge->to, "BEGIN", err) &&
-           capture_mark_apply(edge->to, edge->name, edge->captured, err);
+           capture_mark_apply(edge->to, edge->name, edge->marks, err);
 }
 
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
@@ -256,12 +256,24 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, stats, err);
 }
 
+/* SQL of the user */
+static bool run_hook_sql(Edge *edge, const char *text, const char *name, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (text == NULL)
+        return true;
+    sql_trusted(q, text);
+    return conn_exec(edge->to, q, err) || err_add(err, "in %s", name);
+}
+
 static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
                           RoundStats *stats, Err *err)
 {
     ApplyStats applied = {0};
 
-    if (!begin_apply(edge, err))
+    if (!begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
         return false;
     for (size_t i = 0; i < n; i++) {
         TablePair *pair = find_pair(edge, pending[i].tab);
@@ -273,9 +285,9 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;
-    return fault("round.applied", err) && record_progress(edge, snapshot, &applied, err) &&
-           fault("round.recorded", err) && conn_do(edge->to, "COMMIT", err) &&
-           fault("round.committed", err);
+    return run_hook_sql(edge, edge->after_sql, "after-round", err) && fault("round.applied", err) &&
+           record_progress(edge, snapshot, &applied, err) && fault("round.recorded", err) &&
+           conn_do(edge->to, "COMMIT", err) && fault("round.committed", err);
 }
 
 /* staging tables that were created in a transaction that failed are gone */
@@ -521,20 +533,38 @@ static bool record_looked(Edge *edge, Err *err)
     return true;
 }
 
-bool edge_purge(Edge *edge, Err *err)
+static bool purge_source(Edge *edge, Err *err)
 {
     bool worth;
 
+    if (edge->applied == NULL)
+        return true;
+    if (!queue_is_worth_purging(edge->from, &worth, err))
+        return false;
+    return !worth ||
+           (record_looked(edge, err) && queue_purge(edge->from, edge->name, edge->applied, err));
+}
+
+/* where nobody reads the queue of `to`, nobody else takes out our marks */
+static bool purge_marks(Edge *edge, Err *err)
+{
+    bool worth;
+
+    if (!edge->marks)
+        return true;
+    if (!queue_is_worth_purging(edge->to, &worth, err))
+        return false;
+    return !worth || queue_purge(edge->to, NULL, NULL, err);
+}
+
+bool edge_purge(Edge *edge, Err *err)
+{
     if (edge->unpurged_changes < PURGE_AFTER_CHANGES &&
         clock_ms() - edge->purged_ms < PURGE_EVERY_MS)
         return true;
     edge->purged_ms = clock_ms();
     edge->unpurged_changes = 0;
-    if (edge->applied == NULL || !queue_is_worth_purging(edge->from, &worth, err))
-        return edge->applied == NULL;
-    if (!worth)
-        return true;
-    return record_looked(edge, err) && queue_purge(edge->from, edge->name, edge->applied, err);
+    return purge_source(edge, err) && purge_marks(edge, err);
 }
 
 bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)

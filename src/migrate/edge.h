@@ -22,7 +22,11 @@ typedef struct Edge {
     size_t n_pairs;
     bool partial;  /* others read tables of `from` that are not in pairs */
     bool own_only; /* what pgtandem applied to `from` is not carried on */
-    bool captured; /* tables of `to` are captured: rounds are marked in its queue */
+    const char *
+        before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
+    const char *after_sql;
+    bool
+        marks; /* tables of `to` may be captured, now or any time: rounds are marked in its queue */
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */

@@ -64,15 +64,23 @@ typedef struct Sync {
     int64_t checktime_ms; /* 0: none */
     bool sequences;
     bool cascade;
-    int target_triggers; /* TargetTriggers */
-    int status;          /* SyncStatus */
+    int target_triggers;      /* TargetTriggers */
+    int status;               /* SyncStatus */
+    const char *before_round; /* SQL, run on the target in the round's transaction; or NULL */
+    const char *after_round;
+    const char *on_error; /* programs, run by the shell; or NULL */
+    const char *on_state;
     int line;
 } Sync;
+
+/* a log_file that is none */
+#define LOG_FILE_SYSLOG "syslog"
 
 typedef struct Service {
     const char *path; /* of the file, absolute */
     const char *pid_file;
-    const char *log_file; /* NULL: standard error */
+    const char *log_file; /* NULL: standard error; "syslog" */
+    int log_format;       /* LogFormat of base/log.h */
     Db *dbs;
     size_t n_dbs;
     Sync *syncs;

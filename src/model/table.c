@@ -15,6 +15,17 @@ Table *catalog_find(const Catalog *catalog, const char *schema, const char *name
     return NULL;
 }
 
+const Table *catalog_find_any(const Catalog *catalog, const char *schema, const char *name)
+{
+    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
+    const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
+    const Table *found = catalog_find(catalog, schema, name);
+
+    if (found == NULL)
+        found = catalog_find(&roots, schema, name);
+    return found != NULL ? found : catalog_find(&partitions, schema, name);
+}
+
 const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name)
 {
     for (size_t i = 0; i < catalog->n_sequences; i++)
@@ -38,6 +49,18 @@ bool table_is_key(const Table *table, const char *column)
         if (strcmp(table->keys[i].name, column) == 0)
             return true;
     return false;
+}
+
+char *table_key_text(const void *ctx, const Table *table)
+{
+    Str *s = str_new(ctx);
+
+    for (size_t k = 0; k < table->n_keys; k++) {
+        if (k > 0)
+            str_char(s, '\x1f');
+        str_add(s, table->keys[k].name);
+    }
+    return s->text;
 }
 
 char *table_label(const void *ctx, const Table *table)

@@ -73,6 +73,12 @@ typedef struct Catalog {
 /* the table of that name, or NULL */
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name);
 
+/*
+ * the same also among partitioned tables whose partitions stand for them, and partitions that a root
+ * stands for; or NULL
+ */
+const Table *catalog_find_any(const Catalog *catalog, const char *schema, const char *name);
+
 /* the sequence of that name, or NULL */
 const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema, const char *name);
 
@@ -107,6 +113,9 @@ char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 char *table_ref(const void *ctx, const Table *table);
 /* the same without ONLY, for INSERT, COPY and DDL */
 char *table_name_sql(const void *ctx, const Table *table);
+
+/* the key's columns as queries of ours deliver them: separated by the character 31; belongs to ctx */
+char *table_key_text(const void *ctx, const Table *table);
 
 /* schema.name for messages; belongs to ctx */
 char *table_label(const void *ctx, const Table *table);

@@ -241,38 +241,6 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
     return true;
 }
 
-/*
- * whether the table's best key is the one that was registered (names separated by the character 31)
- */
-static bool same_key(const Table *table, const char *registered)
-{
-    AUTO_CTX(tmp, NULL);
-    Str *ours = str_new(tmp);
-
-    for (size_t k = 0; k < table->n_keys; k++) {
-        if (k > 0)
-            str_char(ours, '\x1f');
-        str_add(ours, table->keys[k].name);
-    }
-    return strcmp(ours->text, registered) == 0;
-}
-
-/*
- * The table of that name. While the indexes of a target are being built, it may look as if the
- * partitions were replicated by themselves instead of the partitioned table, or the other way
- * round.
- */
-static const Table *find_registered(const Catalog *catalog, const char *schema, const char *name)
-{
-    const Catalog roots = {.tables = catalog->roots, .n_tables = catalog->n_roots};
-    const Catalog partitions = {.tables = catalog->partitions, .n_tables = catalog->n_partitions};
-    const Table *found = catalog_find(catalog, schema, name);
-
-    if (found == NULL)
-        found = catalog_find(&roots, schema, name);
-    return found != NULL ? found : catalog_find(&partitions, schema, name);
-}
-
 bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Table *peer,
                   Table **ret_tables, size_t *ret_n, Err *err)
 {
@@ -284,7 +252,11 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         return false;
     Table *tables = mem_array(ctx, Table, n + 1);
     for (size_t i = 0; i < n; i++) {
-        const Table *found = find_registered(catalog, rows[i].schema_name, rows[i].table_name);
+        /*
+         * While the indexes of a target are being built, it may look as if the partitions were
+         * replicated by themselves instead of the partitioned table, or the other way round.
+         */
+        const Table *found = catalog_find_any(catalog, rows[i].schema_name, rows[i].table_name);
 
         if (found == NULL) {
             err_set(err, ERR_STATE, "table %s.%s is gone from the %s", rows[i].schema_name,
@@ -298,7 +270,7 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         tables[i].key_is_int = rows[i].key_is_int;
         if (rows[i].key_columns == NULL) {
             tables[i].n_keys = 0;
-        } else if (!same_key(found, rows[i].key_columns)) {
+        } else if (strcmp(table_key_text(tmp, found), rows[i].key_columns) != 0) {
             if (peer == NULL) {
                 err_set(err, ERR_STATE, "the key of table %s.%s has changed on the %s",
                         rows[i].schema_name, rows[i].table_name, conn_label(conn));

@@ -99,8 +99,3 @@ select edge, confirmed, detached from pgtandem.consumer
 -- returns: empty bool
 select not exists (select 1 from pgtandem.consumer) and not exists (select 1 from pgtandem.edge)
        and not exists (select 1 from pgtandem.tab)
-
--- name: is_captured
--- doc: changes of tables are recorded on this node
--- returns: captured bool
-select exists (select 1 from pgtandem.tab where captured)

@@ -204,7 +204,8 @@ def markdown_table(head, rows):
     for row in rows:
         first = "" if row[0] == last else row[0]
         last = row[0]
-        lines.append("| " + " | ".join([first, *row[1:]]) + " |")
+        cells = [cell.replace("|", "\\|") for cell in (first, *row[1:])]
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 

@@ -1,5 +1,7 @@
 """The replication service: what each kind of sync does, on one or two servers with several databases."""
 
+import json
+import os
 import time
 
 import pytest
@@ -178,7 +180,7 @@ def test_a_copy_in_the_same_database(dbs):
         """
     service = Service({"A": a.conninfo, "B": a.conninfo}, text)
     assert "onto itself" in service.run("validate").out
-    service = Service({"A": a.conninfo, "B": a.conninfo}, text + "[table s customers]\ntarget-name = twin\n")
+    service = Service({"A": a.conninfo, "B": a.conninfo}, text + "[table s customers]\n        target-name = twin\n")
     service.start()
     service.in_step()
     a.sql(CHANGES)
@@ -450,17 +452,17 @@ def test_the_fuse(dbs):
     for target in ("B", "C"):
         service.wait_for_state("paused", "s", target)
     b.sql("update pgtandem.edge set paused = false")
-    a.sql("insert into orders (customer, note) select i, 'x' from generate_series(1, 60000) i")
-    poll_until(lambda: b.value("select count(*) from orders") == 60000, 20, "B")
+    a.sql("insert into orders (customer, note) select i, 'x' from generate_series(1, 120000) i")
+    poll_until(lambda: b.value("select count(*) from orders") == 120000, 20, "B")
     poll_until(lambda: a.value("select count(*) from pgtandem.consumer where detached") == 1, 20, "the fuse")
     assert a.sql("select edge from pgtandem.consumer where detached") == [("s/A/C",)]
     c.sql("update pgtandem.edge set paused = false")
     service.wait_for_state("failed", "s", "C")
     assert "recopy" in service.edge("s", "C")["hint"]
     a.sql("insert into orders (customer, note) values (1, 'after')")
-    poll_until(lambda: b.value("select count(*) from orders") == 60001, 20, "B goes on")
+    poll_until(lambda: b.value("select count(*) from orders") == 120001, 20, "B goes on")
     service.ok("recopy", "s")
-    poll_until(lambda: c.value("select count(*) from orders") == 60001, 30, "C again")
+    poll_until(lambda: c.value("select count(*) from orders") == 120001, 30, "C again")
     service.in_step()
     equal(a, b, c, tables="orders")
     service.stop()
@@ -493,3 +495,90 @@ def test_reload(dbs):
     poll_until(lambda: set(service.workers()) == {"one/A/B"}, 15, "the end of the second worker")
     assert service.workers() == before
     service.stop()
+
+
+def test_hooks_and_the_log(dbs):
+    a, b = dbs(2, SHOP)
+    b.sql("create table rounds (n int, rows bigint); insert into rounds values (0, 0)")
+    service = Service(
+        {"A": a.conninfo, "B": b.conninfo},
+        """
+        [sync s]
+        tables = customers
+        dbs = A, B
+        after-round = update public.rounds set n = n + 1, rows = (select count(*) from public.customers)
+        on-state = echo "$PGTANDEM_EVENT $PGTANDEM_SYNC/$PGTANDEM_FROM/$PGTANDEM_TO $PGTANDEM_STATE" >> $HOOKS
+        on-error = echo "$PGTANDEM_EVENT $PGTANDEM_ERROR" >> $HOOKS; exit 3
+        [pgtandem]
+        log-format = json
+        """,
+    )
+    hooks = service.path + ".hooks"
+    service.tool.environment["HOOKS"] = hooks
+    service.start()
+    service.in_step()
+    a.sql("insert into customers select i, 'x', 'y' from generate_series(1, 7) i")
+    service.in_step()
+    assert b.value("select rows from rounds") == 7
+    b.sql("alter table rounds rename to gone")
+    a.sql("insert into customers values (100, 'x', 'y')")
+    service.wait_for_state("failed", "s")
+    assert "after-round" in service.edge("s")["error"]
+    assert b.value("select count(*) from customers") == 7  # both or neither
+    b.sql("alter table gone rename to rounds")
+    service.in_step()
+    assert b.sql("select rows, (select count(*) from customers) from rounds") == [(8, 8)]
+    with open(hooks, encoding="utf-8") as file:
+        said = file.read()
+    assert "state s/A/B in step" in said and "error in after-round" in said
+    service.stop()
+    lines = [json.loads(line) for line in service.log.split("\n") if line]
+    assert {"time", "level", "message"} <= set(lines[0])
+    assert any("ended with 3" in line["message"] and line["edge"] == "s/A/B" for line in lines)
+
+
+BUCARDO = """
+create schema bucardo;
+create table bucardo.db (name text, dbdsn text default '', dbtype text default 'postgres', dbhost text, dbport text,
+    dbname text, dbuser text, dbpass text, dbconn text default '', dbservice text, pgpass text, status text default 'active',
+    makedelta boolean default false);
+create table bucardo.dbmap (db text, dbgroup text, priority smallint default 0, role text);
+create table bucardo.goat (id int, schemaname text, tablename text, makedelta text, ghost boolean default false);
+create table bucardo.herdmap (herd text, goat int);
+create table bucardo.sync (name text, herd text, dbs text, onetimecopy smallint default 0, autokick boolean default true,
+    checktime interval, status text default 'active', conflict_strategy text default 'bucardo_latest',
+    deletemethod text default 'delete', rebuild_index smallint default 0, lifetime interval, maxkicks int default 0);
+create table bucardo.customcols (goat int, clause text, db text, sync text);
+create table bucardo.customname (goat int, newname text, db text, sync text);
+create table bucardo.customcode (id int, name text, whenrun text, status text default 'active');
+create table bucardo.customcode_map (code int, sync text, goat int);
+insert into bucardo.db (name, dbservice) values ('A', 'rds93');
+insert into bucardo.db (name, dbhost, dbname, dbpass) values ('B', '/tmp/it''s', 'shop', 'sesame');
+insert into bucardo.db (name, dbtype) values ('M', 'mysql');
+insert into bucardo.dbmap (db, dbgroup, role) values ('A', 'g', 'source'), ('B', 'g', 'fullcopy'), ('M', 'g', 'target'),
+    ('A', 'two', 'source'), ('B', 'two', 'source');
+insert into bucardo.goat values (1, 'public', 'orders', null), (2, 'public', 'Odd, name', 'on');
+insert into bucardo.herdmap values ('old herd', 1), ('old herd', 2);
+insert into bucardo.sync (name, herd, dbs, checktime, onetimecopy) values ('s', 'old herd', 'g', '1 hour', 2);
+insert into bucardo.sync (name, herd, dbs) values ('masters', 'old herd', 'two');
+insert into bucardo.customcols values (1, E'SELECT id,\n note', 'B', 's');
+insert into bucardo.customname values (1, 'crm.orders', null, null);
+insert into bucardo.customcode values (1, 'fix', 'exception');
+insert into bucardo.customcode_map values (1, 's', null);
+"""
+
+
+def test_import_of_a_bucardo_configuration(dbs):
+    (a,) = dbs(1, BUCARDO)
+    service = Service({})
+    assert service.run("import-bucardo", a.conninfo).rc == USAGE  # the file is there
+    os.unlink(service.path)
+    done = service.ok("import-bucardo", a.conninfo)
+    assert " 0 problems" in done.out, done.out
+    for text in ("[db A]\nconninfo = service='rds93'\n", "host='/tmp/it\\'s' dbname='shop'", "type mysql, which is not supported",
+                 "members = A:source, B:fullcopy\n", '[tables x_old_herd]\ninclude = public."Odd, name",\n    public.orders\n',
+                 "[sync s]\ntables = x_old_herd\ndbs = g\nonetimecopy = if-empty\nautokick = yes\nchecktime = 3600s\ncascade = yes\n",
+                 "[table s public.orders]\ncolumns.B = id,  note\ntarget-name = crm.orders\n", "# [sync masters]\n",
+                 'conflict strategy "bucardo_latest"', "customcode fix (exception) of sync s", "password was left out"):  # fmt: skip
+        assert text in service.text, (text, service.text)
+    assert "sesame" not in service.text + done.out + done.err

@@ -118,8 +118,7 @@ def test_takeover(own_pair, service):
     """A second machine stands by, and takes over when the first is gone; never are there two."""
     service.start()
     service.in_step()
-    second = Service({}, directory=service.directory + ".2")
-    os.makedirs(second.directory, exist_ok=True)
+    second = Service({})
     shutil.copy(service.path, second.path)
     second.start()
     second.running.wait_for_output(r"standing by", timeout=20)

@@ -31,6 +31,7 @@ class Service:
         self.environment = env
         self.tool = Tool(env=env)
         self.running = None
+        self.log = ""  # of the last service that was stopped
         sections = [f"[db {name}]\nconninfo = {conninfo}\n" for name, conninfo in databases.items()]
         self.write("\n".join(sections) + "\n" + textwrap.dedent(text))
 
@@ -74,6 +75,7 @@ class Service:
         running, self.running = self.running, None
         running.process.terminate()
         done = running.wait(30)
+        self.log = done.err
         assert done.rc == DONE, done
         return done
 

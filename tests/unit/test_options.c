@@ -62,6 +62,7 @@ FAKE_CLI(activate)
 FAKE_CLI(deactivate)
 FAKE_CLI(recopy)
 FAKE_CLI(status)
+FAKE_CLI(import_bucardo)
 FAKE_CLI(edge)
 
 void migrate_print_states(bool mermaid)
