@@ -29,6 +29,15 @@ static void add_stage_name(Sql *q, const TablePair *table)
     sql_number(q, table->dst->id);
 }
 
+char *apply_stage_sql(const void *ctx, const TablePair *table)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_stage_name(q, table);
+    return mem_strdup(ctx, q->text->text);
+}
+
 static void add_ref(Sql *q, const Table *table)
 {
     AUTO_CTX(tmp, NULL);
@@ -89,6 +98,8 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
         sql_add(q, " AS k");
         sql_number(q, (int64_t)k + 1);
     }
+    if (table->timed)
+        sql_add(q, ", NULL::timestamptz AS at");
     for (size_t i = 0; i < table->n_columns; i++) {
         const Column *column = table_column(table->dst, table->columns[i]->name);
 
@@ -123,6 +134,8 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
         sql_add(q, ", d.k");
         sql_number(q, (int64_t)k + 1);
     }
+    if (table->timed)
+        sql_add(q, ", d.at");
     sql_add(q, ", ");
     sql_trusted(q, pair_columns_sql(q, table, "t."));
     sql_add(q, " FROM (");
@@ -307,7 +320,21 @@ static bool needs_replace(const TablePair *table)
     return false;
 }
 
-static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats *stats, Err *err)
+/* rows that a filter expects on dst; negative: there is no filter */
+typedef struct Expected {
+    int64_t updates;
+    int64_t deletes;
+} Expected;
+
+static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
+{
+    filter->outrun = true;
+    return err_set(err, ERR_STATE, "rows were written on the %s while the round was at work",
+                   conn_label(dst));
+}
+
+static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
+                         const Expected *expected, ApplyStats *stats, Err *err)
 {
     int64_t present, deleted = 0, updated = 0, inserted = 0;
     bool replace = mode == APPLY_REPLACE || needs_replace(table);
@@ -315,10 +342,14 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
     if (!count_present(table, dst, &present, err) ||
         !delete_rows(table, dst, replace, &deleted, err))
         return false;
+    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+        return outrun(filter, dst, err);
     if (!fault("apply.between", err))
         return false;
     if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
         return false;
+    if (filter != NULL && !replace && updated != expected->updates)
+        return outrun(filter, dst, err);
     if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
         return false;
     if (updated < present && !insert_rows(table, dst, &inserted, err))
@@ -337,11 +368,12 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyStats
 }
 
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
-                ApplyStats *stats, Err *err)
+                ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     CopyStats copied;
     Sql *in = sql_new(tmp);
+    Expected expected = {.updates = -1, .deletes = -1};
     bool ok = false;
 
     if (!table->staged && !create_stage(table, dst, err))
@@ -362,10 +394,15 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
+    if (filter != NULL && copied.rows > 0 &&
+        !filter->run(filter->arg, table, dst, &expected.updates, &expected.deletes, err))
+        goto done;
     if (whole && !delete_everything(table, dst, err))
         goto done;
-    if (copied.rows > 0 &&
-        (!write_staged(table, dst, mode, stats, err) || !empty_stage(table, dst, err)))
+    if (whole)
+        expected = (Expected){0}; /* nothing is left */
+    if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||
+                            !empty_stage(table, dst, err)))
         goto done;
     stats->rows += copied.rows;
     stats->bytes += copied.bytes;

@@ -25,13 +25,29 @@ typedef struct ApplyStats {
 typedef enum ApplyMode { APPLY_UPDATE, APPLY_REPLACE } ApplyMode;
 
 /*
+ * What may look at the staged keys before they are applied, and take some out. The stage (named by
+ * apply_stage_sql()) has the columns present, k1 …, at (of a timed pair) and c1 … The filter tells how
+ * many rows of the keys that are left exist on dst: to be updated, and to be deleted. When others are
+ * found, somebody has written a row since it looked; then nothing may be applied.
+ */
+typedef struct ApplyFilter {
+    void *arg;
+    bool (*run)(void *arg, const TablePair *table, Conn *dst, int64_t *ret_updates,
+                int64_t *ret_deletes, Err *err);
+    bool outrun; /* by such a write: the round has to be made again */
+} ApplyFilter;
+
+/* the staging table of a pair on dst; belongs to ctx */
+char *apply_stage_sql(const void *ctx, const TablePair *table);
+
+/*
  * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was
  * truncated, so all rows on dst go first. Both connections are in the round's transactions. Adds to
  * *stats. Compares the number of rows it wrote with the number it was sent; a difference is
- * ERR_STATE.
+ * ERR_STATE. filter may be NULL.
  */
 CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
-                        ApplyMode mode, ApplyStats *stats, Err *err);
+                        ApplyMode mode, ApplyFilter *filter, ApplyStats *stats, Err *err);
 
 /*
  * Copies the rows of these keys into the table on dst, without looking whether they are there: for

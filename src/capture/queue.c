@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "pg/lock.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -29,11 +30,13 @@ int64_t snapshot_xmax(const char *snapshot)
 }
 
 #define BOTH_SEGMENTS                                                                              \
-    "(SELECT txid, tab, k, ka FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka FROM "       \
-    "pgtandem.queue_1)"
+    "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
+    "FROM pgtandem.queue_1)"
+
+const char queue_segments[] = BOTH_SEGMENTS;
 
 /* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in S1; and no marks of our rounds */
-static void add_window(Sql *q, const Window *window)
+void queue_add_window(Sql *q, const Window *window)
 {
     if (window->since != NULL) {
         const char *in_progress = strchr(strchr(window->since, ':') + 1, ':') + 1;
@@ -48,9 +51,25 @@ static void add_window(Sql *q, const Window *window)
         sql_add(q, ")");
     }
     sql_add(q, " AND q.tab <> 0");
-    if (window->own_only)
-        sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
-                   " m WHERE m.tab = 0 AND m.txid = q.txid)");
+    if (!window->own_only && window->back == NULL)
+        return;
+    sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
+               " m WHERE m.tab = 0 AND m.txid = q.txid");
+    if (window->own_only && window->but != NULL) {
+        sql_add(q, " AND (left(m.ka[1], ");
+        sql_number(q, (int64_t)strlen(window->but));
+        sql_add(q, ") <> ");
+        sql_literal(q, window->but);
+        if (window->back != NULL) {
+            sql_add(q, " OR m.ka[1] = ");
+            sql_literal(q, window->back);
+        }
+        sql_add(q, ")");
+    } else if (!window->own_only) {
+        sql_add(q, " AND m.ka[1] = ");
+        sql_literal(q, window->back);
+    }
+    sql_add(q, ")");
 }
 
 typedef struct Delta {
@@ -120,7 +139,7 @@ static bool list_named(const void *ctx, Conn *conn, const Window *window, Pendin
                "SELECT 0 AS tab, NULL::bigint AS k, NULL::text[] AS ka, "
                "txid_current_snapshot()::text UNION ALL "
                "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
-    add_window(q, window);
+    queue_add_window(q, window);
     sql_add(q, " LIMIT ");
     sql_number(q, NAMED_KEYS_MAX + 1);
     sql_add(q, ")");
@@ -158,7 +177,7 @@ static bool list_counted(const void *ctx, Conn *conn, const Window *window, Pend
                "bool_or(coalesce(" IS_TRUNCATE " OR " IS_ALL_ROWS ", false)), "
                "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
                " q WHERE true");
-    add_window(q, window);
+    queue_add_window(q, window);
     sql_add(q, " GROUP BY 1 ORDER BY 1");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
@@ -219,6 +238,17 @@ static void add_key_columns(Sql *q, const Table *table, const char *key, bool of
     }
 }
 
+/* GROUP BY 1, 2 …: the key columns */
+static void add_grouping(Sql *q, const Table *table)
+{
+    sql_add(q, " GROUP BY ");
+    for (size_t k = 0; k < table->n_keys; k++) {
+        if (k > 0)
+            sql_add(q, ", ");
+        sql_number(q, (int64_t)k + 1);
+    }
+}
+
 Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window)
 {
     Sql *q = sql_new(ctx);
@@ -226,12 +256,14 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
     if (pending->all_rows) {
         sql_add(q, "SELECT ");
         add_key_columns(q, table, "t.", true);
+        if (window->timed)
+            sql_add(q, ", NULL::timestamptz AS at");
         sql_add(q, " FROM ");
         sql_trusted(q, table_ref(q, table));
         sql_add(q, " t");
         return q;
     }
-    if (pending->keys != NULL) {
+    if (pending->keys != NULL && !window->timed) {
         /* different texts may be equal for the key's type or collation */
         sql_add(q, "SELECT DISTINCT ");
         if (table->key_is_int) {
@@ -247,8 +279,10 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         }
         return q;
     }
-    sql_trusted(q, pending->inserts ? "SELECT " : "SELECT DISTINCT ");
+    sql_trusted(q, pending->inserts || window->timed ? "SELECT " : "SELECT DISTINCT ");
     add_key_columns(q, table, table->key_is_int ? "q.k" : "(q.ka)", false);
+    if (window->timed)
+        sql_add(q, ", max(q.at) AS at");
     sql_add(q, " FROM " BOTH_SEGMENTS " q WHERE q.tab IN (");
     sql_number(q, table->id);
     sql_add(q, ", ");
@@ -258,7 +292,9 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
         sql_add(q, " AND q.k IS NOT NULL");
     else
         sql_add(q, " AND q.ka <> '{}'");
-    add_window(q, window);
+    queue_add_window(q, window);
+    if (window->timed)
+        add_grouping(q, table);
     return q;
 }
 
@@ -271,7 +307,7 @@ bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, E
     sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab = ");
     sql_number(q, tab);
     sql_add(q, " AND (" IS_TRUNCATE " OR " IS_ALL_ROWS ")");
-    add_window(q, window);
+    queue_add_window(q, window);
     sql_add(q, ")");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
@@ -428,6 +464,22 @@ bool queue_snapshot(const void *ctx, Conn *conn, const char **ret_snapshot, Err 
         return false;
     *ret_snapshot = mem_strdup(ctx, rows_text(rows, 0, 0));
     return true;
+}
+
+bool queue_keep_times(Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *locks = sql_new(tmp), *work = sql_new(tmp), *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT count(*) = 2 FROM pg_attrdef WHERE adrelid IN "
+               "('pgtandem.queue_0'::regclass, 'pgtandem.queue_1'::regclass)");
+    if (!conn_query(tmp, conn, q, &rows, err) || rows_bool(rows, 0, 0))
+        return err->kind == ERR_NONE;
+    sql_add(locks, "LOCK TABLE pgtandem.queue_0, pgtandem.queue_1 IN ACCESS EXCLUSIVE MODE");
+    sql_add(work, "ALTER TABLE pgtandem.queue_0 ALTER COLUMN at SET DEFAULT clock_timestamp(); "
+                  "ALTER TABLE pgtandem.queue_1 ALTER COLUMN at SET DEFAULT clock_timestamp()");
+    return lock_and_run(conn, locks, work, "the queue", err);
 }
 
 bool queue_bytes(Conn *conn, int64_t *ret_bytes, Err *err)

@@ -25,7 +25,10 @@ typedef struct Pending {
 /* which deltas are read */
 typedef struct Window {
     const char *since; /* S1 as text; NULL: from the beginning */
-    bool own_only;     /* without what rounds of ours applied there */
+    bool own_only;     /* without what rounds of ours applied there, */
+    const char *but;   /* … except those of edges whose names begin so (may be NULL) */
+    const char *back;  /* never what this edge applied there (may be NULL) */
+    bool timed;        /* queue_keys() also tells when: column at */
 } Window;
 
 /*
@@ -34,6 +37,11 @@ typedef struct Window {
  */
 CHECKED bool queue_begin(const void *ctx, Conn *conn, const Window *window, Pending **ret_pending,
                          size_t *ret_n, const char **ret_snapshot, Err *err);
+
+/* the condition of a window on the deltas q, beginning with AND */
+void queue_add_window(Sql *q, const Window *window);
+/* both segments as a table in parentheses */
+extern const char queue_segments[];
 
 /* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
 Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window);
@@ -69,6 +77,9 @@ CHECKED bool queue_snapshot(const void *ctx, Conn *conn, const char **ret_snapsh
 
 /* total size of the queue on disk in bytes */
 CHECKED bool queue_bytes(Conn *conn, int64_t *ret_bytes, Err *err);
+
+/* from now on deltas of this node say when they were made; waits for its locks in short tries */
+CHECKED bool queue_keep_times(Conn *conn, Err *err);
 
 /* xmax of a txid_snapshot text; 0 for NULL */
 int64_t snapshot_xmax(const char *snapshot);

@@ -410,6 +410,20 @@ const Command cli_commands[] = {
           { "into pgtandem.conf", "pgtandem import-bucardo \"host=db1 dbname=bucardo user=bucardo\"" },
       } },
 
+    { .name = "conflicts", .id = CMD_CONFLICTS, .run = cli_conflicts, .max_arguments = 1000,
+      .summary = "show rows that were changed on two sources at a time",
+      .usage = "[SYNC...] [--json]",
+      .doc = "Of syncs with several sources: the newest first, with both rows, when they were changed, the rule and "
+             "the winner. They are kept on the node where the conflict was found, for as long as conflict-keep "
+             "says.",
+      .on_source = "Only read.",
+      .on_target = "Only read.",
+      .interrupt = "At any time.",
+      .next = "Where the loser was right, write its values again.",
+      .examples = {
+          { "what was lost", "pgtandem conflicts shop --json" },
+      } },
+
     { .name = "edge", .id = CMD_EDGE, .hidden = true, .run = cli_edge, .min_arguments = 3, .max_arguments = 3,
       .summary = "work on one edge of a sync",
       .usage = "SYNC FROM TO",

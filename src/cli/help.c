@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { WIDTH = 80, NAME_COLUMN = 2, SUMMARY_COLUMN = 14, OPTION_COLUMN = 28, EFFECT_COLUMN = 19 };
+enum { WIDTH = 80, NAME_COLUMN = 2, SUMMARY_COLUMN = 18, OPTION_COLUMN = 28, EFFECT_COLUMN = 19 };
 
 static void fill(Str *s, size_t from, size_t to)
 {

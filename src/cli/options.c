@@ -145,7 +145,7 @@ const Option cli_options[] = {
               "CASCADE." },
 
     { .name = "json", .type = OPT_FLAG,
-      .field = FIELD(bool, config.json), .commands = CMD_CHECK | CMD_VERIFY | CMD_STATUS,
+      .field = FIELD(bool, config.json), .commands = CMD_CHECK | CMD_VERIFY | CMD_STATUS | CMD_CONFLICTS,
       .help = "print the result as JSON",
       .doc  = "On standard output, for programs. Messages for people stay on standard error." },
     { .name = "watch", .type = OPT_FLAG,

@@ -63,7 +63,8 @@ enum {
     CMD_DEACTIVATE = 1 << 23,
     CMD_RECOPY = 1 << 24,
     CMD_IMPORT = 1 << 25,
-    CMD_EDGE = 1 << 26,
+    CMD_CONFLICTS = 1 << 26,
+    CMD_EDGE = 1 << 27,
 
     CMD_NODES = CMD_STATES - 1, /* those that work on a source and a target */
     CMD_SWITCH =

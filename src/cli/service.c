@@ -227,6 +227,14 @@ bool cli_import_bucardo(const Cli *cli, Err *err)
     return service_import_bucardo(cli->arguments[0], conf_path(cli, cli->config_file), err);
 }
 
+bool cli_conflicts(const Cli *cli, Err *err)
+{
+    Service *service;
+
+    return load(cli, &service, err) &&
+           service_conflicts(service, cli->arguments, cli->n_arguments, cli->config.json, err);
+}
+
 bool cli_edge(const Cli *cli, Err *err)
 {
     Service *service;

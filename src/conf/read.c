@@ -280,16 +280,59 @@ static void read_members(Reader *r, Sync *sync, int line, const char *value)
 
 static void check_members(Reader *r, const Sync *sync, int line)
 {
-    size_t sources = 0;
+    size_t sources = sync_sources(sync);
 
-    for (size_t i = 0; i < sync->n_members; i++)
-        sources += sync->members[i].role == ROLE_SOURCE ? 1 : 0;
     if (sources == 0)
         problem(r, line, "sync %s has no source", sync->name);
-    else if (sources > 1)
-        problem(r, line, "sync %s has several sources, which is not supported yet", sync->name);
+    if (sources > 1 && sync->onetimecopy == COPY_ALWAYS)
+        problem(r, line,
+                "sync %s has several sources, so onetimecopy = always would lose rows of theirs",
+                sync->name);
     if (sync->n_members < 2)
         problem(r, line, "sync %s has no target", sync->name);
+}
+
+/* latest, abort, function NAME, or names of databases */
+static void read_conflict(Reader *r, Sync *sync, int line)
+{
+    const char *text = sync->conflict_text;
+    size_t n;
+
+    if (strcmp(text, "latest") == 0) {
+        sync->conflict = CONFLICT_LATEST;
+        return;
+    }
+    if (strcmp(text, "abort") == 0) {
+        sync->conflict = CONFLICT_ABORT;
+        return;
+    }
+    const char **words = split_list(r->service, text, &n);
+    if (n == 2 && strcmp(words[0], "function") == 0) {
+        Pattern name = {.line = line};
+
+        if (!read_pattern(r->service, words[1], &name) || !pattern_is_name(&name))
+            problem(r, line, "\"%s\" is no name of a function", words[1]);
+        Str *quoted = str_new(r->service);
+        str_ident(quoted, name.schema);
+        str_char(quoted, '.');
+        str_ident(quoted, name.name == NULL ? "" : name.name);
+        sync->conflict = CONFLICT_FUNCTION;
+        sync->conflict_function = quoted->text;
+        return;
+    }
+    sync->conflict = CONFLICT_LIST;
+    for (size_t i = 0; i < n; i++) {
+        const Db *db = service_db(r->service, words[i]);
+
+        if (db == NULL)
+            problem(
+                r, line,
+                "\"%s\" is no rule for conflicts: it is latest, abort, \"function schema.name\" or "
+                "names of databases",
+                words[i]);
+        else
+            mem_push(r->service, sync->preferred, sync->n_preferred, db);
+    }
 }
 
 /* Tables */
@@ -423,6 +466,11 @@ static void add_rules(Reader *r, const Section *s)
         problem(r, s->line, "\"%s\" is no name of a table", s->rest);
         return;
     }
+    if (sync_sources(sync) > 1) {
+        problem(r, s->line, "sync %s has several sources: their tables must be the same",
+                sync->name);
+        return;
+    }
     if (!sync_takes(sync, table.schema, table.name)) {
         problem(r, s->line, "sync %s does not take the table %s.%s", sync->name, table.schema,
                 table.name);
@@ -529,6 +577,8 @@ static void read_syncs(Reader *r)
             if (r->n_problems == before)
                 check_members(r, &sync, line);
         }
+        (void)value_of(r, s, "conflict", &line);
+        read_conflict(r, &sync, line);
         mem_push(r->service, r->service->syncs, r->service->n_syncs, sync);
     }
     for (size_t i = 0; i < r->n_sections; i++)

@@ -35,7 +35,8 @@ const Setting conf_settings[] = {
 
     { .section = SECTION_GROUP, .name = "members", .type = SETTING_TEXT, .required = true,
       .doc = "Databases with commas between, each with a role behind a colon: source, target or fullcopy. Without "
-             "roles the first is the source and the others are targets." },
+             "roles the first is the source and the others are targets. With several sources the first is the hub: "
+             "the others exchange their changes through it." },
 
     { .section = SECTION_TABLES, .name = "include", .type = SETTING_TEXT, .required = true,
       .doc = "Tables and sequences with commas between: schema.table, with * and ? as patterns. Without a schema, "
@@ -62,7 +63,8 @@ const Setting conf_settings[] = {
       .doc = "A round (of a fullcopy target: a copy) at least so often." },
     { .section = SECTION_SYNC, .name = "sequences", .type = SETTING_YES_NO, .def = "yes",
       .field = OF_SYNC(sequences),
-      .doc = "Whether sequences of the set that exist on both sides are followed." },
+      .doc = "Whether sequences of the set that exist on both sides are followed. Between several sources they are "
+             "left alone." },
     { .section = SECTION_SYNC, .name = "cascade", .type = SETTING_YES_NO, .def = "no",
       .field = OF_SYNC(cascade),
       .doc = "Whether changes that pgtandem itself applied to the source are carried on, too." },
@@ -74,6 +76,16 @@ const Setting conf_settings[] = {
       .def = "active", .field = OF_SYNC(status),
       .doc = "An inactive sync does not work. Its changes are still recorded if it has worked before." },
 
+    { .section = SECTION_SYNC, .name = "conflict", .type = SETTING_TEXT, .def = "latest",
+      .field = OF_SYNC(conflict_text),
+      .doc = "What happens in a sync of several sources when a row was changed on two of them at a time: \"latest\" "
+             "(the later change wins; ties by the order of dbs), names of databases (the first of them wins), "
+             "\"abort\" (the edge stops), or \"function schema.name\": an SQL function that is there on all sources "
+             "and gets schema, table, key (text[]), and for both databases name, row (as JSON text) and time, in the "
+             "order of dbs; it returns the name of the winner, and must be the same everywhere." },
+    { .section = SECTION_SYNC, .name = "conflict-keep", .type = SETTING_DURATION, .def = "720h",
+      .min = SECOND_MS, .max = 100000 * HOUR_MS, .field = OF_SYNC(conflict_keep_ms),
+      .doc = "How long conflicts are kept for \"pgtandem conflicts\"." },
     { .section = SECTION_SYNC, .name = "before-round", .type = SETTING_TEXT, .field = OF_SYNC(before_round),
       .doc = "SQL that is run on the target before a round's changes, in the round's transaction. When it fails the "
              "round is rolled back and tried again." },

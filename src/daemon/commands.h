@@ -52,6 +52,10 @@ CHECKED bool service_recopy(const Service *service, const char *sync, const char
  */
 CHECKED bool service_remove_sync(const Service *service, const char *sync, bool force, Err *err);
 
+/* the conflicts that were kept, of all syncs or of those named */
+CHECKED bool service_conflicts(const Service *service, const char *const *syncs, size_t n,
+                               bool json, Err *err);
+
 /* reads the configuration of a Bucardo 5 and writes the equivalent file, which must not exist */
 CHECKED bool service_import_bucardo(const char *conninfo, const char *path, Err *err);
 

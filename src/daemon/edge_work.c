@@ -15,6 +15,7 @@
 #include "capture/capture.h"
 #include "capture/queue.h"
 #include "daemon/commands.h"
+#include "daemon/conflict.h"
 #include "daemon/edge_state.h"
 #include "daemon/hook.h"
 #include "daemon/install.h"
@@ -50,6 +51,8 @@ typedef struct Work {
     Conn *to;
     Plan *plan;
     Edge *edge;
+    ConflictFilter conflicts;
+    ApplyFilter filter;
     Wishes wishes;
     const char *state;     /* as it was last written down */
     const char *print[2];  /* definitions of from and to when the plan was made */
@@ -155,6 +158,13 @@ static const EdgeTablesRow *find_listed(const EdgeTablesRow *rows, size_t n, con
     return NULL;
 }
 
+/* the hub's rows go to the other sources, not the other way round */
+static bool is_never_copied(const EdgeSpec *spec)
+{
+    return spec->sync->onetimecopy == COPY_NO || spec->full ||
+           (spec->back != NULL && spec->mine == NULL);
+}
+
 /* what becomes of one table: stopped, to be copied, or going on */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
@@ -168,9 +178,8 @@ static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *list
         return edge_state_table(w->to, name, &t->src, "stopped", t->problem, -1, err);
     }
     if (listed == NULL)
-        return edge_state_table(
-            w->to, name, &t->src,
-            w->spec->sync->onetimecopy == COPY_NO || w->spec->full ? "ok" : "new", NULL, -1, err);
+        return edge_state_table(w->to, name, &t->src, is_never_copied(w->spec) ? "ok" : "new", NULL,
+                                -1, err);
     if (strcmp(listed->state, "stopped") != 0)
         return true;
     log_info("table %s can go on: it will be copied anew", table_label(tmp, &t->src));
@@ -208,14 +217,24 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->partial = true;
-    edge->own_only = !w->spec->sync->cascade;
+    edge->window = (Window){.own_only = !w->spec->sync->cascade,
+                            .but = w->spec->mine,
+                            .back = w->spec->back,
+                            .timed = w->spec->back != NULL};
+    if (w->spec->back != NULL) {
+        w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
+        w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
+        edge->filter = &w->filter;
+    }
     edge->marks = true;
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
     for (size_t i = 0; i < w->plan->n_tables; i++)
-        if (w->plan->tables[i].problem == NULL)
-            edge->pairs[edge->n_pairs++] = w->plan->tables[i].pair;
+        if (w->plan->tables[i].problem == NULL) {
+            edge->pairs[edge->n_pairs] = w->plan->tables[i].pair;
+            edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
+        }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
     edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
     for (size_t i = 0; i < w->plan->n_sequences; i++)
@@ -265,6 +284,37 @@ static bool remember_last_round(Work *w, Err *err)
     return true;
 }
 
+/*
+ * Where both sides are sources, changes of the other side have to be recorded, with their times, before
+ * any row is carried there: they are what conflicts are found by. Gives the tables of the other side the
+ * numbers that they have in its queue.
+ */
+static bool install_back(Work *w, Err *err)
+{
+    EdgeSpec back = edge_back(w->spec);
+    Plan *plan;
+
+    if (!plan_make(w, &back, w->to, w->from, &plan, err) ||
+        !install_source(w->to, &back, plan, err) || !queue_keep_times(w->from, err) ||
+        !queue_keep_times(w->to, err))
+        return false;
+    for (size_t i = 0; i < w->plan->n_tables; i++) {
+        PlannedTable *t = &w->plan->tables[i];
+
+        for (size_t b = 0; b < plan->n_tables && t->problem == NULL; b++) {
+            const PlannedTable *other = &plan->tables[b];
+
+            if (strcmp(other->src.name, t->dst.name) != 0 ||
+                strcmp(other->src.schema, t->dst.schema) != 0)
+                continue;
+            t->dst.id = other->src.id;
+            t->problem = other->problem;
+            t->hint = other->hint;
+        }
+    }
+    return true;
+}
+
 static bool prepare(Work *w, Err *err)
 {
     const void *ctx = w;
@@ -276,7 +326,8 @@ static bool prepare(Work *w, Err *err)
         (first && !refuse_problems(w, err)))
         return false;
     if (!install_target(w->to, w->spec, err) ||
-        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)))
+        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)) ||
+        (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
@@ -480,8 +531,13 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         if (!copy_everything(w, err))
             return false;
     } else {
-        if (!edge_round(edge, &round, err))
-            return false;
+        if (!edge_round(edge, &round, err)) {
+            if (!w->conflicts.again && !w->filter.outrun)
+                return false;
+            w->conflicts.again = w->filter.outrun = false;
+            err_clear(err);
+            return true; /* with a newer snapshot */
+        }
         *ret_outdated = round.outdated;
         if (round.outdated)
             return true;
@@ -542,6 +598,8 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         ConsumerRow *consumer;
 
         w->fuse_ms = now;
+        if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
+            return false;
         if (!check_fuse(w->from, w->spec->from, &w->fuse_warned, err) ||
             !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;

@@ -21,27 +21,56 @@ typedef struct Maker {
     Plan *plan;
 } Maker;
 
+static const Member *hub_of(const Sync *sync)
+{
+    for (size_t i = 0; i < sync->n_members; i++)
+        if (sync->members[i].role == ROLE_SOURCE)
+            return &sync->members[i];
+    return NULL;
+}
+
+static EdgeSpec make_spec(const void *ctx, const Sync *sync, const Member *from, const Member *to)
+{
+    bool both = from->role == ROLE_SOURCE && to->role == ROLE_SOURCE;
+
+    return (EdgeSpec){
+        .sync = sync,
+        .from = from->db,
+        .to = to->db,
+        .full = to->role == ROLE_FULLCOPY,
+        .name = mem_printf(ctx, "%s/%s/%s", sync->name, from->db->name, to->db->name),
+        .back = both ? mem_printf(ctx, "%s/%s/%s", sync->name, to->db->name, from->db->name) : NULL,
+        .mine = from == hub_of(sync) && sync_sources(sync) > 1 ? mem_printf(ctx, "%s/", sync->name)
+                                                               : NULL};
+}
+
+/* from the hub to everybody, and from the other sources to the hub: a conflict is always between two */
 EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n)
 {
+    const Member *hub = hub_of(sync);
     EdgeSpec *edges = NULL;
     size_t n = 0;
 
-    for (size_t f = 0; f < sync->n_members; f++)
-        for (size_t t = 0; t < sync->n_members; t++) {
-            const Member *from = &sync->members[f], *to = &sync->members[t];
+    for (size_t i = 0; i < sync->n_members && hub != NULL; i++) {
+        const Member *member = &sync->members[i];
 
-            if (from->role != ROLE_SOURCE || f == t)
-                continue;
-            EdgeSpec edge = {
-                .sync = sync,
-                .from = from->db,
-                .to = to->db,
-                .full = to->role == ROLE_FULLCOPY,
-                .name = mem_printf(ctx, "%s/%s/%s", sync->name, from->db->name, to->db->name)};
-            mem_push(ctx, edges, n, edge);
-        }
+        if (member == hub)
+            continue;
+        mem_push(ctx, edges, n, make_spec(ctx, sync, hub, member));
+        if (member->role == ROLE_SOURCE)
+            mem_push(ctx, edges, n, make_spec(ctx, sync, member, hub));
+    }
     *ret_n = n;
     return edges;
+}
+
+EdgeSpec edge_back(const EdgeSpec *edge)
+{
+    return (EdgeSpec){.sync = edge->sync,
+                      .from = edge->to,
+                      .to = edge->from,
+                      .name = edge->back,
+                      .back = edge->name};
 }
 
 static void set_problem(PlannedTable *t, const char *problem, const char *hint)
@@ -324,8 +353,10 @@ static void plan_sequences(Maker *m)
 {
     const Sync *sync = m->edge->sync;
 
-    for (size_t i = 0; sync->sequences && !m->same_database && i < m->from_catalog->n_sequences;
-         i++) {
+    /* between sources each node has numbers of its own */
+    if (!sync->sequences || m->same_database || m->edge->back != NULL)
+        return;
+    for (size_t i = 0; i < m->from_catalog->n_sequences; i++) {
         const Sequence *s = &m->from_catalog->sequences[i];
 
         if (sync_takes(sync, s->schema, s->name) && s->readable &&

@@ -16,6 +16,9 @@ typedef struct EdgeSpec {
     const Db *to;
     bool full;        /* the role fullcopy */
     const char *name; /* "sync/from/to": of its rows in the databases */
+    const char *back; /* the name of the opposite edge when `to` is a source as well, else NULL */
+    const char *
+        mine; /* "sync/" when changes that came to `from` by the sync's other edges go on; or NULL */
 } EdgeSpec;
 
 typedef struct PlannedTable {
@@ -39,6 +42,9 @@ typedef struct Plan {
 
 /* all edges of a sync; an array of n owned by ctx */
 EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n);
+
+/* the opposite of an edge that has one */
+EdgeSpec edge_back(const EdgeSpec *edge);
 
 CHECKED bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                        Err *err);

@@ -210,6 +210,71 @@ static void print_text(const EdgeStatus *edges, size_t n)
     }
 }
 
+static void print_conflict(const EdgeSpec *edge, const ConflictsRow *c)
+{
+    printf("%s %s %s.%s %s: %s wins (%s)\n", c->at, edge->name, c->schema_name, c->table_name,
+           c->key, c->winner, c->rule);
+    printf("    %s: %s%s%s\n", edge->from->name, c->from_row == NULL ? "deleted" : c->from_row,
+           c->from_at == NULL ? "" : " at ", c->from_at == NULL ? "" : c->from_at);
+    printf("    %s: %s%s%s\n", edge->to->name, c->to_row == NULL ? "deleted" : c->to_row,
+           c->to_at == NULL ? "" : " at ", c->to_at == NULL ? "" : c->to_at);
+}
+
+static json_t *conflict_json(const EdgeSpec *edge, const ConflictsRow *c)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:s?}", "at",
+                     c->at, "sync", edge->sync->name, "from", edge->from->name, "to",
+                     edge->to->name, "schema", c->schema_name, "table", c->table_name, "key",
+                     c->key, "rule", c->rule, "winner", c->winner, "from_row", c->from_row,
+                     "to_row", c->to_row, "from_at", c->from_at, "to_at", c->to_at);
+}
+
+/* those of one edge: printed, or put into list (unless it is NULL) */
+static bool show_conflicts(const EdgeSpec *edge, json_t *list, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *to = service_connect(tmp, edge->to, "conflicts", err);
+    ConflictsRow *rows;
+    size_t n;
+    bool present;
+
+    if (to == NULL || !install_is_present(to, &present, err))
+        return false;
+    if (!present)
+        return true;
+    if (!q_conflicts(tmp, to, edge->name, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (list == NULL)
+            print_conflict(edge, &rows[i]);
+        else
+            json_array_append_new(list, conflict_json(edge, &rows[i]));
+    }
+    return true;
+}
+
+bool service_conflicts(const Service *service, const char *const *syncs, size_t n, bool json,
+                       Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeSpec *edges;
+    size_t n_edges;
+    json_t *list = json ? json_array() : NULL;
+    bool ok = select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err);
+
+    for (size_t i = 0; ok && i < n_edges; i++)
+        if (edges[i].back != NULL)
+            ok = show_conflicts(&edges[i], list, err);
+    if (ok && json) {
+        char *text = json_dumps(list, JSON_INDENT(2));
+
+        puts(text == NULL ? "[]" : text);
+        free(text);
+    }
+    json_decref(list);
+    return ok;
+}
+
 bool service_status(const Service *service, const char *const *syncs, size_t n, bool json, Err *err)
 {
     AUTO_CTX(tmp, NULL);

@@ -232,8 +232,10 @@ static TablePair *find_pair(const Edge *edge, int tab)
 /* what the next round reads: nothing was pending up to `looked`, which is later than `applied` */
 static Window window_of(const Edge *edge)
 {
-    return (Window){.since = edge->looked != NULL ? edge->looked : edge->applied,
-                    .own_only = edge->own_only};
+    Window window = edge->window;
+
+    window.since = edge->looked != NULL ? edge->looked : edge->applied;
+    return window;
 }
 
 static bool begin_apply(Edge *edge, Err *err)
@@ -250,10 +252,10 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
     Sql *keys = queue_keys(tmp, pair->src, pending, &window);
 
     /* in the first round all that was copied meanwhile is there already */
-    if (pending->inserts && edge->applied != NULL && !edge->replace_next)
+    if (pending->inserts && edge->applied != NULL && !edge->replace_next && edge->filter == NULL)
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
     return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
-                      edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, stats, err);
+                      edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, edge->filter, stats, err);
 }
 
 /* SQL of the user */
@@ -650,7 +652,7 @@ static bool settle_rows(TablePair *pair, Conn *from, Conn *to, Err *err)
     for (size_t i = 0; i < n; i++)
         if (pending[i].tab == pair->src->id &&
             !apply_keys(pair, from, to, queue_keys(tmp, pair->src, &pending[i], &everything),
-                        pending[i].whole, APPLY_REPLACE, &stats, err))
+                        pending[i].whole, APPLY_REPLACE, NULL, &stats, err))
             return false;
     return true;
 }

@@ -8,6 +8,7 @@
 #define MIGRATE_EDGE_H
 
 #include "apply/apply.h"
+#include "capture/queue.h"
 #include "model/table.h"
 #include "pg/conn.h"
 
@@ -20,8 +21,9 @@ typedef struct Edge {
     Conn *to;
     TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
-    bool partial;  /* others read tables of `from` that are not in pairs */
-    bool own_only; /* what pgtandem applied to `from` is not carried on */
+    bool partial;        /* others read tables of `from` that are not in pairs */
+    Window window;       /* which changes are carried; since is filled in for each round */
+    ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     const char *
         before_sql; /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *after_sql;

@@ -19,6 +19,15 @@ const Sync *service_sync(const Service *service, const char *name)
     return NULL;
 }
 
+size_t sync_sources(const Sync *sync)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < sync->n_members; i++)
+        n += sync->members[i].role == ROLE_SOURCE ? 1 : 0;
+    return n;
+}
+
 /* * is any text, ? one byte that is no continuation of a UTF-8 character */
 static bool matches(const char *glob, const char *text)
 {

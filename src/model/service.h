@@ -13,6 +13,12 @@ typedef enum Role { ROLE_SOURCE, ROLE_TARGET, ROLE_FULLCOPY } Role;
 /* the numbers are those of the choices in conf/settings.c */
 typedef enum OneTimeCopy { COPY_NO, COPY_IF_EMPTY, COPY_ALWAYS } OneTimeCopy;
 typedef enum TargetTriggers { TRIGGERS_SLEEP, TRIGGERS_FIRE } TargetTriggers;
+typedef enum ConflictRule {
+    CONFLICT_LATEST,   /* the later change wins */
+    CONFLICT_LIST,     /* the database that comes first in a list */
+    CONFLICT_ABORT,    /* the edge stops */
+    CONFLICT_FUNCTION, /* an SQL function of the user decides */
+} ConflictRule;
 typedef enum SyncStatus { SYNC_ACTIVE, SYNC_INACTIVE } SyncStatus;
 
 typedef struct Db {
@@ -64,8 +70,14 @@ typedef struct Sync {
     int64_t checktime_ms; /* 0: none */
     bool sequences;
     bool cascade;
-    int target_triggers;      /* TargetTriggers */
-    int status;               /* SyncStatus */
+    int target_triggers; /* TargetTriggers */
+    int status;          /* SyncStatus */
+    ConflictRule conflict;
+    const char *conflict_text;     /* as it is written */
+    const char *conflict_function; /* its name in SQL */
+    const Db **preferred;          /* of CONFLICT_LIST */
+    size_t n_preferred;
+    int64_t conflict_keep_ms; /* how long records of conflicts are kept */
     const char *before_round; /* SQL, run on the target in the round's transaction; or NULL */
     const char *after_round;
     const char *on_error; /* programs, run by the shell; or NULL */
@@ -89,6 +101,9 @@ typedef struct Service {
 
 const Db *service_db(const Service *service, const char *name);
 const Sync *service_sync(const Service *service, const char *name);
+
+/* how many sources it has; the first is the hub through which the others exchange their changes */
+size_t sync_sources(const Sync *sync);
 
 /* whether the sync takes this table (or sequence): included and not excluded */
 bool sync_takes(const Sync *sync, const char *schema, const char *name);

@@ -34,8 +34,9 @@ CREATE TABLE pgtandem.tab (
 -- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
-CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
-CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[]);
+-- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
+CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
+CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 
 -- how much of another node's changes this node has, one row for each edge that ends here ("run", or "sync/source");
 -- written in the transaction that applies them
@@ -136,6 +137,22 @@ CREATE TABLE pgtandem.edge_table (
     rows         bigint,                        -- of the last copy
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (edge, schema_name, table_name)
+);
+
+-- rows that were changed here and on the other side by transactions that did not know of each other
+CREATE TABLE pgtandem.conflict (
+    no           bigserial PRIMARY KEY,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    edge         text NOT NULL,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    key          text[] NOT NULL,
+    rule         text NOT NULL,
+    winner       text NOT NULL,                 -- the name of a database
+    from_row     text,                          -- as JSON; NULL: deleted there
+    to_row       text,                          -- this node's row
+    from_at      timestamptz,
+    to_at        timestamptz
 );
 
 -- which edges that begin here read which captured table

@@ -94,6 +94,16 @@ select p.proname::text
 select edge, confirmed, detached from pgtandem.consumer
  order by detached, txid_snapshot_xmin(confirmed::txid_snapshot) nulls first, edge
 
+-- name: conflicts
+-- doc: the conflicts that this node has kept for an edge, the newest first
+-- params: edge text
+-- returns: at text, schema_name text, table_name text, key text, rule text, winner text, from_row text?, to_row text?, from_at text?, to_at text?
+select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), schema_name, table_name, key::text, rule, winner,
+       from_row, to_row,
+       to_char(from_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+       to_char(to_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+  from pgtandem.conflict where edge = $1 order by no desc
+
 -- name: service_is_empty
 -- doc: no edge begins or ends here any more
 -- returns: empty bool

@@ -6,6 +6,7 @@
     one_pair     the same with one version pair only, for what does not depend on versions
     own_pair     as one_pair, but on servers of their own, for tests that stop or configure them
     server       one database on every available server
+    dbs          makes several databases on one server of version 15
     new_cluster  makes servers that live as long as the test
     nodes        makes databases on one shared server, for the replication service
     new_service  makes replication services that end with the test
@@ -70,7 +71,7 @@ class Clusters:
     def __init__(self):
         self._made = {}
 
-    def get(self, version, role):
+    def get(self, version, role, settings=None):
         try:
             found = servers.get(version)
         except LookupError as error:
@@ -80,7 +81,7 @@ class Clusters:
             pytest.skip(str(error))
         key = (version, role)
         if key not in self._made:
-            self._made[key] = Cluster(found, name=f"{role}{version.replace('.', '')}_")
+            self._made[key] = Cluster(found, settings=settings, name=f"{role}{version.replace('.', '')}_")
         return self._made[key].ensure_running()
 
 
@@ -350,3 +351,42 @@ def pytest_runtest_call(item):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def dbs(request, _clusters):
+    """make(n): n new databases of one server (15), as conninfo by name, and what to ask them with."""
+    cluster = _clusters.get("15", "service", {"max_connections": "200"})
+    request.node.clusters = (cluster,)
+    cluster.log_mark()
+    made = []
+
+    class Database:
+        def __init__(self, name):
+            self.name, self.cluster = name, cluster
+            self.conninfo = cluster.conninfo(name)
+
+        def sql(self, query, parameters=None):
+            return cluster.sql(self.name, query, parameters)
+
+        def value(self, query, parameters=None):
+            return cluster.value(self.name, query, parameters)
+
+        def connect(self, **more):
+            return cluster.connect(self.name, **more)
+
+    def make(n, *scripts):
+        new = []
+        for _ in range(n):
+            name = cluster_module.random_name("svc")
+            cluster.create_db(name)
+            made.append(name)
+            new.append(Database(name))
+            for script in scripts:
+                new[-1].sql(script)
+        return new
+
+    yield make
+    tool_module.kill_leftovers()
+    for name in made:
+        cluster.ensure_running().drop_db(name)

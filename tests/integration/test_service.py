@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from lib.cluster import random_name
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.service import Service
 from lib.tool import FAILED, REFUSED, USAGE
@@ -26,47 +25,6 @@ CHANGES = """
 update customers set name = name || '!' where id < 10; delete from customers where id > 95;
 insert into orders (customer, note) values (7, 'late'); update "Odd ""Name" set "b c" = 77 where "b c" = 7;
 """
-
-
-@pytest.fixture
-def dbs(request, _clusters):
-    """make(n): n new databases of one server (15), as conninfo by name, and what to ask them with."""
-    cluster = _clusters.get("15", "service")
-    request.node.clusters = (cluster,)
-    cluster.log_mark()
-    made = []
-
-    class Database:
-        def __init__(self, name):
-            self.name, self.cluster = name, cluster
-            self.conninfo = cluster.conninfo(name)
-
-        def sql(self, query, parameters=None):
-            return cluster.sql(self.name, query, parameters)
-
-        def value(self, query, parameters=None):
-            return cluster.value(self.name, query, parameters)
-
-        def connect(self, **more):
-            return cluster.connect(self.name, **more)
-
-    def make(n, *scripts):
-        new = []
-        for _ in range(n):
-            name = random_name("svc")
-            cluster.create_db(name)
-            made.append(name)
-            new.append(Database(name))
-            for script in scripts:
-                new[-1].sql(script)
-        return new
-
-    yield make
-    from lib import tool as tool_module
-
-    tool_module.kill_leftovers()
-    for name in made:
-        cluster.ensure_running().drop_db(name)
 
 
 def equal(*databases, tables="customers"):
@@ -349,8 +307,10 @@ def test_triggers_of_the_target(dbs):
     a.sql("insert into customers values (1, 'silent', 'x')")
     service.in_step()
     assert b.value("select count(*) from log") == 0
+    before = service.workers()
     service.ok("update", "sync", "s", "target-triggers=fire")
     service.ok("reload")
+    poll_until(lambda: service.workers() not in ({}, before), 20, "a worker with the new setting")
     a.sql("insert into customers values (2, 'loud', 'x')")
     poll_until(lambda: b.sql("select what from log") == [("loud",)], 10, "the trigger's row")
     service.stop()

@@ -1,0 +1,34 @@
+/*
+ * Conflicts: a row was changed on both sides of an edge by transactions that did not know of each other.
+ *
+ * The rows of a round are staged on `to` when this looks at them. It locks those that exist there, and
+ * then reads the queue of `to`: a change of one of the keys that `from` had not got when the round read
+ * it, and that did not come from there, is a conflict. A change that comes later has to wait for our
+ * locks, and so knows of what we apply. (A row that is being inserted cannot be locked. It shows as a
+ * unique violation, or in the number of rows that are updated or deleted, and the round is made again.)
+ *
+ * The rule gives the same answer on both sides, so it does not matter who finds the conflict first: when
+ * the other edge comes, this side's progress has the change, and there is no conflict any more. Every
+ * conflict is kept with both rows.
+ */
+#ifndef DAEMON_CONFLICT_H
+#define DAEMON_CONFLICT_H
+
+#include "apply/apply.h"
+#include "daemon/plan.h"
+
+typedef struct ConflictFilter {
+    const EdgeSpec *spec;
+    Conn *from; /* in the round's transaction */
+    size_t found;
+    bool again; /* it could not be judged: the round has to be made again */
+} ConflictFilter;
+
+/* the run function of an ApplyFilter; arg is a ConflictFilter */
+CHECKED bool conflict_filter(void *arg, const TablePair *table, Conn *to, int64_t *ret_updates,
+                             int64_t *ret_deletes, Err *err);
+
+/* drops records that are older than the sync keeps them */
+CHECKED bool conflict_expire(Conn *to, const EdgeSpec *spec, Err *err);
+
+#endif
