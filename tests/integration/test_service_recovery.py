@@ -57,6 +57,7 @@ def has(node, rows):
 
 def keeps_up(ledger, *nodes, timeout=20):
     """What was acknowledged by now gets there though writers go on and others are dead."""
+    ledger.wait_for(1)
     rows = len(ledger.acknowledged)
     for node in nodes:
         poll_until(has(node, rows), timeout, f"{rows} transactions on {node.dbname}")
@@ -240,6 +241,36 @@ def test_stopped_in_a_long_round(nodes, new_service):
     service.start()
     service.in_step()
     assert a.sql("select * from t order by 1") == b.sql("select * from t order by 1")
+    service.stop()
+
+
+@pytest.mark.timeout(60)
+def test_paused_is_said_when_it_is_so(nodes, new_service):
+    """Who reads "paused" may rely on it that nothing is written on the target any more."""
+    databases = nodes("A", "B")
+    a, b = databases["A"], databases["B"]
+    for node in (a, b):
+        node.sql(T)
+    service = new_service(databases, SYNC)
+    service.start()
+    service.in_step()
+    blocker = b.connect(autocommit=False)
+    blocker.cursor().execute("lock t in access exclusive mode")
+    a.sql("insert into t values (1, 'x')")
+    waits = "select count(*) from pg_locks where not granted and relation = 't'::regclass"
+    poll_until(lambda: b.value(waits) > 0, 20, "the round")
+    service.ok("pause", "s")
+    state = service.edge("s")["state"]
+    blocker.rollback()
+    assert state != "paused", "a round is at work"
+    service.wait_for_state("paused", "s")
+    rows = b.value("select count(*) from t")
+    a.sql("insert into t values (2, 'x')")
+    assert service.run("kick", "s", "--wait=1s").rc == FAILED
+    assert b.value("select count(*) from t") == rows
+    service.ok("resume", "s")
+    service.in_step()
+    assert b.value("select count(*) from t") == 2
     service.stop()
 
 
@@ -476,6 +507,7 @@ def test_removing_syncs(nodes, new_service):
         """)
     with ledger:
         service.start()
+        service.in_step()
         keeps_up(ledger, b, c)
         service.ok("remove", "sync", "first")
         rows = b.value("select count(*) from ledger.ledger")
@@ -503,6 +535,25 @@ def test_removing_syncs(nodes, new_service):
     service.ok("remove", "sync", "third")
     for node, fingerprint in zip((a, b, c), before):
         assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
+@pytest.mark.timeout(60)
+def test_removed_while_it_begins(nodes, new_service):
+    """A worker that is just installing must not put back what `remove` took away, or did not find yet."""
+    databases = nodes("A", "B")
+    for node in databases.values():
+        node.sql(T)
+    before = fingerprints(*databases.values())
+    sync = "[sync s]\ntables = t\ndbs = A, B\n"
+    service = new_service(databases)
+    for delay in (0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12):
+        service.add(sync)
+        service.start()
+        time.sleep(delay)  # chooses a moment
+        service.ok("remove", "sync", "s")
+        service.stop()
+        for node, fingerprint in zip(databases.values(), before):
+            assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
 
 
 @pytest.mark.timeout(90)
@@ -548,39 +599,59 @@ def test_removing_a_sync_whose_target_is_dead(nodes, new_cluster, new_service):
 # What is refused
 
 
+def refused(service, text, at, *several):
+    """validate finds it, start does not begin with it, and nothing is installed."""
+    before = fingerprints(*several)
+    done = service.run("validate")
+    assert done.rc == REFUSED, done
+    where = f":{service.line_of(at)}: "
+    assert any(where in line and text in line for line in done.out.splitlines()), done
+    service.start()
+    service.running.wait_for_output(text, timeout=20)
+    assert service.run("kick", "s", "--wait=1s").rc != DONE
+    service.stop()
+    for node, fingerprint in zip(several, before):
+        assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
 @pytest.mark.timeout(60)
-def test_rights(one_pair, ordinary, new_service):
-    """Tables of somebody else, no right to set session_replication_role: told before anything is installed.
-    An owner without special rights can do everything else, and nothing is left behind."""
+def test_no_right_to_let_triggers_sleep(one_pair, ordinary, new_service):
+    old, new = one_pair.old, one_pair.new
+    owner = ordinary(one_pair, "owner")
+    for node in (old, new):
+        node.sql(T + f"alter table t owner to {owner}")
+    service = new_service({"A": old, "B": new}, "[sync s]\ntables = t\ndbs = A, B")
+    refused(service, "session_replication_role", "[sync s]", old, new)
+
+
+@pytest.mark.timeout(60)
+def test_tables_of_somebody_else(one_pair, ordinary, new_service):
+    """They may be read and written, but not be given triggers."""
     old, new = one_pair.old, one_pair.new
     owner = ordinary(one_pair, "owner")
     for node in (old, new):
         node.sql(T + f"create table theirs (id int primary key); alter table t owner to {owner};"
                  f"grant all on theirs to {owner}")
+    service = new_service({"A": old, "B": new}, "[sync s]\ntables = t, theirs\ndbs = A, B\ntarget-triggers = fire")
+    refused(service, "theirs", "[sync s]", old, new)
+
+
+@pytest.mark.timeout(60)
+def test_an_owner_without_special_rights(one_pair, ordinary, new_service):
+    """Everything works, up to nothing being left behind."""
+    old, new = one_pair.old, one_pair.new
+    owner = ordinary(one_pair, "owner")
+    for node in (old, new):
+        node.sql(T + f"alter table t owner to {owner}")
     before = fingerprints(old, new)
-
-    def refused(service, text, at):
-        done = service.run("validate")
-        assert done.rc == REFUSED, done
-        where = f":{service.line_of(at)}: "
-        assert any(where in line and text in line for line in done.out.splitlines()), done
-        service.start()
-        service.running.wait_for_output(text, timeout=20)
-        assert service.run("kick", "s", "--wait=1s").rc != DONE
-        service.stop()
-        for node, fingerprint in zip((old, new), before):
-            assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
-
-    refused(new_service({"A": old, "B": new}, "[sync s]\ntables = t\ndbs = A, B"), "session_replication_role", "[sync s]")
-    refused(new_service({"A": old, "B": new}, "[sync s]\ntables = t, theirs\ndbs = A, B\ntarget-triggers = fire"),
-            "theirs", "tables = t, theirs")  # fmt: skip
-
     service = new_service({"A": old, "B": new}, "[sync s]\ntables = t\ndbs = A, B\ntarget-triggers = fire")
     service.ok("validate")
     old.sql("insert into t values (1, 'x')")
     service.start()
     service.in_step()
     old.sql("update t set v = 'y'; insert into t values (2, 'z')")
+    service.in_step()
+    old.sql("truncate t; insert into t values (3, 'z')")
     service.in_step()
     assert old.sql("select * from t order by 1") == new.sql("select * from t order by 1")
     service.stop()
