@@ -8,8 +8,9 @@ import os
 
 import pytest
 
-from lib.scenarios import (Pgtandem, Scenario, Sync, command, edit, flush, in_session, log_says, nothing_installed, on,
-                           pause, play, problem, restart, resume, rows, same, soon, state, table_state)  # fmt: skip
+from lib.scenarios import (Pgtandem, Scenario, Sync, comes_to_rest, command, edit, flush, in_session, log_says, nothing_installed, on,
+                           pause, play, problem, restart, resume, rows, same, soon, state, table_state,
+                           workers)  # fmt: skip
 from lib.tool import FAILED
 
 SCENARIOS = []
@@ -1043,6 +1044,126 @@ scenario(
         table_state("s", "t", "ok"),
         flush(),
         same("A", "B"),
+    ],
+)
+
+scenario(
+    "a table that leaves the sync and comes back has missed nothing",
+    nodes="A B",
+    setup={"*": SIMPLE + SIMPLE.replace(" t ", " u ")},
+    syncs=[Sync("s", "A, B", tables="t, u")],
+    steps=[
+        flush(),
+        on("A", "insert into u values (1, 'x')"),
+        flush(),
+        log_says("s/A/B: in step"),
+        edit("tables = t, u", "tables = t"),
+        command("reload"),
+        log_says("s/A/B: in step"),
+        on("A", "update u set v = 'y'; insert into u values (2, 'z'); insert into t values (1, 'x')"),
+        flush(),
+        same("A", "B", tables=["t"]),
+        rows("B", "select * from u", [(1, "x")]),
+        edit("tables = t", "tables = t, u"),
+        command("reload"),
+        soon("B", "select * from u order by 1", [(1, "y"), (2, "z")]),
+    ],
+)
+
+scenario(
+    "a table that is dropped and made again on both sides is a new one",
+    nodes="A B",
+    setup={"*": SIMPLE + SIMPLE.replace(" t ", " u "), "A": "insert into u values (1, 'x')"},
+    syncs=[Sync("s", "A, B")],
+    steps=[
+        flush(),
+        on("B", "drop table u"),
+        on("A", "drop table u; insert into t values (1, 'x')"),
+        flush(),
+        on("B", "create table u (id int primary key, v text)"),
+        on("A", "create table u (id int primary key, v text); insert into u values (2, 'new')"),
+        command("reload"),
+        soon("B", "select * from u", [(2, "new")]),
+        on("A", "insert into u values (3, 'new')"),
+        soon("B", "select * from u order by 1", [(2, "new"), (3, "new")]),
+    ],
+)
+
+scenario(
+    "a target that leaves the sync: nothing of it stays, nothing is kept for it",
+    nodes="A B C",
+    setup={"*": SIMPLE},
+    syncs=[Sync("s", "A, B, C", tables="t")],
+    steps=[
+        flush(),
+        command("update", "sync", "s", "dbs=A,B"),
+        command("reload"),
+        workers("s/A/B"),
+        on("A", "insert into t values (1, 'x')"),
+        flush(),
+        same("A", "B"),
+        rows("C", "select * from t", []),
+        soon("A", "select edge from pgtandem.consumer", [("s/A/B",)]),
+        command("remove", "sync", "s"),
+        nothing_installed("A", "B"),
+    ],
+)
+
+scenario(
+    "columns that change the key are refused: nobody could tell which row is meant",
+    nodes="A B",
+    setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
+    syncs=[Sync("s", "A, B", tables="t", rules={"t": {"columns": "id + 1000 as id, v"}})],
+    steps=[
+        problem("id", at="[table s t]"),
+        nothing_installed("A", "B"),
+    ],
+)
+
+scenario(
+    "two cascades in a circle do not run for ever",
+    nodes="A B",
+    setup={"*": SIMPLE},
+    syncs=[Sync("there", "A, B", tables="t", cascade="yes"), Sync("back", "B, A", tables="t", cascade="yes")],
+    steps=[
+        flush(),
+        on("A", "insert into t values (1, 'x')"),
+        flush(),
+        comes_to_rest("there", "B"),
+        same("A", "B"),
+    ],
+)
+
+scenario(
+    "fullcopy with other names, columns and rows",
+    nodes="A B",
+    setup={"A": CUSTOMERS + "insert into customers select i, 'n' || i, case when i % 2 = 0 then 'eu' else 'us' end, i from generate_series(1, 6) i",
+           "B": "create table clients (id int primary key, name text, seen timestamptz default now())"},
+    syncs=[Sync("s", "A, B:fullcopy", tables="customers", rules={"customers": {
+        "target-name": "clients", "columns": "id, upper(name) as name", "where": "region = 'eu'"}})],
+    steps=[
+        flush(),
+        rows("B", "select id, name from clients order by 1", [(2, "N2"), (4, "N4"), (6, "N6")]),
+        on("A", "update customers set region = 'eu' where id = 1; delete from customers where id = 2"),
+        flush(),
+        rows("B", "select id, name from clients order by 1", [(1, "N1"), (4, "N4"), (6, "N6")]),
+    ],
+)  # fmt: skip
+
+scenario(
+    "a fullcopy in the middle of a cascade",
+    nodes="A B C",
+    setup={"*": SIMPLE + "create table keyless (v text);", "A": "insert into t values (1, 'x'), (2, 'y'); insert into keyless values ('k')"},
+    syncs=[Sync("copy", "A, B:fullcopy"), Sync("on", "B, C", tables="t", cascade="yes")],
+    steps=[
+        flush("copy"),
+        flush("on"),
+        same("A", "B"),
+        same("A", "C", tables=["t"]),
+        on("A", "delete from t where id = 1; insert into t values (3, 'z')"),
+        flush("copy"),
+        flush("on"),
+        same("A", "B", "C", tables=["t"]),
     ],
 )
 

@@ -315,6 +315,27 @@ def table_state(sync, table, expected, says="", to=None):
     return ours(f"table {table} of {sync}: {expected}", do)
 
 
+def workers(*edges):
+    """The edges that this machine works on, soon after a reload."""
+    return ours(f"workers of {' '.join(edges)}", lambda world: poll_until(
+        lambda: set(world.replicator.service.workers()) == set(edges), SOON, f"workers of {edges} only"))
+
+
+def comes_to_rest(sync, to):
+    """No more rounds are made: twice the same count, a moment apart."""
+
+    def do(world):
+        counts = []
+
+        def same_as_before():
+            counts.append(world.replicator.service.edge(sync, to)["rounds"])
+            return len(counts) > 1 and counts[-1] == counts[-2]
+
+        poll_until(same_as_before, SOON, lambda: f"an end of the rounds: {counts}", interval=0.7)
+
+    return ours(f"{sync} to {to} comes to rest", do)
+
+
 def nothing_installed(*nodes):
     def do(world):
         for name in nodes:
