@@ -20,7 +20,8 @@ bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err)
     *ret_wishes = (Wishes){.paused = row->paused,
                            .removing = row->removing,
                            .kick_wanted = row->kick_wanted,
-                           .kick_done = row->kick_done};
+                           .kick_done = row->kick_done,
+                           .to_copy = row->to_copy};
     return true;
 }
 

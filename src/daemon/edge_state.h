@@ -21,6 +21,7 @@ typedef struct Wishes {
     bool removing;
     int64_t kick_wanted;
     int64_t kick_done;
+    int64_t to_copy; /* tables that are to be copied */
 } Wishes;
 
 CHECKED bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err);

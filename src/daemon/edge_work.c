@@ -3,6 +3,7 @@
  * what is to be copied, and makes rounds, for ever. Whatever goes wrong ends the turn; the next one
  * begins with new connections and looks at everything anew.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,8 +32,10 @@ enum {
     IDLE_MAX_MS = 25,        /* … to here, */
     SLEEPY_AFTER_MS = 10000, /* and when nothing came for so long */
     SLEEPY_MAX_MS = 250,     /* … to here */
-    WISHES_MS = 200,         /* how often people's wishes are read */
-    TOUCH_MS = 5000,         /* how often "in step" is written down */
+    WISHES_MS = 200,         /* how often people's wishes are read, */
+    SLEEPY_WISHES_MS = 500,  /* … and when nothing came for long */
+    TOUCH_MS = 5000,         /* how often "in step" is written down, */
+    SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
     FUSE_MS = 5000,          /* how often the size of the queue is looked at */
@@ -60,6 +63,7 @@ typedef struct Work {
     int64_t busy_ms;       /* when one last found something */
     int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
     bool fuse_warned;
+    char *looked; /* edge->looked when the definitions were last compared */
 } Work;
 
 static bool say_state(Work *w, const char *state, Err *err)
@@ -330,6 +334,8 @@ static bool prepare(Work *w, Err *err)
         (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
+    /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
+    malloc_trim(0);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
            remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
 }
@@ -510,6 +516,11 @@ static void guard_source(const EdgeSpec *spec)
 
 /* Rounds */
 
+static bool is_sleepy(const Work *w)
+{
+    return clock_ms() - w->busy_ms > SLEEPY_AFTER_MS;
+}
+
 static bool is_due(const Work *w)
 {
     const Sync *sync = w->spec->sync;
@@ -559,7 +570,7 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
     w->last_round_ms = clock_ms();
     if (round.ms > SEQUENCES_MS)
         return true; /* far behind, or at least not in step */
-    if (clock_ms() - w->touch_ms > TOUCH_MS) {
+    if (clock_ms() - w->touch_ms > (is_sleepy(w) ? SLEEPY_TOUCH_MS : TOUCH_MS)) {
         w->touch_ms = clock_ms();
         if (w->state != NULL && strcmp(w->state, STATE_IN_STEP) == 0 &&
             !edge_state_touch(w->to, w->spec->name, err))
@@ -569,30 +580,59 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
                      err);
 }
 
+static bool has_stopped_tables(const Work *w)
+{
+    for (size_t i = 0; i < w->plan->n_tables; i++)
+        if (w->plan->tables[i].problem != NULL)
+            return true;
+    return false;
+}
+
+/*
+ * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
+ * there; and what changes on the target matters only where something is missing.
+ */
+static bool look_at_definitions(Work *w, bool *ret_again, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *print;
+    const char *looked = w->edge->looked;
+    bool quiet = looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0 &&
+                 w->wishes.kick_wanted == w->wishes.kick_done;
+
+    if (!quiet) {
+        talloc_free(w->looked);
+        w->looked = looked == NULL ? NULL : mem_strdup(w, looked);
+        if (!read_print(tmp, w->from, &print, err))
+            return false;
+        *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+    }
+    if (has_stopped_tables(w)) {
+        if (!read_print(tmp, w->to, &print, err))
+            return false;
+        *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
+    }
+    return true;
+}
+
 /* wishes, the catalogs, the fuse; *ret_again: the plan has to be made anew */
 static bool look_around(Work *w, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    EdgeTablesToCopyRow *to_copy;
-    const char *print;
     int64_t now = clock_ms();
     size_t n;
 
-    if (now - w->wishes_ms >= WISHES_MS) {
+    if (now - w->wishes_ms >= (is_sleepy(w) ? SLEEPY_WISHES_MS : WISHES_MS)) {
         w->wishes_ms = now;
-        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err) ||
-            !q_edge_tables_to_copy(tmp, w->to, w->spec->name, &to_copy, &n, err))
+        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = to_copy->count > 0;
+        *ret_again = w->wishes.to_copy > 0;
     }
-    if (now - w->definitions_ms >= DEFINITIONS_MS) {
+    /* who kicks wants to hear of everything, also of tables that have just been made */
+    if (now - w->definitions_ms >= DEFINITIONS_MS || w->wishes.kick_wanted > w->wishes.kick_done) {
         w->definitions_ms = now;
-        for (int side = 0; side < 2; side++) {
-            if (!read_print(tmp, side == 0 ? w->from : w->to, &print, err))
-                return false;
-            if (strcmp(print, w->print[side]) != 0)
-                *ret_again = true;
-        }
+        if (!look_at_definitions(w, ret_again, err))
+            return false;
     }
     if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
         ConsumerRow *consumer;
@@ -612,7 +652,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
 static int64_t next_pause(const Work *w, int64_t pause)
 {
     int64_t now = clock_ms();
-    int64_t cap = now - w->busy_ms > SLEEPY_AFTER_MS ? SLEEPY_MAX_MS : IDLE_MAX_MS;
+    int64_t cap = is_sleepy(w) ? SLEEPY_MAX_MS : IDLE_MAX_MS;
 
     if (now - w->busy_ms < IDLE_MIN_MS)
         return IDLE_MIN_MS;

@@ -246,7 +246,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
     }
     for (size_t i = 0; i < m->n_shapes; i++)
         if (m->shapes[i].relid == t->src.oid)
-            t->pair.shape = m->shapes[i].shape;
+            t->pair.shape = mem_strdup(ctx, m->shapes[i].shape);
     if (rule != NULL && (rule->columns != NULL || rule->where != NULL))
         t->pair.read_sql = read_sql(ctx, &t->src, rule);
     if (m->same_database && strcmp(schema, t->src.schema) == 0 && strcmp(name, t->src.name) == 0) {
@@ -262,7 +262,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
                     "Create it there, or exclude it.");
         return true;
     }
-    t->dst = *dst;
+    t->dst = table_copy(ctx, dst);
     if (!plan_columns(m, t, err))
         return false;
     if (t->problem == NULL && !m->edge->full)
@@ -330,11 +330,12 @@ static bool plan_tables(Maker *m, Err *err)
 
     for (size_t i = 0; i < m->from_catalog->n_tables; i++) {
         const Table *table = &m->from_catalog->tables[i];
-        PlannedTable planned = {.src = *table};
+        PlannedTable planned = {0};
         bool named = is_named(sync, table, &planned.line);
 
         if (!sync_takes(sync, table->schema, table->name) || (table->in_extension && !named))
             continue;
+        planned.src = table_copy(m->plan, table);
         const TableRule *rule = sync_rule(sync, table->schema, table->name, m->edge->to);
         if (rule != NULL)
             planned.line = rule->line;
@@ -349,6 +350,16 @@ static bool plan_tables(Maker *m, Err *err)
     return true;
 }
 
+static const Sequence *copy_sequence(const void *ctx, const Sequence *sequence)
+{
+    Sequence *copy = mem_new(ctx, Sequence);
+
+    *copy = *sequence;
+    copy->schema = mem_strdup(copy, sequence->schema);
+    copy->name = mem_strdup(copy, sequence->name);
+    return copy;
+}
+
 static void plan_sequences(Maker *m)
 {
     const Sync *sync = m->edge->sync;
@@ -361,7 +372,7 @@ static void plan_sequences(Maker *m)
 
         if (sync_takes(sync, s->schema, s->name) && s->readable &&
             catalog_find_sequence(m->to_catalog, s->schema, s->name) != NULL)
-            mem_push(m->plan, m->plan->sequences, m->plan->n_sequences, s);
+            mem_push(m->plan, m->plan->sequences, m->plan->n_sequences, copy_sequence(m->plan, s));
     }
 }
 
@@ -381,6 +392,7 @@ static bool is_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                Err *err)
 {
+    AUTO_CTX(tmp, NULL); /* the catalogs may be large, and the plan lives long */
     Plan *plan = mem_new(ctx, Plan);
     Maker m = {.edge = edge, .from = from, .to = to, .plan = plan};
     Catalog *from_catalog, *to_catalog;
@@ -388,9 +400,8 @@ bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan
 
     /* the shapes first: what is altered after that is noticed by the first round */
     if (!is_same_database(from, to, &m.same_database, err) ||
-        !q_shapes(plan, from, NULL, &shapes, &m.n_shapes, err) ||
-        !catalog_load(plan, from, &from_catalog, err) ||
-        !catalog_load(plan, to, &to_catalog, err)) {
+        !q_shapes(tmp, from, NULL, &shapes, &m.n_shapes, err) ||
+        !catalog_load(tmp, from, &from_catalog, err) || !catalog_load(tmp, to, &to_catalog, err)) {
         talloc_free(plan);
         return false;
     }

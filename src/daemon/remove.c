@@ -37,27 +37,26 @@ static bool take_over(Conn *to, const char *edge, Err *err)
     }
 }
 
-static bool remove_from(const Db *db, const char *edge, bool is_target, bool force, Err *err)
+/* *ret_conn is NULL when it cannot be reached and force is set, or has nothing of ours */
+static bool reach(const void *ctx, const Db *db, const char *edge, bool force, Conn **ret_conn,
+                  Err *err)
 {
-    AUTO_CTX(tmp, NULL);
     bool present;
-    Conn *conn = service_connect(tmp, db, "remove", err);
 
-    if (conn == NULL) {
-        if (!force || err->kind != ERR_CONNECT) {
-            err_hint(
-                err,
-                "With --force the sync is removed without it; what it has in that database stays.");
-            return false;
-        }
+    *ret_conn = service_connect(ctx, db, "remove", err);
+    if (*ret_conn == NULL) {
+        if (!force || err->kind != ERR_CONNECT)
+            return err_hint(err, "With --force the sync is removed without it; what it has in that "
+                                 "database stays.");
         log_warn("%s; what %s has there stays", err->msg, edge);
         err_clear(err);
         return true;
     }
-    if (!install_is_present(conn, &present, err))
+    if (!install_is_present(*ret_conn, &present, err))
         return false;
-    return !present ||
-           ((!is_target || take_over(conn, edge, err)) && uninstall_edge(conn, edge, err));
+    if (!present)
+        *ret_conn = NULL;
+    return true;
 }
 
 bool service_remove_sync(const Service *service, const char *sync, bool force, Err *err)
@@ -68,10 +67,19 @@ bool service_remove_sync(const Service *service, const char *sync, bool force, E
 
     if (!select_edges(tmp, service, &sync, 1, false, &edges, &n, err))
         return false;
-    /* the target first, because its worker would install the source's part again */
+    Conn **targets = mem_array(tmp, Conn *, n + 1);
+    /* all workers first: one that begins anew would install again what is removed already */
     for (size_t i = 0; i < n; i++)
-        if (!remove_from(edges[i].to, edges[i].name, true, force, err) ||
-            !remove_from(edges[i].from, edges[i].name, false, force, err))
+        if (!reach(tmp, edges[i].to, edges[i].name, force, &targets[i], err) ||
+            (targets[i] != NULL && !take_over(targets[i], edges[i].name, err)))
             return false;
+    for (size_t i = 0; i < n; i++) {
+        Conn *source;
+
+        if ((targets[i] != NULL && !uninstall_edge(targets[i], edges[i].name, err)) ||
+            !reach(tmp, edges[i].from, edges[i].name, force, &source, err) ||
+            (source != NULL && !uninstall_edge(source, edges[i].name, err)))
+            return false;
+    }
     return true;
 }

@@ -62,6 +62,27 @@ static bool send_kick(Kick *kick, Err *err)
     return true;
 }
 
+/* tables that are stopped have not got everything */
+static bool refuse_stopped(const Kick *kick, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *names = str_new(tmp);
+    EdgeTablesRow *tables;
+    size_t n;
+
+    if (!q_edge_tables(tmp, kick->to, kick->edge, &tables, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(tables[i].state, "stopped") == 0)
+            str_fmt(names, "%s%s.%s", names->len > 0 ? ", " : "", tables[i].schema_name,
+                    tables[i].table_name);
+    if (names->len == 0)
+        return true;
+    err_set(err, ERR_STATE, "tables of %s are stopped: %s", kick->edge, names->text);
+    return err_hint(
+        err, "Everything else has arrived. \"pgtandem status\" tells what is wrong with them.");
+}
+
 static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
 {
     for (;;) {
@@ -74,7 +95,7 @@ static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
         if (n != 1)
             return err_set(err, ERR_STATE, "%s was removed", kick->edge);
         if (row->kick_done >= kick->number)
-            return true;
+            return refuse_stopped(kick, err);
         if (deadline_left(deadline) == 0) {
             err_set(err, ERR_TIMEOUT, "%s has not answered in time", kick->edge);
             err_detail(err, "Its state is: %s%s%s.", row->state, row->error == NULL ? "" : ": ",
@@ -87,27 +108,47 @@ static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
     }
 }
 
+/* changes of the other sources come to the targets through the hub: their way there is the first half */
+static bool leads_to_hub(const EdgeSpec *edge)
+{
+    return edge->back != NULL && edge->mine == NULL;
+}
+
+static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wait_for_ms,
+                       int64_t deadline, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Kick *kicks = mem_array(tmp, Kick, n + 1);
+    size_t sent = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        Kick *kick = &kicks[sent];
+
+        if (leads_to_hub(&edges[i]) != to_hub)
+            continue;
+        kick->edge = edges[i].name;
+        kick->to = service_connect(tmp, edges[i].to, "kick", err);
+        if (kick->to == NULL || !send_kick(kick, err))
+            return false;
+        sent++;
+    }
+    for (size_t i = 0; i < sent && wait_for_ms != 0; i++)
+        if (!wait_for_kick(&kicks[i], deadline, err))
+            return false;
+    return true;
+}
+
 bool service_kick(const Service *service, const char *const *syncs, size_t n, int64_t wait_for_ms,
                   Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    int64_t deadline = deadline_in(wait_for_ms);
     EdgeSpec *edges;
     size_t n_edges;
 
-    if (!select_edges(tmp, service, syncs, n, true, &edges, &n_edges, err))
-        return false;
-    Kick *kicks = mem_array(tmp, Kick, n_edges + 1);
-    for (size_t i = 0; i < n_edges; i++) {
-        kicks[i].edge = edges[i].name;
-        kicks[i].to = service_connect(tmp, edges[i].to, "kick", err);
-        if (kicks[i].to == NULL || !send_kick(&kicks[i], err))
-            return false;
-    }
-    int64_t deadline = deadline_in(wait_for_ms);
-    for (size_t i = 0; i < n_edges && wait_for_ms != 0; i++)
-        if (!wait_for_kick(&kicks[i], deadline, err))
-            return false;
-    return true;
+    return select_edges(tmp, service, syncs, n, true, &edges, &n_edges, err) &&
+           kick_edges(edges, n_edges, true, wait_for_ms, deadline, err) &&
+           kick_edges(edges, n_edges, false, wait_for_ms, deadline, err);
 }
 
 bool service_pause(const Service *service, const char *const *syncs, size_t n, bool pause, Err *err)

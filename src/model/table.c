@@ -6,6 +6,36 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+static const char *copy_text(const void *ctx, const char *text)
+{
+    return text == NULL ? NULL : mem_strdup(ctx, text);
+}
+
+Table table_copy(const void *ctx, const Table *table)
+{
+    Table copy = *table;
+
+    copy.schema = copy_text(ctx, table->schema);
+    copy.name = copy_text(ctx, table->name);
+    copy.owner = copy_text(ctx, table->owner);
+    copy.columns = mem_array(ctx, Column, table->n_columns + 1);
+    for (size_t i = 0; i < table->n_columns; i++) {
+        copy.columns[i] = table->columns[i];
+        copy.columns[i].name = copy_text(ctx, table->columns[i].name);
+        copy.columns[i].type = copy_text(ctx, table->columns[i].type);
+        copy.columns[i].base_type = copy_text(ctx, table->columns[i].base_type);
+    }
+    copy.keys = mem_array(ctx, KeyColumn, table->n_keys + 1);
+    for (size_t i = 0; i < table->n_keys; i++) {
+        copy.keys[i] = table->keys[i];
+        copy.keys[i].name = copy_text(ctx, table->keys[i].name);
+        copy.keys[i].type = copy_text(ctx, table->keys[i].type);
+        copy.keys[i].eq_op = copy_text(ctx, table->keys[i].eq_op);
+        copy.keys[i].collation = copy_text(ctx, table->keys[i].collation);
+    }
+    return copy;
+}
+
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name)
 {
     for (size_t i = 0; i < catalog->n_tables; i++)

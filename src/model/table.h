@@ -70,6 +70,9 @@ typedef struct Catalog {
     size_t n_sequences;
 } Catalog;
 
+/* a copy that needs nothing of the catalog it was in; all of it belongs to ctx */
+Table table_copy(const void *ctx, const Table *table);
+
 /* the table of that name, or NULL */
 Table *catalog_find(const Catalog *catalog, const char *schema, const char *name);
 

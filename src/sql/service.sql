@@ -37,23 +37,19 @@ select md5(coalesce((select string_agg(x.line, ',' order by x.line)
 -- name: edge
 -- doc: what people want of an edge, and how it is; ages are seconds
 -- params: edge text
--- returns: paused bool, removing bool, kick_wanted int8, kick_done int8, state text, state_age float8, error text?, hint text?, error_at text?, worker text, in_step_age float8?
-select paused, removing, kick_wanted, kick_done, state,
+-- returns: to_copy int8, paused bool, removing bool, kick_wanted int8, kick_done int8, state text, state_age float8, error text?, hint text?, error_at text?, worker text, in_step_age float8?
+select (select count(*) from pgtandem.edge_table t where t.edge = e.edge and t.state in ('new', 'recopy')),
+       paused, removing, kick_wanted, kick_done, state,
        extract(epoch from clock_timestamp() - state_at)::float8,
        error, hint, to_char(error_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), worker,
        extract(epoch from clock_timestamp() - in_step_at)::float8
-  from pgtandem.edge where edge = $1
+  from pgtandem.edge e where edge = $1
 
 -- name: edge_tables
 -- params: edge text
 -- returns: schema_name text, table_name text, state text, reason text?, rows int8?
 select schema_name, table_name, state, reason, rows
   from pgtandem.edge_table where edge = $1 order by schema_name, table_name
-
--- name: edge_tables_to_copy
--- params: edge text
--- returns: count int8
-select count(*) from pgtandem.edge_table where edge = $1 and state in ('new', 'recopy')
 
 -- name: try_edge_lock
 -- doc: a lock of this session that only one worker of an edge can have
