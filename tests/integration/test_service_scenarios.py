@@ -8,7 +8,8 @@ import os
 
 import pytest
 
-from lib.scenarios import (Pgtandem, Scenario, Sync, comes_to_rest, command, edit, flush, in_session, log_says, nothing_installed, on,
+from lib.scenarios import (Pgtandem, Scenario, Sync, comes_to_rest, command, edit, flush, flush_but,
+                           in_session, log_says, look_again, nothing_installed, numbers, on,
                            pause, play, problem, restart, resume, rows, same, soon, state, table_state,
                            workers)  # fmt: skip
 from lib.tool import FAILED
@@ -293,6 +294,25 @@ scenario(
 )
 
 scenario(
+    "status counts what concerns the edge",
+    nodes="A B C",
+    setup={"*": SIMPLE + "create table quiet (id int primary key)"},
+    syncs=[Sync("s", "A, B", tables="t"), Sync("quiet", "A, C", tables="quiet")],
+    known="changes of other edges' tables are counted",
+    steps=[
+        flush(),
+        on("A", "insert into t select i, 'x' from generate_series(1, 1000) i"),
+        flush(),
+        numbers("quiet", "C", pending_changes=0, lag_s=0, rows=0),
+        pause("s"),
+        on("A", "insert into t values (0, 'x'); insert into quiet values (1)"),
+        flush("quiet"),
+        numbers("s", "B", pending_changes=1, rows=1000),
+        numbers("quiet", "C", pending_changes=0, lag_s=0, rows=1),
+    ],
+)
+
+scenario(
     "a copy under another name in the same database",
     nodes="A",
     setup={
@@ -440,6 +460,7 @@ scenario(
     nodes="A B",
     setup={"*": "create table z_parent (id int primary key, v text);" + FAMILY, "A": FAMILY_ROWS},
     syncs=[Sync("s", "A, B", target_triggers="fire")],
+    known="tables are copied in the order of their names, not of their foreign keys",
     steps=[
         flush(),
         same("A", "B"),
@@ -454,6 +475,7 @@ scenario(
     nodes="A B",
     setup={"*": "create table z_parent (id int primary key, v text);" + FAMILY},
     syncs=[Sync("s", "A, B", target_triggers="fire")],
+    known="tables are applied in the order of their numbers, not of their foreign keys",
     steps=[
         flush(),
         on("A", FAMILY_ROWS),
@@ -729,6 +751,7 @@ scenario(
     setup={"*": "create table t (a int, id int generated always as (a * 2) stored primary key, v text)",
            "A": "insert into t (a, v) values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="validate and start refuse it, though a run of upgrade carries it",
     steps=[
         flush(),
         on("A", "insert into t (a, v) values (2, 'y'), (3, 'z'); update t set a = 7 where id = 4; delete from t where id = 2"),
@@ -744,6 +767,7 @@ scenario(
     nodes="A B C",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("on", "A, B", tables="t"), Sync("off", "A, C", tables="t", status="inactive")],
+    known="status says \"not running\" of it",
     steps=[
         flush("on"),
         rows("B", "select id from t", [(1,)]),
@@ -900,7 +924,7 @@ scenario(
 )
 
 scenario(
-    "a column that the target lacks stops this table only, and it goes on by itself",
+    "a column that the target lacks stops this table only, until it is there",
     nodes="A B",
     setup={"*": SIMPLE + "create table u (id int primary key, v text)"},
     syncs=[Sync("s", "A, B")],
@@ -915,8 +939,9 @@ scenario(
         table_state("s", "u", "ok"),
         rows("B", "select * from t", [(1, "x")]),
         on("A", "delete from t where id = 1; insert into t values (3, 'z', 3)"),
-        flush(),
+        flush_but("public.t"),
         on("B", "alter table t add more int"),
+        look_again(),
         table_state("s", "t", "ok"),
         flush(),
         same("A", "B"),
@@ -935,7 +960,7 @@ scenario(
         soon("B", "select count(*) from u", [(1,)]),
         table_state("s", "t", "stopped", '"v"'),
         on("B", "alter table t add v text"),
-        command("reload"),
+        look_again(),
         table_state("s", "t", "ok"),
         flush(),
         same("A", "B", query="select id, v from t"),
@@ -962,7 +987,7 @@ scenario(
         same("A", "B", query="select id, n from t order by 1"),
         on("B", "alter table t rename n to amount"),
         on("A", "alter table t rename n to amount; update t set amount = 3.5 where id = 1"),
-        command("reload"),
+        look_again(),
         flush(),
         same("A", "B", query="select id, amount from t order by 1"),
     ],
@@ -973,6 +998,7 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="the trigger for changed keys depends on the column",
     steps=[
         flush(),
         on("B", "alter table t alter id type bigint"),
@@ -989,13 +1015,14 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="the functions of capture name the column: the application's writes fail",
     steps=[
         flush(),
         on("B", "alter table t rename id to number"),
         on("A", "alter table t rename id to number"),
         on("A", "insert into t values (2, 'y')"),
         on("A", "update t set number = 3 where number = 1"),
-        command("reload"),
+        look_again(),
         soon("B", "select number, v from t order by 1", [(2, "y"), (3, "x")]),
     ],
 )
@@ -1010,10 +1037,10 @@ scenario(
         flush(),
         on("B", "alter table t drop constraint t_pkey, add primary key (code)"),
         on("A", "alter table t drop constraint t_pkey, add primary key (code)"),
-        command("reload"),
+        look_again(),
         table_state("s", "t", "stopped", "key"),
         on("A", "insert into t values (1, 12, 'y'); update t set id = 5; insert into u values (1, 'x')"),
-        flush(),
+        flush_but("public.t"),
         same("A", "B", tables=["u"]),
         command("remove", "sync", "s"),
         on("B", "truncate t"),
@@ -1038,11 +1065,12 @@ scenario(
         soon("B", "select id from u", [(1,)]),
         table_state("s", "t", "stopped", "does not exist"),
         on("A", "insert into u values (2, 'x')"),
-        flush(),
+        flush_but("public.t"),
         same("A", "B", tables=["u"]),
         on("B", "create table t (id int primary key, v text)"),
-        table_state("s", "t", "ok"),
+        look_again(),
         flush(),
+        table_state("s", "t", "ok"),
         same("A", "B"),
     ],
 )
@@ -1052,6 +1080,7 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE + SIMPLE.replace(" t ", " u ")},
     syncs=[Sync("s", "A, B", tables="t, u")],
+    known="it is still taken for a copy, and progress went past its changes",
     steps=[
         flush(),
         on("A", "insert into u values (1, 'x')"),
@@ -1075,6 +1104,7 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE + SIMPLE.replace(" t ", " u "), "A": "insert into u values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="it is taken for the old one: no triggers, no copy",
     steps=[
         flush(),
         on("B", "drop table u"),
@@ -1082,7 +1112,7 @@ scenario(
         flush(),
         on("B", "create table u (id int primary key, v text)"),
         on("A", "create table u (id int primary key, v text); insert into u values (2, 'new')"),
-        command("reload"),
+        look_again(),
         soon("B", "select * from u", [(2, "new")]),
         on("A", "insert into u values (3, 'new')"),
         soon("B", "select * from u order by 1", [(2, "new"), (3, "new")]),
@@ -1094,6 +1124,7 @@ scenario(
     nodes="A B C",
     setup={"*": SIMPLE},
     syncs=[Sync("s", "A, B, C", tables="t")],
+    known="its edge stays in the databases, also after remove",
     steps=[
         flush(),
         command("update", "sync", "s", "dbs=A,B"),
@@ -1114,6 +1145,7 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("s", "A, B", tables="t", rules={"t": {"columns": "id + 1000 as id, v"}})],
+    known="not noticed: such rows are never found again",
     steps=[
         problem("id", at="[table s t]"),
         nothing_installed("A", "B"),
@@ -1125,6 +1157,7 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE},
     syncs=[Sync("there", "A, B", tables="t", cascade="yes"), Sync("back", "B, A", tables="t", cascade="yes")],
+    known="not noticed",
     steps=[
         flush(),
         on("A", "insert into t values (1, 'x')"),
@@ -1172,15 +1205,34 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE + SIMPLE.replace(" t ", " u ")},
     syncs=[Sync("s", "A, B")],
+    known="not noticed",
     steps=[
         flush(),
         on("A", "alter table t disable trigger all; insert into t values (1, 'x')"),
         on("A", "drop trigger pgtandem_ins on u; insert into u values (1, 'x')"),
-        command("reload"),
+        look_again(),
         # carried, or at least not called in step
         soon("B", "select 't' from t union all select 'u' from u order by 1", [("t",), ("u",)]),
         on("A", "insert into t values (2, 'x'); insert into u values (2, 'x')"),
         soon("B", "select 't' from t where id = 2 union all select 'u' from u where id = 2 order by 1", [("t",), ("u",)]),
+    ],
+)
+
+scenario(
+    "a new table is picked up after a reload",
+    nodes="A B",
+    setup={"*": SIMPLE},
+    syncs=[Sync("s", "A, B")],
+    known="workers do not look at the catalogs when the file is read again",
+    steps=[
+        flush(),
+        on("B", "create table new (id int primary key, v text)"),
+        on("A", "create table new (id int primary key, v text); insert into new values (1, 'x')"),
+        command("reload"),
+        soon("B", "select * from new", [(1, "x")]),
+        on("A", "update new set v = 'y'"),
+        flush(),
+        same("A", "B"),
     ],
 )
 
@@ -1193,30 +1245,44 @@ scenario(
         flush(),
         on("B", "create table new (id int primary key, v text)"),
         on("A", "create table new (id int primary key, v text); insert into new values (1, 'x')"),
-        command("reload"),
+        look_again(),
         soon("B", "select * from new", [(1, "x")]),
         on("A", "update new set v = 'y'; insert into t values (1, 'x')"),
         flush(),
         same("A", "B"),
         # one that is not on the target yet
         on("A", "create table newer (id int primary key, v text); insert into newer values (1, 'x')"),
-        command("reload"),
+        look_again(),
         table_state("s", "newer", "stopped", "newer"),
         on("A", "insert into t values (2, 'x')"),
-        flush(),
+        flush_but("public.newer"),
         same("A", "B", tables=["t", "new"]),
         on("B", "create table newer (id int primary key, v text)"),
-        command("reload"),
+        look_again(),
         soon("B", "select * from newer", [(1, "x")]),
         on("B", "drop table new"),
         on("A", "drop table new; insert into newer values (2, 'y')"),
         flush(),
-        command("reload"),
+        look_again(),
         on("A", "insert into newer values (3, 'z')"),
         flush(),
         same("A", "B"),
-        table_state("s", "new", None),
         state("s", "B", "in step"),
+    ],
+)
+
+scenario(
+    "a table that is gone on both sides is not listed any more",
+    nodes="A B",
+    setup={"*": SIMPLE + SIMPLE.replace(" t ", " u ")},
+    syncs=[Sync("s", "A, B")],
+    known="status lists it as ok",
+    steps=[
+        flush(),
+        on("A", "drop table u"),
+        on("B", "drop table u"),
+        flush(),
+        table_state("s", "u", None),
     ],
 )
 
@@ -1225,12 +1291,13 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="not noticed: no triggers, changes are lost",
     steps=[
         flush(),
         # as tools do that change a table online
         on("A", "begin; create table t_new (like t including all); insert into t_new select id, v || '!' from t;"
                 "alter table t rename to t_old; alter table t_new rename to t; drop table t_old; commit"),
-        command("reload"),
+        look_again(),
         on("A", "insert into t values (2, 'y')"),
         soon("B", "select * from t order by 1", [(1, "x!"), (2, "y")]),
         flush(),
@@ -1245,11 +1312,12 @@ scenario(
     nodes="A B",
     setup={"*": SIMPLE, "A": "insert into t values (1, 'x')"},
     syncs=[Sync("s", "A, B")],
+    known="triggers of the old name are in the way, the whole edge fails",
     steps=[
         flush(),
         on("B", "alter table t rename to u"),
         on("A", "alter table t rename to u; insert into u values (2, 'y')"),
-        command("reload"),
+        look_again(),
         soon("B", "select * from u order by 1", [(1, "x"), (2, "y")]),
         on("A", "insert into u values (3, 'z')"),
         flush(),
@@ -1257,7 +1325,7 @@ scenario(
         # and a new one gets the name that became free
         on("B", "create table t (id int primary key, v text)"),
         on("A", "create table t (id int primary key, v text); insert into t values (1, 'new')"),
-        command("reload"),
+        look_again(),
         soon("B", "select * from t", [(1, "new")]),
         on("A", "insert into t values (2, 'new')"),
         flush(),
@@ -1278,6 +1346,7 @@ scenario(
     setup={"*": PARTS, "A": "insert into parts select i, case when i % 2 = 0 then 'eu' else 'us' end, 'x' from generate_series(1, 20) i"},
     syncs=[Sync("s", "A, B", tables="parts")],
     tables=["parts"],
+    known="a new partition gets no triggers",
     steps=[
         flush(),
         same("A", "B"),
@@ -1289,7 +1358,7 @@ scenario(
         on("A", NEW_PART + "insert into parts values (102, 'as', 'by the root')"),
         flush(),
         same("A", "B"),
-        command("reload"),
+        look_again(),
         on("A", "insert into parts_as values (103, 'as', 'direct'); update parts_as set v = 'direct, too' where id = 102"),
         soon("B", "select id, v from parts where region = 'as' order by 1", [(102, "direct, too"), (103, "direct")]),
         on("A", "truncate parts_as; insert into parts_as values (104, 'as', 'direct')"),
@@ -1307,19 +1376,20 @@ scenario(
     setup={"*": PARTS + ATTACHED, "A": "insert into parts values (1, 'eu', 'x'), (2, 'us', 'x'); insert into parts_af values (3, 'af', 'x')"},
     syncs=[Sync("s", "A, B", tables="parts")],
     tables=["parts"],
+    known="not noticed",
     steps=[
         flush(),
         same("A", "B"),
         on("B", ATTACH),
         on("A", ATTACH),
-        command("reload"),
+        look_again(),
         on("A", "insert into parts values (4, 'eu', 'x')"),
         flush(),
         # the rows that came with it: carried, or the table is not said to be in step
         soon("B", "select * from parts order by 1", [(1, "eu", "x"), (2, "us", "x"), (3, "af", "x"), (4, "eu", "x")]),
         on("B", "alter table parts detach partition parts_us"),
         on("A", "alter table parts detach partition parts_us; insert into parts values (5, 'eu', 'x')"),
-        command("reload"),
+        look_again(),
         flush(),
         same("A", "B"),
     ],
@@ -1389,7 +1459,9 @@ def replicator(new_service, nodes, one):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("one", SCENARIOS, ids=repr)
+@pytest.mark.parametrize("one", [
+    pytest.param(one, marks=pytest.mark.xfail(reason=one.known, strict=True) if one.known else ()) for one in SCENARIOS
+], ids=repr)
 def test_scenario(nodes, new_service, one):
     named = {label: name for label, name in one.nodes.items() if name is not None}
     made = nodes(*[label for label in one.nodes if label not in named], **named)
