@@ -50,14 +50,14 @@ def end(service, ledger, source, *targets):
     service.stop()
 
 
-def stopped(service, text, to=None):
+def stopped(service, text, to=None, timeout=30):
     """The edge has failed with this error and says the way out, recopy. Other errors before it (a server that is
     just starting) are passed over."""
     def said():
         edge = service.edge("s", to)
         return edge["state"] == "failed" and text in (edge["error"] or "") and "recopy" in (edge["hint"] or "")
 
-    poll_until(said, 30, lambda: f"{text!r} in {service.edge('s', to)}", interval=0.2)
+    poll_until(said, timeout, lambda: f"{text!r} in {service.edge('s', to)}", interval=0.2)
 
 
 def has(node, rows):
@@ -84,7 +84,7 @@ def test_everything_of_ours_is_killed(one_pair, new_service):
     service = new_service({"A": old, "B": new}, SYNC)
     chance = random.Random(11)
     with ledger:
-        for number in range(9):
+        for number in range(6):
             service.start()
             time.sleep(0.1 + chance.random() * 0.7)  # chooses a moment
             worker = service.workers().get("s/A/B")
@@ -97,7 +97,7 @@ def test_everything_of_ours_is_killed(one_pair, new_service):
                 service.kill()
         service.start()
         keeps_up(ledger, new)
-        for _ in range(12):
+        for _ in range(8):
             for node in (old, new):
                 which = "pg_terminate_backend" if chance.random() < 0.4 else "pg_cancel_backend"
                 node.sql(f"select {which}(pid) from pg_stat_activity where {OURS} and datname = current_database()")
@@ -299,7 +299,7 @@ def test_a_busy_table_is_not_blocked(nodes, new_service):
     service.start()
     poll_until(lambda: a.value("select count(*) from pg_namespace where nspname = 'pgtandem'"), 20, "the installation")
     longest = 0.0
-    until = time.monotonic() + 3
+    until = time.monotonic() + 2
     number = 0
     while time.monotonic() < until:
         number += 1
@@ -393,7 +393,7 @@ def test_a_source_that_lost_its_last_transactions(own_pair, new_service, later):
     if later:
         write(old, 1000, 1500, "kept")
         service.start()
-    stopped(service, "went back in time")
+    stopped(service, "went back in time", timeout=5 if later else 30)
     assert new.value("select count(*) from t") == 200
     service.ok("recopy", "s")
     service.in_step(patient=True)

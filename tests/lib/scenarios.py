@@ -266,7 +266,8 @@ def flush_but(*tables):
 
 def look_again():
     """Has the workers look at the catalogs, which a kick does, whatever comes of it."""
-    return ours("look again", lambda world: world.replicator.service.run("kick", "--wait=20s"))
+    return ours("look again", lambda world: world.replicator.service.run(
+        "kick", f"--wait={world.replicator.patience}s"))
 
 
 def problem(text, at):
