@@ -166,9 +166,15 @@ static void insert_line(Ini *ini, size_t at, const char *text)
 /* behind a key's line and its continuations */
 static size_t end_of_key(const Ini *ini, size_t at)
 {
-    for (at++; at < ini->n && ini->lines[at].kind == INI_MORE; at++) {
-    }
-    return at;
+    size_t end = at + 1;
+
+    /* comments may stand between the lines of a value */
+    for (at++;
+         at < ini->n && (ini->lines[at].kind == INI_MORE || ini->lines[at].kind == INI_COMMENT);
+         at++)
+        if (ini->lines[at].kind == INI_MORE)
+            end = at + 1;
+    return end;
 }
 
 /* behind the last line of a section that is not blank */

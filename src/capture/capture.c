@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/str.h"
 #include "pg/lock.h"
 #include "sql/queries.h"
 
@@ -505,6 +506,48 @@ bool capture_remove_all(Conn *conn, Err *err)
     return q_our_triggers(tmp, conn, &rows, &n, err) && drop_triggers(conn, rows, n, err);
 }
 
+bool capture_is_complete(Conn *conn, const Table *table, bool *ret_complete, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OurTriggersRow *rows;
+    TriggerRelationsRow *rels;
+    size_t n, n_rels;
+    const char *suffix = mem_printf(tmp, "_%d", table->id);
+
+    if (!q_our_triggers(tmp, conn, &rows, &n, err) ||
+        !q_trigger_relations(tmp, conn, table->oid, &rels, &n_rels, err))
+        return false;
+    *ret_complete = true;
+    for (size_t r = 0; r < n_rels; r++) {
+        bool has = false;
+
+        for (size_t i = 0; i < n && !has; i++)
+            has = rows[i].oid == rels[r].oid && str_ends(rows[i].function, suffix);
+        *ret_complete = *ret_complete && has;
+    }
+    return true;
+}
+
+bool capture_again(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OurTriggersRow *rows;
+    size_t n, kept = 0;
+    Sql *q = sql_new(tmp);
+    const char *suffix = mem_printf(tmp, "_%d", table->id);
+
+    if (!q_our_triggers(tmp, conn, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (str_ends(rows[i].function, suffix))
+            rows[kept++] = rows[i];
+    /* first of all everybody who reads it has to know that changes are missing */
+    sql_add(q, "UPDATE pgtandem.tab SET captured = false, captures = captures + 1 WHERE id = ");
+    sql_number(q, table->id);
+    return conn_exec(conn, q, err) && drop_triggers(conn, rows, kept, err) &&
+           capture_table(conn, table, err);
+}
+
 bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -514,19 +557,22 @@ bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err)
     size_t n, n_rels, n_functions, kept = 0;
     Sql *q = sql_new(tmp);
 
-    if (relid != 0) {
-        if (!q_our_triggers(tmp, conn, &rows, &n, err) ||
-            !q_trigger_relations(tmp, conn, relid, &rels, &n_rels, err))
-            return false;
-        for (size_t i = 0; i < n; i++)
-            for (size_t r = 0; r < n_rels; r++)
-                if (rows[i].oid == rels[r].oid) {
-                    rows[kept++] = rows[i];
-                    break;
-                }
-        if (!drop_triggers(conn, rows, kept, err))
-            return false;
+    const char *suffix = mem_printf(tmp, "_%d", tab);
+
+    /* by function, wherever they are: the table may have been renamed; the gate has one for all tables */
+    if (!q_our_triggers(tmp, conn, &rows, &n, err) ||
+        !q_trigger_relations(tmp, conn, relid, &rels, &n_rels, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool ours = str_ends(rows[i].function, suffix);
+
+        for (size_t r = 0; r < n_rels; r++)
+            ours = ours || rows[i].oid == rels[r].oid;
+        if (ours)
+            rows[kept++] = rows[i];
     }
+    if (!drop_triggers(conn, rows, kept, err))
+        return false;
     if (!q_capture_functions(tmp, conn, tab, &functions, &n_functions, err))
         return false;
     for (size_t i = 0; i < n_functions; i++) {

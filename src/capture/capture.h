@@ -28,6 +28,15 @@ CHECKED bool capture_table(Conn *conn, const Table *table, Err *err);
 /* puts only the gate on a partitioned table whose partitions are captured by themselves */
 CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);
 
+/* whether the table and all its partitions have our triggers: it may be another one of the same name */
+CHECKED bool capture_is_complete(Conn *conn, const Table *table, bool *ret_complete, Err *err);
+
+/*
+ * Puts the triggers on anew, after some were missing: counts pgtandem.tab.captures up, as changes were
+ * not recorded meanwhile.
+ */
+CHECKED bool capture_again(Conn *conn, const Table *table, Err *err);
+
 /*
  * takes our triggers off one table and its partitions, in short tries, and drops its functions; relid
  * 0: the table is gone

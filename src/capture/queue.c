@@ -441,7 +441,7 @@ bool queue_purge(Conn *conn, const char *edge, const char *applied, Err *err)
 
     if (!segment_sizes(conn, bytes, err))
         return false;
-    sql_add(q, "UPDATE pgtandem.consumer SET confirmed = ");
+    sql_add(q, "UPDATE pgtandem.consumer SET confirmed_at = clock_timestamp(), confirmed = ");
     sql_text(q, applied);
     sql_add(q, " WHERE edge = ");
     sql_text(q, edge);

@@ -57,7 +57,7 @@ bool edge_state_set(Conn *to, const char *edge, const char *state, const Err *wh
                                         : mem_printf(tmp, "%s (%s)", why->msg, why->detail));
         sql_add(q, ", hint = ");
         sql_text(q, why->hint);
-    } else if (strcmp(state, STATE_IN_STEP) == 0) {
+    } else if (strcmp(state, STATE_IN_STEP) == 0 || strcmp(state, STATE_WAITING) == 0) {
         sql_add(q, ", in_step_at = clock_timestamp(), error = NULL, hint = NULL, error_at = NULL");
     }
     add_edge(q, edge);
@@ -85,17 +85,8 @@ bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err)
     return conn_exec(to, q, err);
 }
 
-static void add_table(Sql *q, const char *edge, const Table *table)
-{
-    add_edge(q, edge);
-    sql_add(q, " AND schema_name = ");
-    sql_text(q, table->schema);
-    sql_add(q, " AND table_name = ");
-    sql_text(q, table->name);
-}
-
-bool edge_state_table(Conn *to, const char *edge, const Table *table, const char *state,
-                      const char *reason, int64_t rows, Err *err)
+bool edge_state_table(Conn *to, const char *edge, const char *schema, const char *name,
+                      const char *state, const char *reason, int captures, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *update = sql_new(tmp), *insert = sql_new(tmp);
@@ -104,28 +95,31 @@ bool edge_state_table(Conn *to, const char *edge, const Table *table, const char
     sql_text(update, state);
     sql_add(update, ", reason = ");
     sql_text(update, reason);
-    if (rows >= 0) {
-        sql_add(update, ", rows = ");
-        sql_i64(update, rows);
-    }
-    add_table(update, edge, table);
+    sql_add(update, ", captures = ");
+    sql_i64(update, captures);
+    add_edge(update, edge);
+    sql_add(update, " AND schema_name = ");
+    sql_text(update, schema);
+    sql_add(update, " AND table_name = ");
+    sql_text(update, name);
     if (!conn_exec(to, update, err))
         return false;
     if (conn_affected(to) > 0)
         return true;
-    sql_add(insert, "INSERT INTO pgtandem.edge_table (edge, schema_name, table_name, state, "
-                    "reason, rows) VALUES (");
+    sql_add(insert,
+            "INSERT INTO pgtandem.edge_table (edge, schema_name, table_name, state, reason, "
+            "captures) VALUES (");
     sql_text(insert, edge);
     sql_add(insert, ", ");
-    sql_text(insert, table->schema);
+    sql_text(insert, schema);
     sql_add(insert, ", ");
-    sql_text(insert, table->name);
+    sql_text(insert, name);
     sql_add(insert, ", ");
     sql_text(insert, state);
     sql_add(insert, ", ");
     sql_text(insert, reason);
     sql_add(insert, ", ");
-    sql_text(insert, rows < 0 ? NULL : mem_printf(tmp, "%lld", (long long)rows));
+    sql_i64(insert, captures);
     sql_add(insert, ")");
     return conn_exec(to, insert, err);
 }

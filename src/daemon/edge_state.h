@@ -35,8 +35,11 @@ CHECKED bool edge_state_touch(Conn *to, const char *edge, Err *err);
 
 CHECKED bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err);
 
-/* state of one table: new, recopy, ok, stopped; rows < 0 is unknown */
-CHECKED bool edge_state_table(Conn *to, const char *edge, const Table *table, const char *state,
-                              const char *reason, int64_t rows, Err *err);
+/*
+ * state of one table: new, recopy, ok, stopped, gone (not in the sync at present); captures is the
+ * source's number
+ */
+CHECKED bool edge_state_table(Conn *to, const char *edge, const char *schema, const char *name,
+                              const char *state, const char *reason, int captures, Err *err);
 
 #endif

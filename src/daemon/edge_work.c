@@ -28,6 +28,8 @@
 
 enum {
     STANDBY_POLL_MS = 500,
+    LOCK_AGAIN_TRIES = 10,
+    LOCK_AGAIN_MS = 50,
     IDLE_MIN_MS = 5,         /* the pause between rounds grows from here … */
     IDLE_MAX_MS = 25,        /* … to here, */
     SLEEPY_AFTER_MS = 10000, /* and when nothing came for so long */
@@ -45,7 +47,11 @@ enum {
     PROBLEMS_SHOWN = 20
 };
 
-enum { FUSE_WARN_PERCENT = 80 };
+enum {
+    FUSE_WARN_PERCENT = 80,
+    FUSE_STALE_S = 20, /* edges that work confirm every second or so */
+    FUSE_GRACE_S = 300
+};
 
 typedef struct Work {
     const Service *service;
@@ -169,27 +175,47 @@ static bool is_never_copied(const EdgeSpec *spec)
            (spec->back != NULL && spec->mine == NULL);
 }
 
-/* what becomes of one table: stopped, to be copied, or going on */
+static bool put_table(Work *w, const PlannedTable *t, const char *state, const char *reason,
+                      Err *err)
+{
+    return edge_state_table(w->to, w->spec->name, t->src.schema, t->src.name, state, reason,
+                            t->captures, err);
+}
+
+/*
+ * What becomes of one table: stopped, to be copied, or going on. Who was stopped, was not in the sync for
+ * a while, or had no triggers for a while, has missed changes.
+ */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *name = w->spec->name;
 
     if (t->problem != NULL) {
         if (listed != NULL && strcmp(listed->state, "stopped") == 0)
             return true;
         log_warn("table %s is stopped: %s. %s", table_label(tmp, &t->src), t->problem, t->hint);
-        return edge_state_table(w->to, name, &t->src, "stopped", t->problem, -1, err);
+        return put_table(w, t, "stopped", t->problem, err);
     }
     if (listed == NULL)
-        return edge_state_table(w->to, name, &t->src, is_never_copied(w->spec) ? "ok" : "new", NULL,
-                                -1, err);
-    if (strcmp(listed->state, "stopped") != 0)
+        return put_table(w, t, is_never_copied(w->spec) ? "ok" : "new", NULL, err);
+    bool missed = strcmp(listed->state, "stopped") == 0 || strcmp(listed->state, "gone") == 0 ||
+                  listed->captures != t->captures;
+    if (!missed)
         return true;
-    log_info("table %s can go on: it will be copied anew", table_label(tmp, &t->src));
-    return edge_state_table(w->to, name, &t->src, "recopy", NULL, -1, err);
+    log_info("table %s has missed changes: it will be copied anew", table_label(tmp, &t->src));
+    return put_table(w, t, "recopy", NULL, err);
 }
 
+static bool is_planned(const Plan *plan, const EdgeTablesRow *listed)
+{
+    for (size_t i = 0; i < plan->n_tables; i++)
+        if (strcmp(plan->tables[i].src.name, listed->table_name) == 0 &&
+            strcmp(plan->tables[i].src.schema, listed->schema_name) == 0)
+            return true;
+    return false;
+}
+
+/* before any progress is made: changes of what is not in the plan go by */
 static bool note_tables(Work *w, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -198,6 +224,11 @@ static bool note_tables(Work *w, Err *err)
 
     if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
+    for (size_t i = 0; i < n; i++)
+        if (!is_planned(w->plan, &listed[i]) && strcmp(listed[i].state, "gone") != 0 &&
+            !edge_state_table(w->to, w->spec->name, listed[i].schema_name, listed[i].table_name,
+                              "gone", "not in the sync", listed[i].captures, err))
+            return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
         const PlannedTable *t = &w->plan->tables[i];
 
@@ -357,10 +388,31 @@ static bool is_empty(Conn *to, const Table *table, bool *ret_empty, Err *err)
     return true;
 }
 
-static bool begin_copy(Work *w, Err *err)
+/* the pair has been copied, or need not be */
+static bool put_pair(Work *w, const TablePair *pair, Err *err)
 {
+    for (size_t i = 0; i < w->plan->n_tables; i++)
+        if (pair->src == &w->plan->tables[i].src)
+            return put_table(w, &w->plan->tables[i], "ok", NULL, err);
+    return err_set(err, ERR_BUG, "a pair that is not in the plan");
+}
+
+/*
+ * The locks come before the snapshot: a snapshot that has to wait for a table which is being rewritten
+ * would find it empty.
+ */
+static bool begin_copy(Work *w, const TablePair *pairs, size_t n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *locks = sql_new(tmp);
+
+    for (size_t i = 0; i < n; i++) {
+        sql_trusted(locks, i == 0 ? "LOCK TABLE " : ", ");
+        sql_trusted(locks, table_ref(tmp, pairs[i].src));
+    }
+    sql_add(locks, " IN ACCESS SHARE MODE");
     return conn_do(w->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) &&
-           conn_do(w->to, "BEGIN", err) &&
+           (n == 0 || conn_exec(w->from, locks, err)) && conn_do(w->to, "BEGIN", err) &&
            capture_mark_apply(w->to, w->spec->name, w->edge->marks, err);
 }
 
@@ -383,9 +435,8 @@ static bool copy_table(Work *w, TablePair *pair, Err *err)
     ApplyStats stats = {0};
     int64_t begun = clock_ms();
 
-    bool ok = begin_copy(w, err) && apply_whole_table(pair, w->from, w->to, &stats, err) &&
-              fault("service.copied", err) &&
-              edge_state_table(w->to, w->spec->name, pair->src, "ok", NULL, stats.rows, err);
+    bool ok = begin_copy(w, pair, 1, err) && apply_whole_table(pair, w->from, w->to, &stats, err) &&
+              fault("service.copied", err) && put_pair(w, pair, err);
     if (!end_copy(w, ok, err))
         return false;
     log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
@@ -405,7 +456,7 @@ static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
         return copy_table(w, pair, err);
     log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
              table_label(tmp, pair->src), conn_label(w->to));
-    return edge_state_table(w->to, w->spec->name, pair->src, "ok", NULL, -1, err);
+    return put_pair(w, pair, err);
 }
 
 static bool copy_tables(Work *w, Err *err)
@@ -436,7 +487,8 @@ static bool copy_everything(Work *w, Err *err)
     ApplyStats stats = {0};
     Sql *q = sql_new(tmp);
     int64_t begun = clock_ms();
-    bool ok = say_state(w, STATE_COPYING, err) && begin_copy(w, err);
+    bool ok =
+        say_state(w, STATE_COPYING, err) && begin_copy(w, w->edge->pairs, w->edge->n_pairs, err);
 
     for (size_t i = 0; ok && i < w->edge->n_pairs; i++)
         ok = apply_whole_table(&w->edge->pairs[i], w->from, w->to, &stats, err);
@@ -445,8 +497,11 @@ static bool copy_everything(Work *w, Err *err)
     sql_i64(q, stats.rows);
     sql_add(q, " WHERE edge = ");
     sql_text(q, w->spec->name);
+    for (size_t i = 0; ok && i < w->edge->n_pairs; i++)
+        ok = put_pair(w, &w->edge->pairs[i], err);
     if (!end_copy(w, ok && conn_exec(w->to, q, err), err))
         return false;
+    w->wishes.to_copy = 0;
     log_info("%zu tables copied: %s rows in %s", w->edge->n_pairs, str_count(tmp, stats.rows),
              str_duration(tmp, clock_ms() - begun));
     return true;
@@ -459,9 +514,22 @@ static bool detach(Conn *from, const char *edge, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "UPDATE pgtandem.consumer SET detached = true WHERE edge = ");
+    sql_add(q, "UPDATE pgtandem.consumer SET detached = true, detached_at = clock_timestamp() "
+               "WHERE edge = ");
     sql_text(q, edge);
     return conn_exec(from, q, err);
+}
+
+/*
+ * Who is farthest behind (it comes first) has confirmed nothing for a while, so it is not just about to;
+ * and after one was detached the queue gets time to be purged before another one has to go.
+ */
+static bool may_detach(const ConsumersRow *consumers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!consumers[i].detached_s_null && consumers[i].detached_s < FUSE_GRACE_S)
+            return false;
+    return !consumers[0].detached && consumers[0].stale_s > FUSE_STALE_S;
 }
 
 /* detaches who is farthest behind when the queue of the source is too large */
@@ -487,10 +555,12 @@ static bool check_fuse(Conn *from, const Db *db, bool *warned, Err *err)
         *warned = true;
         return true;
     }
-    if (!q_consumers(tmp, from, &consumers, &n, err))
+    /* perhaps nobody needs it any more */
+    if (!queue_purge(from, NULL, NULL, err) || !queue_bytes(from, &bytes, err) ||
+        !q_consumers(tmp, from, &consumers, &n, err))
         return false;
-    if (n == 0 || consumers[0].detached)
-        return queue_purge(from, NULL, NULL, err);
+    if (bytes <= db->queue_limit || n == 0 || !may_detach(consumers, n))
+        return true;
     log_error("the queue of the %s is larger than its limit of %s: %s is farthest behind and is "
               "detached; "
               "its changes are not kept any more, \"pgtandem recopy\" brings it back",
@@ -526,6 +596,8 @@ static bool is_due(const Work *w)
     const Sync *sync = w->spec->sync;
 
     if (w->wishes.kick_wanted > w->wishes.kick_done)
+        return true;
+    if (w->spec->full && w->wishes.to_copy > 0)
         return true;
     if (w->last_round_ms == 0 || (sync->autokick && !w->spec->full))
         return true;
@@ -626,7 +698,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         w->wishes_ms = now;
         if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = w->wishes.to_copy > 0;
+        *ret_again = w->wishes.to_copy > 0 && !w->spec->full;
     }
     /* who kicks wants to hear of everything, also of tables that have just been made */
     if (now - w->definitions_ms >= DEFINITIONS_MS || w->wishes.kick_wanted > w->wishes.kick_done) {
@@ -728,16 +800,37 @@ static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, 
            (w->spec->full || copy_tables(w, err)) && rounds(w, err);
 }
 
-/* so that status can tell; what cannot be written down is in the log */
+/* our own session that had the lock has just ended; the server may need a moment to notice */
+static bool take_lock_again(Conn *to, const EdgeSpec *spec, bool *ret_locked, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TryEdgeLockRow *lock;
+    size_t n;
+
+    for (int tries = 0; tries < LOCK_AGAIN_TRIES; tries++) {
+        if (!q_try_edge_lock(tmp, to, spec->name, &lock, &n, err))
+            return false;
+        *ret_locked = lock->locked;
+        if (lock->locked || !wait_ms(LOCK_AGAIN_MS, err))
+            return lock->locked;
+    }
+    return true;
+}
+
+/*
+ * So that status can tell; what cannot be written down is in the log. Not over the head of another
+ * worker that has the edge.
+ */
 static void record_failure(const EdgeSpec *spec, const Err *why)
 {
     AUTO_CTX(tmp, NULL);
     Err *err = err_new(tmp);
-    bool present = false;
+    bool present = false, locked = false;
     Conn *to = service_connect(tmp, spec->to, "error", err);
 
     if (to == NULL || !install_is_present(to, &present, err) ||
-        (present && !edge_state_set(to, spec->name, STATE_FAILED, why, err)))
+        (present && (!take_lock_again(to, spec, &locked, err) ||
+                     (locked && !edge_state_set(to, spec->name, STATE_FAILED, why, err)))))
         log_debug("the error could not be written down: %s", err->msg);
 }
 
@@ -771,6 +864,7 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         }
         if (err->kind == ERR_CANCELED || err->kind == ERR_BUG)
             return false;
+        talloc_free_children(one); /* the connections, and with them the lock */
         if (clock_ms() - begun > BACKOFF_CAP_MS)
             pause = 0;
         pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);

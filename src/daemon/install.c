@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "capture/capture.h"
 #include "migrate/control.h"
@@ -185,8 +186,28 @@ static bool register_tables(Conn *from, const EdgeSpec *edge, Plan *plan, Err *e
     return true;
 }
 
-/* the triggers, one table per transaction */
-static bool capture_tables(Conn *from, const Plan *plan, Err *err)
+/* the triggers, one table per transaction; also where some that were there are missing */
+static bool capture_one(Conn *from, PlannedTable *t, const TabsRow *known, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool complete;
+
+    t->captures = known->captures;
+    if (!known->captured)
+        return capture_table(from, &t->src, err) && fault("service.captured", err);
+    if (!capture_is_complete(from, &t->src, &complete, err))
+        return false;
+    if (complete)
+        return true;
+    log_warn("table %s in the %s lacks triggers of ours (was it made anew, or got it partitions?): "
+             "they are put on "
+             "again, and it is copied anew",
+             table_label(tmp, &t->src), conn_label(from));
+    t->captures++;
+    return capture_again(from, &t->src, err);
+}
+
+static bool capture_tables(Conn *from, Plan *plan, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     TabsRow *tabs;
@@ -195,11 +216,10 @@ static bool capture_tables(Conn *from, const Plan *plan, Err *err)
     if (!q_tabs(tmp, from, &tabs, &n, err))
         return false;
     for (size_t i = 0; i < plan->n_tables; i++) {
-        const PlannedTable *t = &plan->tables[i];
+        PlannedTable *t = &plan->tables[i];
         const TabsRow *known = find_tab(tabs, n, &t->src);
 
-        if (t->problem == NULL && known != NULL && !known->captured &&
-            (!capture_table(from, &t->src, err) || !fault("service.captured", err)))
+        if (t->problem == NULL && known != NULL && !capture_one(from, t, known, err))
             return false;
     }
     return true;

@@ -192,6 +192,26 @@ static bool match_key(Maker *m, PlannedTable *t)
     return same;
 }
 
+/* what the role may not do with it */
+static bool check_rights(Maker *m, PlannedTable *t)
+{
+    const void *ctx = m->plan;
+    const char *label = table_label(ctx, &t->src);
+
+    if (!t->src.owned)
+        set_problem(
+            t,
+            mem_printf(ctx, "the role does not own table %s in the %s", label, conn_label(m->from)),
+            "Only the owner (or a member of the owning role) can put triggers on it.");
+    else if (t->src.forced_rls)
+        set_problem(t,
+                    mem_printf(ctx,
+                               "row-level security hides rows of table %s in the %s from the role",
+                               label, conn_label(m->from)),
+                    "Grant the role BYPASSRLS, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY.");
+    return t->problem == NULL;
+}
+
 static void check_key(Maker *m, PlannedTable *t)
 {
     const void *ctx = m->plan;
@@ -265,7 +285,7 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
     t->dst = table_copy(ctx, dst);
     if (!plan_columns(m, t, err))
         return false;
-    if (t->problem == NULL && !m->edge->full)
+    if (t->problem == NULL && !m->edge->full && check_rights(m, t))
         check_key(m, t);
     return true;
 }

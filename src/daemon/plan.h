@@ -27,7 +27,8 @@ typedef struct PlannedTable {
     TablePair pair;      /* of src and dst; not complete when there is a problem */
     const char *problem; /* why it cannot be carried, or NULL */
     const char *hint;
-    int line; /* of the configuration file, 0 when it does not name the table */
+    int captures; /* how often capture had to be put on again */
+    int line;     /* of the configuration file, 0 when it does not name the table */
 } PlannedTable;
 
 typedef struct Plan {

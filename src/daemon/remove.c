@@ -59,27 +59,46 @@ static bool reach(const void *ctx, const Db *db, const char *edge, bool force, C
     return true;
 }
 
+/* the workers may go on: nothing is removed after all */
+static void give_back(Conn *const *targets, const EdgeSpec *edges, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        AUTO_CTX(tmp, NULL);
+        Sql *q = sql_new(tmp);
+        bool present;
+
+        if (targets[i] == NULL || !install_is_present(targets[i], &present, err_new(tmp)) ||
+            !present)
+            continue;
+        sql_add(q, "UPDATE pgtandem.edge SET removing = false WHERE edge = ");
+        sql_text(q, edges[i].name);
+        if (!conn_exec(targets[i], q, err_new(tmp)))
+            log_warn("%s still waits to be removed", edges[i].name);
+    }
+}
+
 bool service_remove_sync(const Service *service, const char *sync, bool force, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     EdgeSpec *edges;
     size_t n;
+    bool ok = true;
 
     if (!select_edges(tmp, service, &sync, 1, false, &edges, &n, err))
         return false;
-    Conn **targets = mem_array(tmp, Conn *, n + 1);
-    /* all workers first: one that begins anew would install again what is removed already */
-    for (size_t i = 0; i < n; i++)
-        if (!reach(tmp, edges[i].to, edges[i].name, force, &targets[i], err) ||
-            (targets[i] != NULL && !take_over(targets[i], edges[i].name, err)))
-            return false;
-    for (size_t i = 0; i < n; i++) {
-        Conn *source;
-
-        if ((targets[i] != NULL && !uninstall_edge(targets[i], edges[i].name, err)) ||
-            !reach(tmp, edges[i].from, edges[i].name, force, &source, err) ||
-            (source != NULL && !uninstall_edge(source, edges[i].name, err)))
-            return false;
-    }
-    return true;
+    Conn **targets = mem_array(tmp, Conn *, n + 1), **sources = mem_array(tmp, Conn *, n + 1);
+    /*
+     * everything has to be reached before anything is removed; and all workers let go first, as one that
+     * begins anew would install again what is removed already
+     */
+    for (size_t i = 0; ok && i < n; i++)
+        ok = reach(tmp, edges[i].to, edges[i].name, force, &targets[i], err) &&
+             reach(tmp, edges[i].from, edges[i].name, force, &sources[i], err) &&
+             (targets[i] == NULL || take_over(targets[i], edges[i].name, err));
+    for (size_t i = 0; ok && i < n; i++)
+        ok = (targets[i] == NULL || uninstall_edge(targets[i], edges[i].name, err)) &&
+             (sources[i] == NULL || uninstall_edge(sources[i], edges[i].name, err));
+    if (!ok)
+        give_back(targets, edges, n);
+    return ok;
 }

@@ -133,6 +133,12 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         err_hint(err, "\"pgtandem recopy\" copies its tables anew and attaches it again.");
         return false;
     }
+    if (progress->peer_id[0] == '\0' && progress->snapshot == NULL && consumer->purged != NULL) {
+        err_set(err, ERR_STATE, "the %s knows nothing of what it had confirmed to the %s",
+                conn_label(edge->to), conn_label(edge->from));
+        err_detail(err, "It was restored or made anew, and the changes since then are purged.");
+        return refuse_edge(edge, err);
+    }
     if (progress->peer_id[0] == '\0')
         return edge_record_peer(edge->name, edge->from, edge->to, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
@@ -320,36 +326,34 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     return true;
 }
 
-/*
- * LOCK TABLE … IN ACCESS SHARE MODE for the changed tables, then whether the files of one of them, or
- * of a partition, are others than the round's snapshot knows. The locks are asked for in a short try.
- */
+/* LOCK TABLE … IN ACCESS SHARE MODE for the changed tables, asked for in a short try */
 static Sql *hold_statement(const void *ctx, const Edge *edge, const Pending *pending, size_t n)
 {
-    Sql *q = sql_new(ctx), *oids = sql_new(ctx);
+    Sql *q = sql_new(ctx);
 
     sql_add(q, "SET LOCAL lock_timeout = ");
     sql_number(q, HOLD_MS);
     sql_add(q, "; LOCK TABLE ");
     for (size_t i = 0; i < n; i++) {
-        const Table *table = find_pair(edge, pending[i].tab)->src;
-
-        if (i > 0) {
+        if (i > 0)
             sql_add(q, ", ");
-            sql_add(oids, ", ");
-        }
-        sql_trusted(q, table_ref(q, table));
-        sql_number(oids, table->oid);
+        sql_trusted(q, table_ref(q, find_pair(edge, pending[i].tab)->src));
     }
-    sql_add(q, " IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0; "
-               "WITH RECURSIVE tree(oid) AS (SELECT unnest(ARRAY[");
-    sql_splice(q, oids);
-    /* the catalog is read in the round's snapshot, the function tells what is there now */
-    sql_add(q, "]::oid[]) UNION ALL SELECT i.inhrelid FROM tree t "
-               "JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid) "
-               "SELECT EXISTS (SELECT 1 FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid "
-               "WHERE nullif(c.relfilenode, 0) IS DISTINCT FROM pg_relation_filenode(c.oid))");
+    sql_add(q, " IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0");
     return q;
+}
+
+/* oids of the changed tables as an array; belongs to ctx */
+static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, size_t n)
+{
+    Str *oids = str_new(ctx);
+
+    str_char(oids, '{');
+    for (size_t i = 0; i < n; i++)
+        str_fmt(oids, "%s%lld", i > 0 ? "," : "",
+                (long long)find_pair(edge, pending[i].tab)->src->oid);
+    str_char(oids, '}');
+    return oids->text;
 }
 
 /*
@@ -360,13 +364,16 @@ static Sql *hold_statement(const void *ctx, const Edge *edge, const Pending *pen
 static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Rows *rows;
+    RewrittenRow *row;
+    size_t n_rows;
 
     *ret_held = true;
     if (n == 0)
         return true;
-    if (conn_query(tmp, edge->from, hold_statement(tmp, edge, pending, n), &rows, err)) {
-        *ret_held = !rows_bool(rows, 0, 0);
+    if (conn_exec(edge->from, hold_statement(tmp, edge, pending, n), err)) {
+        if (!q_rewritten(tmp, edge->from, oids_of(tmp, edge, pending, n), &row, &n_rows, err))
+            return false;
+        *ret_held = !row->rewritten;
         return true;
     }
     if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))

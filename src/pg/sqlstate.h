@@ -18,6 +18,7 @@ Remedy err_remedy(const Err *err);
 #define SQLSTATE_LOCK_NOT_AVAILABLE "55P03"
 #define SQLSTATE_DEADLOCK "40P01"
 #define SQLSTATE_QUERY_CANCELED "57014"
+#define SQLSTATE_FOREIGN_KEY "23503"
 #define SQLSTATE_INSUFFICIENT_PRIVILEGE "42501"
 /* what the fence raises: read_only_sql_transaction, which drivers and poolers know */
 #define SQLSTATE_FENCE "25006"

@@ -24,6 +24,7 @@ CREATE TABLE pgtandem.tab (
     key_columns  text[],                        -- NULL: no key, copied whole under the fence
     key_is_int   boolean NOT NULL,
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
+    captures     integer NOT NULL DEFAULT 0,    -- how often they had to be put there again: changes are missing then
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     UNIQUE (schema_name, table_name)
 );
@@ -57,7 +58,9 @@ CREATE TABLE pgtandem.consumer (
     edge         text PRIMARY KEY,
     confirmed    text,                          -- what the other node had, durably, when it was last asked
     purged       text,                          -- the same when the queue was last purged
-    detached     boolean NOT NULL DEFAULT false -- too far behind: its changes are not kept any more
+    confirmed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    detached     boolean NOT NULL DEFAULT false,-- too far behind: its changes are not kept any more
+    detached_at  timestamptz
 );
 
 -- triggers, rules and foreign keys that sleep while this node is the copy, to be put back as they were
@@ -132,7 +135,8 @@ CREATE TABLE pgtandem.edge_table (
     edge         text NOT NULL,
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
-    state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped')),
+    state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped', 'gone')),
+    captures     integer NOT NULL DEFAULT 0,    -- the source's number when it was last planned
     reason       text,
     rows         bigint,                        -- of the last copy
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -23,8 +23,8 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8
-select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int
+select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark, captures
   from pgtandem.tab order by id
 
 -- name: tab_name
@@ -37,10 +37,23 @@ select schema_name, table_name from pgtandem.tab where id = $1::int
 -- returns: purged text?, detached bool
 select purged, detached from pgtandem.consumer where edge = $1
 
+-- name: rewritten
+-- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was
+-- doc: truncated or rewritten since. relids is an array
+-- params: relids text
+-- returns: rewritten bool
+with recursive tree(oid) as (
+    select unnest($1::text::oid[])
+    union all
+    select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
+-- the catalog is read in the snapshot, the function tells what is there now
+select exists (select 1 from tree t join pg_class c on c.oid = t.oid
+                where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together
--- returns: oid int8, schema_name text, table_name text, name text
-select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text
+-- returns: oid int8, schema_name text, table_name text, name text, function text
+select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text, p.proname::text
   from pg_trigger t
   join pg_proc p on p.oid = t.tgfoid
   join pg_namespace pn on pn.oid = p.pronamespace and pn.nspname = 'pgtandem'

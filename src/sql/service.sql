@@ -47,8 +47,8 @@ select (select count(*) from pgtandem.edge_table t where t.edge = e.edge and t.s
 
 -- name: edge_tables
 -- params: edge text
--- returns: schema_name text, table_name text, state text, reason text?, rows int8?
-select schema_name, table_name, state, reason, rows
+-- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int
+select schema_name, table_name, state, reason, rows, captures
   from pgtandem.edge_table where edge = $1 order by schema_name, table_name
 
 -- name: try_edge_lock
@@ -86,8 +86,10 @@ select p.proname::text
 
 -- name: consumers
 -- doc: who reads the queue of this node, the one that is farthest behind first
--- returns: edge text, confirmed text?, detached bool
-select edge, confirmed, detached from pgtandem.consumer
+-- returns: edge text, confirmed text?, detached bool, stale_s float8, detached_s float8?
+select edge, confirmed, detached, extract(epoch from clock_timestamp() - confirmed_at)::float8,
+       extract(epoch from clock_timestamp() - detached_at)::float8
+  from pgtandem.consumer
  order by detached, txid_snapshot_xmin(confirmed::txid_snapshot) nulls first, edge
 
 -- name: conflicts

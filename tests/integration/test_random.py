@@ -155,7 +155,7 @@ class Random:
         with open(path, "w", encoding="utf-8") as file:
             file.write(f"seed {self.seed}\n{error}\n\n{self.schema.describe()}\n")
             for label, node in (("source", self.pair.old), ("target", self.pair.new)):
-                for table in ("node", "tab", "progress", "purged", "queue_0", "queue_1"):
+                for table in ("node", "tab", "progress", "consumer", "queue_0", "queue_1"):
                     try:
                         rows = node.sql(f"select * from pgtandem.{table}")
                         file.write(f"{label} {table}:\n" + "".join(f"  {row}\n" for row in rows))

@@ -544,3 +544,66 @@ def test_import_of_a_bucardo_configuration(dbs):
                  'conflict strategy "bucardo_latest"', "customcode fix (exception) of sync s", "password was left out"):  # fmt: skip
         assert text in service.text, (text, service.text)
     assert "sesame" not in service.text + done.out + done.err
+
+
+def test_tables_that_are_made_anew(dbs):
+    """Another table of the same name, a partition that is attached, a table that was left out for a while: nothing is missed."""
+    parted = """create table parted (id int primary key, v text) partition by range (id);
+                create table low partition of parted for values from (0) to (100)"""
+    a, b = dbs(2, SHOP, parted)
+    a.sql(ROWS)
+    text = """
+        [sync s]
+        tables = all
+        dbs = A, B
+        """
+    service = Service({"A": a.conninfo, "B": b.conninfo}, text)
+    service.start()
+    service.in_step()
+    a.sql("drop table customers; create table customers (id int primary key, name text, region text)")
+    a.sql("insert into customers values (1, 'anew', 'x')")
+    service.in_step()
+    a.sql("insert into customers values (2, 'later', 'x')")
+    service.in_step()
+    assert b.sql("select id, name from customers order by id") == [(1, "anew"), (2, "later")]
+    for node in (b, a):
+        node.sql("create table high (id int primary key, v text)")
+    a.sql("insert into high values (150, 'before')")
+    for node in (b, a):
+        node.sql("alter table parted attach partition high for values from (100) to (200)")
+    a.sql("insert into high values (160, 'directly')")
+    service.in_step()
+    a.sql("update high set v = 'again' where id = 150")
+    service.in_step()
+    assert b.sql("select id, v from parted order by id") == [(150, "again"), (160, "directly")]
+    service.write(service.text + "exclude = orders\n")
+    service.ok("reload")
+    poll_until(lambda: "gone" in {t["state"] for t in service.edge("s")["tables"]}, 20, "the table to be left out")
+    a.sql("insert into orders (note) values ('missed')")
+    service.in_step()
+    assert b.value("select count(*) from orders where note = 'missed'") == 0
+    service.write(service.text.replace("exclude = orders\n", ""))
+    service.ok("reload")
+    poll_until(lambda: b.value("select count(*) from orders where note = 'missed'") == 1, 20, "the table again")
+    service.stop()
+
+
+def test_recopy_of_a_fullcopy(dbs):
+    a, b = dbs(2, SHOP)
+    a.sql(ROWS)
+    service = Service(
+        {"A": a.conninfo, "B": b.conninfo},
+        """
+        [sync s]
+        tables = customers
+        dbs = A, B:fullcopy
+        """,
+    )
+    service.start()
+    service.in_step()
+    b.sql("delete from customers")
+    service.ok("recopy", "s")
+    poll_until(lambda: b.value("select count(*) from customers") == 100, 20, "the copy")
+    service.in_step()
+    assert service.edge("s")["state"] == "waiting"
+    service.stop()
