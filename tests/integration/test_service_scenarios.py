@@ -704,6 +704,7 @@ scenario(
         rows("B", "select id from customers", [(1,)]),
         edit("region = 'eu'", "region = 'us'"),
         command("reload"),
+        log_says("configuration read again"),
         command("recopy", "s"),
         soon("B", "select id from customers", [(2,)]),
         flush(),
