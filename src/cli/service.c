@@ -97,8 +97,15 @@ static void list_section(const Ini *ini, const IniLine *section)
             continue;
         AUTO_CTX(tmp, NULL);
         ConnSpec spec = {.conninfo = line->value, .label = "database"};
+        /* what is no setting may be a connection string under a mistyped name */
+        SectionKind kind;
+        bool known =
+            section_by_word(mem_strndup(tmp, line->section, strcspn(line->section, " ")), &kind) &&
+            setting_find(kind, line->key, strcspn(line->key, ".")) != NULL;
         printf("    %s = %s\n", line->key,
-               strcmp(line->key, "conninfo") == 0 ? conn_spec_safe(tmp, &spec) : line->value);
+               strcmp(line->key, "conninfo") == 0 ? conn_spec_safe(tmp, &spec)
+               : known                            ? line->value
+                                                  : "(no setting)");
     }
 }
 

@@ -295,7 +295,8 @@ static void check_members(Reader *r, const Sync *sync, int line)
 /* latest, abort, function NAME, or names of databases */
 static void read_conflict(Reader *r, Sync *sync, int line)
 {
-    const char *text = sync->conflict_text;
+    /* an empty value is a problem that was told already */
+    const char *text = sync->conflict_text == NULL ? "latest" : sync->conflict_text;
     size_t n;
 
     if (strcmp(text, "latest") == 0) {
