@@ -8,6 +8,8 @@
     server       one database on every available server
     dbs          makes several databases on one server of version 15
     new_cluster  makes servers that live as long as the test
+    nodes        makes databases on one shared server, for the replication service
+    new_service  makes replication services that end with the test
     tool         pgtandem, aimed at the test's pair
 
 Servers are started when first needed and shared by all tests; every test gets new databases.
@@ -25,6 +27,7 @@ from lib import cluster as cluster_module
 from lib import pgbouncer as pgbouncer_module
 from lib import tool as tool_module
 from lib.cluster import Cluster
+from lib.service import Service
 from lib.tool import Tool
 
 TIMEOUT = 180  # seconds for a test that sets none with @pytest.mark.timeout(…)
@@ -229,6 +232,51 @@ def new_cluster(request):
             one.stop()
         else:
             one.remove()
+
+
+# The replication service
+
+
+@pytest.fixture
+def nodes(request, _clusters):
+    """nodes("A", "B", …): a new database for each name, all on one server; {name: Node}. A name of its own for
+    the database: nodes(A="odd name")."""
+    cluster = _clusters.get("15", "service")
+    request.node.clusters = (cluster,)
+    cluster.log_mark()
+    made = []
+
+    def make(*labels, **names):
+        for label in labels:
+            names[label] = cluster_module.random_name("svc")
+        for name in names.values():
+            made.append(cluster.create_db(name))
+        return {label: Node(cluster, name) for label, name in names.items()}
+
+    yield make
+    tool_module.kill_leftovers()
+    for name in made:
+        cluster.ensure_running().drop_db(name)
+
+
+@pytest.fixture
+def new_service(request):
+    """new_service({"A": node, …}, text): a Service; see lib/service.py. Ask for it after the fixtures that make
+    its databases, so that it ends before they do."""
+    made = []
+
+    def make(databases, text="", **options):
+        conninfos = {name: getattr(node, "conninfo", node) for name, node in databases.items()}
+        return keep(Service(conninfos, text, **options))
+
+    def keep(service):
+        made.append(service)
+        return service
+
+    make.keep = keep
+    yield make
+    for one in made:
+        one.end()
 
 
 @pytest.fixture
