@@ -90,13 +90,7 @@ static void add_value(Str *s, const char *value)
         str_add(s, value);
         return;
     }
-    str_char(s, '\'');
-    for (const char *p = value; *p != '\0'; p++) {
-        if (*p == '\'' || *p == '\\')
-            str_char(s, '\\');
-        str_char(s, *p);
-    }
-    str_char(s, '\'');
+    str_conninfo_value(s, value);
 }
 
 static void add_word(Str *s, const char *keyword, const char *value)
