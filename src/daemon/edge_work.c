@@ -66,6 +66,7 @@ typedef struct Work {
     bool fuse_warned;
     char *looked;            /* edge->looked when the definitions were last compared, */
     int64_t looked_for_kick; /* … and the number of the kick */
+    bool reloaded;           /* people want to see what they changed */
 } Work;
 
 static bool say_state(Work *w, const char *state, Err *err)
@@ -247,10 +248,7 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->service = true;
-    edge->window = (Window){.own_only = !w->spec->sync->cascade,
-                            .but = w->spec->mine,
-                            .back = w->spec->back,
-                            .timed = w->spec->back != NULL};
+    edge->window = edge_window(w->spec);
     if (w->spec->back != NULL) {
         w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
         w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
@@ -580,12 +578,12 @@ static bool has_stopped_tables(const Work *w)
  * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
  * there; and what changes on the target matters only where something is missing.
  */
-static bool look_at_definitions(Work *w, bool kicked, bool *ret_again, Err *err)
+static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *print;
     const char *looked = w->edge->looked;
-    bool quiet = !kicked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
+    bool quiet = !asked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
 
     if (!quiet) {
         talloc_free(w->looked);
@@ -615,12 +613,13 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
             return false;
         *ret_again = w->wishes.to_copy > 0 && !w->spec->full;
     }
-    /* who kicks wants to hear of everything, also of tables that have just been made */
-    bool kicked = w->wishes.kick_wanted > w->looked_for_kick;
-    if (kicked || now - w->definitions_ms >= DEFINITIONS_MS) {
+    /* who kicks or reloads wants to hear of everything, also of tables that have just been made */
+    bool asked = w->reloaded || w->wishes.kick_wanted > w->looked_for_kick;
+    if (asked || now - w->definitions_ms >= DEFINITIONS_MS) {
         w->definitions_ms = now;
         w->looked_for_kick = w->wishes.kick_wanted;
-        if (!look_at_definitions(w, kicked, ret_again, err))
+        w->reloaded = false;
+        if (!look_at_definitions(w, asked, ret_again, err))
             return false;
     }
     if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
@@ -660,10 +659,13 @@ static bool let_go(Work *w, Err *err)
             return false;
 }
 
-static void reopen_log(const Work *w)
+/* the file was read again, and nothing in it concerns this edge; but there may be new tables */
+static void answer_reload(Work *w)
 {
-    if (wait_reload_wanted())
-        open_log(w->service);
+    if (!wait_reload_wanted())
+        return;
+    open_log(w->service);
+    w->reloaded = true;
 }
 
 static bool rounds(Work *w, Err *err)
@@ -675,7 +677,7 @@ static bool rounds(Work *w, Err *err)
     if (!say_state(w, STATE_CATCHING_UP, err))
         return false;
     for (;;) {
-        reopen_log(w);
+        answer_reload(w);
         if (!look_around(w, &again, err))
             return false;
         if (again)

@@ -70,6 +70,14 @@ bool edge_leads_to_hub(const EdgeSpec *edge)
     return edge->back != NULL && edge->mine == NULL;
 }
 
+Window edge_window(const EdgeSpec *edge)
+{
+    return (Window){.own_only = !edge->sync->cascade,
+                    .but = edge->mine,
+                    .back = edge->back,
+                    .timed = edge->back != NULL};
+}
+
 EdgeSpec edge_back(const EdgeSpec *edge)
 {
     return (EdgeSpec){.sync = edge->sync,
@@ -104,14 +112,21 @@ static const char *read_sql(const void *ctx, const Table *src, const TableRule *
     return s->text;
 }
 
-/* names of the columns that a rule's query delivers, tableoid left out; *ret_refusal: what the server says */
-static bool describe(const void *ctx, Conn *from, const char *query, const char ***ret_names,
-                     size_t *ret_n, const char **ret_refusal, Err *err)
+/* a column that a rule's query delivers */
+typedef struct Delivered {
+    const char *name;
+    const Column *own; /* the table's column of that name, or NULL */
+    bool as_it_is;     /* and it is that column itself, not an expression that is called so */
+} Delivered;
+
+/* what a rule's query delivers, tableoid left out; *ret_refusal: what the server says */
+static bool describe(const void *ctx, Conn *from, const char *query, const Table *src,
+                     Delivered **ret_columns, size_t *ret_n, const char **ret_refusal, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     Rows *rows;
-    const char **names = NULL;
+    Delivered *columns = NULL;
     size_t n = 0;
 
     sql_add(q, "SELECT * FROM ");
@@ -125,22 +140,55 @@ static bool describe(const void *ctx, Conn *from, const char *query, const char 
         err_clear(err);
         return true;
     }
-    for (int i = 1; i < rows_columns(rows); i++)
-        mem_push(ctx, names, n, mem_strdup(ctx, rows_column_name(rows, i)));
-    *ret_names = names;
+    for (int i = 1; i < rows_columns(rows); i++) {
+        Delivered column = {.name = mem_strdup(ctx, rows_column_name(rows, i))};
+
+        column.own = table_column(src, column.name);
+        column.as_it_is =
+            column.own != NULL && rows_column_is(rows, i, src->oid, column.own->number);
+        mem_push(ctx, columns, n, column);
+    }
+    *ret_columns = columns;
     *ret_n = n;
     return true;
+}
+
+/* rows are found by their key, so it has to be what it is in the source */
+static void check_chosen_key(Maker *m, PlannedTable *t, const Delivered *columns, size_t n)
+{
+    const void *ctx = m->plan;
+
+    for (size_t k = 0; k < t->src.n_keys; k++) {
+        const char *key = t->src.keys[k].name;
+        const Delivered *found = NULL;
+
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(columns[i].name, key) == 0)
+                found = &columns[i];
+        if (found == NULL)
+            set_problem(t,
+                        mem_printf(ctx, "the key column \"%s\" of %s is not among its \"columns\"",
+                                   key, table_label(ctx, &t->src)),
+                        "Add it under its own name.");
+        else if (!found->as_it_is)
+            set_problem(t,
+                        mem_printf(ctx,
+                                   "\"columns\" of %s make something else of the key column \"%s\"",
+                                   table_label(ctx, &t->src), key),
+                        "Carry the key as it is; a changed copy of it can be another column.");
+    }
 }
 
 /* the columns that a rule chooses, as far as the target takes them */
 static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
 {
     const void *ctx = m->plan;
-    const char **names, *refusal;
+    const char *refusal;
+    Delivered *chosen;
     const Column **columns = NULL;
-    size_t n_names, n = 0;
+    size_t n_chosen, n = 0;
 
-    if (!describe(ctx, m->from, t->pair.read_sql, &names, &n_names, &refusal, err))
+    if (!describe(ctx, m->from, t->pair.read_sql, &t->src, &chosen, &n_chosen, &refusal, err))
         return false;
     if (refusal != NULL) {
         set_problem(t, refusal,
@@ -148,14 +196,14 @@ static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
                     "need their schema.");
         return true;
     }
-    for (size_t i = 0; i < n_names; i++) {
-        const Column *other = table_column(&t->dst, names[i]);
-        const Column *own = table_column(&t->src, names[i]);
+    for (size_t i = 0; i < n_chosen; i++) {
+        const char *name = chosen[i].name;
+        const Column *other = table_column(&t->dst, name), *own = chosen[i].own;
 
         if (other == NULL) {
             set_problem(t,
                         mem_printf(ctx, "%s has no column \"%s\" in the %s",
-                                   table_label(ctx, &t->dst), names[i], conn_label(m->to)),
+                                   table_label(ctx, &t->dst), name, conn_label(m->to)),
                         "Add the column there, or leave it out with \"columns\".");
             return true;
         }
@@ -163,20 +211,14 @@ static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
             continue;
         Column *column = mem_new(ctx, Column);
         *column = *other;
-        column->name = names[i];
+        column->name = name;
         mem_push(ctx, columns, n, column);
     }
     t->pair.columns = columns;
     t->pair.n_columns = n;
+    if (!m->edge->full)
+        check_chosen_key(m, t, chosen, n_chosen);
     return true;
-}
-
-static bool is_carried(const TablePair *pair, const char *name)
-{
-    for (size_t i = 0; i < pair->n_columns; i++)
-        if (strcmp(pair->columns[i]->name, name) == 0)
-            return true;
-    return false;
 }
 
 /* the key of the target in the order of the source's key */
@@ -230,14 +272,18 @@ static void check_key(Maker *m, PlannedTable *t)
                     "Add one, exclude the table, or carry it in a sync with the role fullcopy.");
         return;
     }
-    for (size_t k = 0; k < t->src.n_keys; k++)
-        if (!is_carried(&t->pair, t->src.keys[k].name)) {
+    for (size_t k = 0; k < t->src.n_keys; k++) {
+        const char *key = t->src.keys[k].name;
+        const Column *other = table_column(&t->dst, key);
+
+        if (other != NULL && other->generated != table_column(&t->src, key)->generated) {
             set_problem(t,
-                        mem_printf(ctx, "the key column \"%s\" of %s is not among its \"columns\"",
-                                   t->src.keys[k].name, table_label(ctx, &t->src)),
-                        "Add it under its own name.");
+                        mem_printf(ctx, "the key column \"%s\" of %s is generated on one side only",
+                                   key, table_label(ctx, &t->src)),
+                        "It has to be the same on both.");
             return;
         }
+    }
     if (!match_key(m, t))
         set_problem(t,
                     mem_printf(ctx, "%s has not the same key in the %s as in the %s",

@@ -71,23 +71,28 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
 static bool read_source(const void *ctx, EdgeStatus *s, const char *snapshot, Err *err)
 {
     Conn *from = service_connect(ctx, s->spec->from, "status", err);
-    Window window = {.since = snapshot, .own_only = !s->spec->sync->cascade};
+    Window window = edge_window(s->spec);
     Pending *pending;
+    EdgeTabsRow *tabs;
     const char *now;
-    size_t n;
+    size_t n, n_tabs;
     bool present;
 
     if (from == NULL || !install_is_present(from, &present, err))
         return false;
     if (!present)
         return true;
+    window.since = snapshot;
     if (!queue_bytes(from, &s->queue_bytes, err) ||
+        !q_edge_tabs(ctx, from, s->spec->name, &tabs, &n_tabs, err) ||
         !queue_begin(ctx, from, &window, &pending, &n, &now, err))
         return false;
     conn_rollback(from);
     s->pending = 0;
     for (size_t i = 0; i < n; i++)
-        s->pending += pending[i].changes;
+        for (size_t t = 0; t < n_tabs; t++)
+            if (tabs[t].id == pending[i].tab)
+                s->pending += pending[i].changes;
     return true;
 }
 

@@ -11,6 +11,7 @@
 
 typedef struct Column {
     const char *name;
+    int number;            /* attnum: stays as it is when others come and go */
     const char *type;      /* qualified, without modifiers, ready for a cast */
     const char *base_type; /* the same; of a domain what it is made of */
     bool generated;        /* computed by the server: never carried */

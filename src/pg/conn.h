@@ -90,6 +90,8 @@ double rows_double(const Rows *rows, size_t row, int col);
 bool rows_bool(const Rows *rows, size_t row, int col);
 int rows_columns(const Rows *rows);
 const char *rows_column_name(const Rows *rows, int col);
+/* whether a column of the result is a column of that table as it is, and no expression; attnum from 1 */
+bool rows_column_is(const Rows *rows, int col, int64_t table_oid, int attnum);
 /* type oid of a column: for the test that checks every query's declared result */
 unsigned rows_column_type(const Rows *rows, int col);
 

@@ -40,6 +40,7 @@ static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_
     for (size_t i = 0; i < n_rows; i++) {
         Relation *r = find_oid(relations, n, rows[i].relid);
         Column column = {.name = rows[i].name,
+                         .number = rows[i].number,
                          .type = rows[i].type,
                          .base_type = rows[i].base_type,
                          .generated = rows[i].generated,

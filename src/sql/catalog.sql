@@ -33,7 +33,7 @@ select c.oid::int8,
 -- name: columns
 -- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
 -- doc: base_type is what a domain is made of in the end
--- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool
+-- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool, number int
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
@@ -46,7 +46,8 @@ select a.attrelid::int8,
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
 --@ < 10       false,
-       a.atttypid in ('float4'::regtype, 'float8'::regtype)
+       a.atttypid in ('float4'::regtype, 'float8'::regtype),
+       a.attnum::int
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace

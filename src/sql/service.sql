@@ -105,6 +105,12 @@ select distinct t.id
   join pg_class c on c.oid = t.oid and c.relkind in ('r', 'p')
  where not exists (select 1 from ours o where o.oid = t.oid and o.id = t.id::text)
 
+-- name: edge_tabs
+-- doc: the captured tables that an edge reads
+-- params: edge text
+-- returns: id int
+select tab from pgtandem.tab_edge where edge = $1 order by tab
+
 -- name: capture_functions
 -- doc: the functions of one captured table
 -- params: tab int

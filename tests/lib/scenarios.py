@@ -22,7 +22,7 @@ import os
 import re
 
 from . import place
-from .tool import DONE, FAILED, REFUSED
+from .tool import DONE, FAILED, REFUSED, USAGE
 from .wait import poll_until
 
 SOON = 10  # seconds in which something has to happen by itself
@@ -51,12 +51,13 @@ class Sync:
 
 class Scenario:
     def __init__(self, name, *, nodes, steps, setup=None, syncs=(), sections="", tables=None, service_file=(),
-                 known=None):
+                 known=None, begins=True):
         """`nodes` are names with blanks between, or {name: name of the database}; `setup` is a script per node,
         "*" for all of them and first; `sections` more of the configuration file; `tables` what same() compares
         unless it is told (all); the nodes in `service_file` are known by an entry of a pg_service.conf. {A} in
         setup and sections is the database of A as an identifier, $A its connection string. `known` says why it
-        is expected to fail for the time being; nobody waits long for that."""
+        is expected to fail for the time being; nobody waits long for that. `begins`: the service is started
+        (else its file is refused)."""
         self.name = name
         self.nodes = nodes if isinstance(nodes, dict) else {label: None for label in nodes.split()}
         self.steps = steps
@@ -66,6 +67,7 @@ class Scenario:
         self.tables = tables
         self.service_file = service_file
         self.known = known
+        self.begins = begins
 
     @property
     def only_ours(self):
@@ -104,7 +106,8 @@ def play(scenario, nodes, replicator):
             if key in scenario.setup:
                 nodes[name].sql(filled_in(scenario.setup[key], nodes))
     replicator.attach(scenario)
-    replicator.start()
+    if scenario.begins:
+        replicator.start()
     world = World(scenario, nodes, replicator)
     try:
         for number, step in enumerate(scenario.steps, 1):
@@ -276,9 +279,9 @@ def problem(text, at):
     def do(world):
         service = world.replicator.service
         done = service.run("validate")
-        assert done.rc == REFUSED, done
+        assert done.rc in (REFUSED, USAGE), done
         where = f"{service.path}:{service.line_of(at)}: "
-        assert any(line.startswith(where) and text in line for line in done.out.splitlines()), (where, done)
+        assert any(where in line and text in line for line in (done.out + done.err).splitlines()), (where, done)
 
     return ours(f"validate finds {text!r}", do)
 
