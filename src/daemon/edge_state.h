@@ -35,11 +35,20 @@ CHECKED bool edge_state_touch(Conn *to, const char *edge, Err *err);
 
 CHECKED bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err);
 
-/*
- * state of one table: new, recopy, ok, stopped, gone (not in the sync at present); captures is the
- * source's number
- */
-CHECKED bool edge_state_table(Conn *to, const char *edge, const char *schema, const char *name,
-                              const char *state, const char *reason, int captures, Err *err);
+/* one table of an edge, under its name on the source */
+typedef struct TableState {
+    const char *schema;
+    const char *name;
+    const char *state;  /* new, recopy, ok, stopped, gone (not in the sync at present) */
+    const char *reason; /* or NULL */
+    int captures;       /* the source's number */
+    int64_t rel;        /* its oid on the source, 0 when it is gone */
+} TableState;
+
+CHECKED bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *err);
+
+/* the table with that oid on the source has another name now */
+CHECKED bool edge_state_rename(Conn *to, const char *edge, int64_t rel, const char *schema,
+                               const char *name, Err *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "daemon/captured.h"
 #include "daemon/commands.h"
 #include "daemon/conflict.h"
 #include "daemon/edge_state.h"
@@ -174,13 +175,19 @@ static bool is_never_copied(const EdgeSpec *spec)
 static bool put_table(Work *w, const PlannedTable *t, const char *state, const char *reason,
                       Err *err)
 {
-    return edge_state_table(w->to, w->spec->name, t->src.schema, t->src.name, state, reason,
-                            t->captures, err);
+    return edge_state_table(w->to, w->spec->name,
+                            &(TableState){.schema = t->src.schema,
+                                          .name = t->src.name,
+                                          .state = state,
+                                          .reason = reason,
+                                          .captures = t->captures,
+                                          .rel = t->src.oid},
+                            err);
 }
 
 /*
  * What becomes of one table: stopped, to be copied, or going on. Who was stopped, was not in the sync for
- * a while, or had no triggers for a while, has missed changes.
+ * a while, had no triggers for a while, or is another table of the same name, has missed changes.
  */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
@@ -195,20 +202,46 @@ static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *list
     if (listed == NULL)
         return put_table(w, t, is_never_copied(w->spec) ? "ok" : "new", NULL, err);
     bool missed = strcmp(listed->state, "stopped") == 0 || strcmp(listed->state, "gone") == 0 ||
-                  listed->captures != t->captures;
+                  listed->captures != t->captures || listed->rel != t->src.oid;
     if (!missed)
         return true;
     log_info("table %s has missed changes: it will be copied anew", table_label(tmp, &t->src));
     return put_table(w, t, "recopy", NULL, err);
 }
 
-static bool is_planned(const Plan *plan, const EdgeTablesRow *listed)
+/* the name of a listed table is not in the plan (any more) */
+static bool is_gone(const Plan *plan, const EdgeTablesRow *listed)
 {
     for (size_t i = 0; i < plan->n_tables; i++)
         if (strcmp(plan->tables[i].src.name, listed->table_name) == 0 &&
             strcmp(plan->tables[i].src.schema, listed->schema_name) == 0)
-            return true;
-    return false;
+            return false;
+    return true;
+}
+
+/* the plan's table that has the oid of a listed one, or NULL */
+static const Table *renamed_to(const Plan *plan, const EdgeTablesRow *listed)
+{
+    for (size_t i = 0; i < plan->n_tables; i++)
+        if (listed->rel != 0 && plan->tables[i].src.oid == listed->rel)
+            return &plan->tables[i].src;
+    return NULL;
+}
+
+static bool note_gone(Work *w, const EdgeTablesRow *listed, Err *err)
+{
+    const Table *table = renamed_to(w->plan, listed);
+
+    if (table != NULL)
+        return edge_state_rename(w->to, w->spec->name, table->oid, table->schema, table->name, err);
+    return strcmp(listed->state, "gone") == 0 ||
+           edge_state_table(w->to, w->spec->name,
+                            &(TableState){.schema = listed->schema_name,
+                                          .name = listed->table_name,
+                                          .state = "gone",
+                                          .reason = "not in the sync",
+                                          .captures = listed->captures},
+                            err);
 }
 
 /* before any progress is made: changes of what is not in the plan go by */
@@ -221,10 +254,10 @@ static bool note_tables(Work *w, Err *err)
     if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!is_planned(w->plan, &listed[i]) && strcmp(listed[i].state, "gone") != 0 &&
-            !edge_state_table(w->to, w->spec->name, listed[i].schema_name, listed[i].table_name,
-                              "gone", "not in the sync", listed[i].captures, err))
+        if (is_gone(w->plan, &listed[i]) && !note_gone(w, &listed[i], err))
             return false;
+    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+        return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
         const PlannedTable *t = &w->plan->tables[i];
 
@@ -435,8 +468,25 @@ static bool copy_table(Work *w, TablePair *pair, Err *err)
     return true;
 }
 
+/*
+ * Between sources no table is replaced by the other's: changes that the other has not heard of would be lost.
+ * All rows count as changed, and meet those of the other side as in any round.
+ */
+static bool merge_table(Work *w, TablePair *pair, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    log_info("table %s: all rows are carried once more, and compared as conflicts are",
+             table_label(tmp, pair->src));
+    return capture_all_rows(w->from, pair->src, err) && fault("service.merged", err) &&
+           put_pair(w, pair, err);
+}
+
 static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
 {
+    if (recopy && w->spec->back != NULL)
+        return merge_table(w, pair, err);
+
     AUTO_CTX(tmp, NULL);
     bool empty = true;
 
@@ -591,6 +641,9 @@ static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
         if (!read_print(tmp, w->from, &print, err))
             return false;
         *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+        if (!w->spec->full && !*ret_again &&
+            !captured_is_incomplete(w->from, w->spec->name, w->plan, ret_again, err))
+            return false;
     }
     if (has_stopped_tables(w)) {
         if (!read_print(tmp, w->to, &print, err))

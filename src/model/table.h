@@ -122,6 +122,9 @@ char *table_name_sql(const void *ctx, const Table *table);
 /* the key's columns as queries of ours deliver them: separated by the character 31; belongs to ctx */
 char *table_key_text(const void *ctx, const Table *table);
 
+/* numbers and types of the key's columns, which stay when these are renamed; belongs to ctx */
+char *table_key_print(const void *ctx, const Table *table);
+
 /* schema.name for messages; belongs to ctx */
 char *table_label(const void *ctx, const Table *table);
 

@@ -656,8 +656,7 @@ const char *rows_column_name(const Rows *rows, int col)
 
 bool rows_column_is(const Rows *rows, int col, int64_t table_oid, int attnum)
 {
-    return (int64_t)PQftable(rows->res, col) == table_oid &&
-           PQftablecol(rows->res, col) == attnum;
+    return (int64_t)PQftable(rows->res, col) == table_oid && PQftablecol(rows->res, col) == attnum;
 }
 
 unsigned rows_column_type(const Rows *rows, int col)

@@ -23,10 +23,21 @@ CREATE TABLE pgtandem.tab (
     table_name   text NOT NULL,
     key_columns  text[],                        -- NULL: no key, copied whole under the fence
     key_is_int   boolean NOT NULL,
+    key_print    text NOT NULL DEFAULT '',      -- numbers and types of the key's columns, whatever they are called
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
     captures     integer NOT NULL DEFAULT 0,    -- how often they had to be put there again: changes are missing then
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     UNIQUE (schema_name, table_name)
+);
+
+-- the relations that have our triggers: a table and its partitions. What is not here is new, and what has fewer
+-- triggers has lost some.
+CREATE TABLE pgtandem.tab_rel (
+    tab          integer NOT NULL,
+    rel          bigint NOT NULL,               -- its oid here
+    root         boolean NOT NULL,              -- the table itself
+    triggers     integer NOT NULL,
+    PRIMARY KEY (tab, rel)
 );
 
 -- the changes captured on this node: the key, and who wrote it. Two segments, chosen by the writer's
@@ -137,6 +148,7 @@ CREATE TABLE pgtandem.edge_table (
     table_name   text NOT NULL,
     state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped', 'gone')),
     captures     integer NOT NULL DEFAULT 0,    -- the source's number when it was last planned
+    rel          bigint NOT NULL DEFAULT 0,     -- the table's oid on the source: it tells a renamed table from another
     reason       text,
     rows         bigint,                        -- of the last copy
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),

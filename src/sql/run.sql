@@ -22,10 +22,13 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
   from pgtandem.progress where edge = $1
 
 -- name: tabs
--- doc: key_columns are separated by the character 31
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int
-select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark, captures
-  from pgtandem.tab order by id
+-- doc: key_columns are separated by the character 31; rel is the oid of the table that was captured, or 0
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8
+select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)), t.key_is_int, t.captured, t.copied_mark,
+       t.captures, t.key_print, coalesce(r.rel, 0)
+  from pgtandem.tab t
+  left join pgtandem.tab_rel r on r.tab = t.id and r.root
+ order by t.id
 
 -- name: tab_name
 -- params: id int
@@ -61,6 +64,24 @@ select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text, p.proname:
   join pg_namespace n on n.oid = c.relnamespace
  where not t.tgisinternal
  order by c.oid, t.tgname
+
+-- name: other_triggers
+-- doc: triggers of ours on one relation that belong to another table's number
+-- params: relid int8, tab int
+-- returns: name text
+select t.tgname::text
+  from pg_trigger t
+  join pg_proc p on p.oid = t.tgfoid
+  join pg_namespace pn on pn.oid = p.pronamespace and pn.nspname = 'pgtandem'
+ where t.tgrelid = $1::int8::oid and not t.tgisinternal
+   and p.proname <> 'gate' and split_part(p.proname::text, '_', 2) <> $2::int::text
+ order by t.tgname
+
+-- name: tab_rels
+-- doc: the relations of one table that have its triggers
+-- params: tab int
+-- returns: rel int8
+select rel from pgtandem.tab_rel where tab = $1::int order by rel
 
 -- name: hidden_key_changes
 -- doc: what may change a key in an UPDATE whose SET does not name it: BEFORE triggers, a subscription's worker

@@ -1,12 +1,20 @@
 -- The replication service: its edges, and what tells that tables were altered.
 
 -- name: shapes
--- doc: one text for all columns of a table, which is another one when they are altered; relids is an array,
--- doc: NULL for all tables
+-- doc: one text for all columns of a table and all its partitions, which is another one when they are altered;
+-- doc: relids is an array, NULL for all tables
 -- params: relids text
 -- returns: relid int8, shape text
 select a.attrelid::int8,
-       md5(string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum))
+       md5(string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum)
+--@ >= 10           || case when c.relkind = 'p' then
+--@ >= 10                   coalesce((with recursive tree as (
+--@ >= 10                                 select i.inhrelid from pg_inherits i where i.inhparent = a.attrelid
+--@ >= 10                                 union all
+--@ >= 10                                 select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.inhrelid)
+--@ >= 10                             select string_agg(t.inhrelid::text, ',' order by t.inhrelid) from tree t), '')
+--@ >= 10              else '' end
+          )
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace
@@ -14,10 +22,10 @@ select a.attrelid::int8,
    and a.attnum > 0 and not a.attisdropped
    and c.relkind in ('r', 'p') and c.relpersistence <> 't'
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
- group by a.attrelid
+ group by a.attrelid, c.relkind
 
 -- name: definitions_print
--- doc: changes when a table, a column or a unique index comes, goes or is altered
+-- doc: changes when a table, a partition, a column or a unique index comes, goes or is altered
 -- returns: print text
 select md5(coalesce((select string_agg(x.line, ',' order by x.line)
   from (select c.oid || ':' || n.nspname || '.' || c.relname || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
@@ -26,6 +34,8 @@ select md5(coalesce((select string_agg(x.line, ',' order by x.line)
           join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
          where c.relkind in ('r', 'p') and c.relpersistence <> 't'
            and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 10         union all
+--@ >= 10         select i.inhparent || '/' || i.inhrelid from pg_inherits i
         union all
         select i.indrelid || ' ' || i.indexrelid || ':' || i.indisvalid
           from pg_index i
@@ -47,8 +57,8 @@ select (select count(*) from pgtandem.edge_table t where t.edge = e.edge and t.s
 
 -- name: edge_tables
 -- params: edge text
--- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int
-select schema_name, table_name, state, reason, rows, captures
+-- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int, rel int8
+select schema_name, table_name, state, reason, rows, captures, rel
   from pgtandem.edge_table where edge = $1 order by schema_name, table_name
 
 -- name: try_edge_lock
@@ -77,17 +87,19 @@ select t.id, coalesce((select c.oid::int8 from pg_class c join pg_namespace n on
  order by t.id
 
 -- name: incomplete_tabs
--- doc: captured tables that have not our triggers, or a partition of theirs has not: they may be other ones of the
--- doc: same name
--- returns: id int
+-- doc: relations of an edge's captured tables that have not all of our triggers, or not switched on. is_new: a
+-- doc: partition that came and was never captured, so none of its rows was ever carried; else changes are missing.
+-- params: edge text
+-- returns: tab int, rel int8, is_new bool
 with recursive tree as (
-    select t.id, c.oid
+    select t.id, c.oid, c.relkind, true as root
       from pgtandem.tab t
+      join pgtandem.tab_edge e on e.tab = t.id and e.edge = $1
       join pg_namespace n on n.nspname = t.schema_name
       join pg_class c on c.relnamespace = n.oid and c.relname = t.table_name
      where t.captured
     union all
-    select t.id, c.oid
+    select t.id, c.oid, c.relkind, false
       from tree t
       join pg_inherits i on i.inhparent = t.oid
       join pg_class c on c.oid = i.inhrelid
@@ -95,15 +107,40 @@ with recursive tree as (
 --@ < 10     where false
 ), ours as (
     -- the name of a function ends with the table's number
-    select g.tgrelid as oid, split_part(p.proname::text, '_', 2) as id
+    select g.tgrelid, split_part(p.proname::text, '_', 2) as id, count(nullif(g.tgenabled, 'A')) = 0 as on_always,
+           count(*) as n
       from pg_trigger g
       join pg_proc p on p.oid = g.tgfoid
       join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgtandem'
-     where not g.tgisinternal)
-select distinct t.id
+     where not g.tgisinternal and p.proname <> 'gate' and g.tgrelid in (select oid from tree)
+     group by 1, 2)
+select t.id, t.oid::int8,
+       not t.root and r.rel is null and not exists (select 1 from ours o where o.tgrelid = t.oid)
   from tree t
-  join pg_class c on c.oid = t.oid and c.relkind in ('r', 'p')
- where not exists (select 1 from ours o where o.oid = t.oid and o.id = t.id::text)
+  left join pgtandem.tab_rel r on r.tab = t.id and r.rel = t.oid::int8
+  left join ours o on o.tgrelid = t.oid and o.id = t.id::text
+ where t.relkind in ('r', 'p')
+   and (r.rel is null or o.n is null or o.n < r.triggers or not o.on_always)
+ order by 1, 2
+
+-- name: forget_detached
+-- doc: partitions that have left an edge's tables count as new ones when they come back
+-- params: edge text
+-- returns: n int8
+with recursive tree as (
+    select t.tab, t.rel::oid as oid
+      from pgtandem.tab_rel t
+      join pgtandem.tab_edge e on e.tab = t.tab and e.edge = $1
+     where t.root
+    union all
+    select t.tab, i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid
+), forgotten as (
+    delete from pgtandem.tab_rel r
+     using pgtandem.tab_edge e
+     where e.tab = r.tab and e.edge = $1 and not r.root
+       and not exists (select 1 from tree t where t.tab = r.tab and t.oid = r.rel::oid)
+    returning 1)
+select count(*) from forgotten
 
 -- name: edge_tabs
 -- doc: the captured tables that an edge reads
@@ -118,6 +155,16 @@ select tab from pgtandem.tab_edge where edge = $1 order by tab
 select p.proname::text
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
  where n.nspname = 'pgtandem' and p.proname ~ ('^[a-z]+_' || $1::int || '$')
+
+-- name: orphan_functions
+-- doc: functions of capture whose number is no captured table's, and that no trigger calls
+-- returns: name text
+select p.proname::text
+  from pg_proc p
+  join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgtandem'
+ where p.proname ~ '^[a-z]+_[0-9]+$'
+   and not exists (select 1 from pgtandem.tab t where t.id::text = split_part(p.proname::text, '_', 2))
+   and not exists (select 1 from pg_trigger g where g.tgfoid = p.oid)
 
 -- name: consumers
 -- doc: who reads the queue of this node, the one that is farthest behind first

@@ -21,6 +21,8 @@ understands say so (only_ours).
 import os
 import re
 
+import psycopg2
+
 from . import place
 from .tool import DONE, FAILED, REFUSED, USAGE
 from .wait import poll_until
@@ -144,6 +146,20 @@ class Step:
 def on(node, sql):
     """A script on a node, in a session and transaction of its own."""
     return Step(f"on {node}: {sql.strip()}", lambda world: world.node(node).sql(sql))
+
+
+def refused(node, sql, says):
+    """The server refuses it with an error in which `says` is."""
+
+    def do(world):
+        try:
+            world.node(node).sql(sql)
+        except psycopg2.Error as error:
+            assert says in str(error), error
+        else:
+            raise AssertionError("it was not refused")
+
+    return Step(f"refused on {node}: {sql}", do)
 
 
 def in_session(node, name, sql):
@@ -349,21 +365,6 @@ def workers(*edges):
     """The edges that this machine works on, soon after a reload."""
     return ours(f"workers of {' '.join(edges)}", lambda world: poll_until(
         lambda: set(world.replicator.service.workers()) == set(edges), world.soon, f"workers of {edges} only"))
-
-
-def comes_to_rest(sync, to):
-    """No more rounds are made: twice the same count, a moment apart."""
-
-    def do(world):
-        counts = []
-
-        def same_as_before():
-            counts.append(world.replicator.service.edge(sync, to)["rounds"])
-            return len(counts) > 1 and counts[-1] == counts[-2]
-
-        poll_until(same_as_before, world.soon, lambda: f"an end of the rounds: {counts}", interval=0.7)
-
-    return ours(f"{sync} to {to} comes to rest", do)
 
 
 def nothing_installed(*nodes):
