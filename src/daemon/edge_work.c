@@ -451,20 +451,26 @@ static bool end_copy(Work *w, bool ok, Err *err)
 
 /*
  * Replaces all rows of one table, in one transaction. Its changes are captured since before, and the
- * next round carries all of them once more, in a later snapshot.
+ * next round carries all of them once more, in a later snapshot. Copies nothing when the table has been
+ * altered since it was planned: a new partition may not be captured yet.
  */
-static bool copy_table(Work *w, TablePair *pair, Err *err)
+static bool copy_table(Work *w, TablePair *pair, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
     int64_t begun = clock_ms();
+    const Pending it = {.tab = pair->src->id};
 
-    bool ok = begin_copy(w, pair, 1, err) && apply_whole_table(pair, w->from, w->to, &stats, err) &&
-              fault("service.copied", err) && put_pair(w, pair, err);
+    bool ok = fault("service.copying", err) && begin_copy(w, pair, 1, err) &&
+              edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
+    if (ok && !*ret_outdated)
+        ok = apply_whole_table(pair, w->from, w->to, &stats, err) && fault("service.copied", err) &&
+             put_pair(w, pair, err);
     if (!end_copy(w, ok, err))
         return false;
-    log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
-             str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
+    if (!*ret_outdated)
+        log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
+                 str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
     return true;
 }
 
@@ -482,7 +488,7 @@ static bool merge_table(Work *w, TablePair *pair, Err *err)
            put_pair(w, pair, err);
 }
 
-static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
+static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_outdated, Err *err)
 {
     if (recopy && w->spec->back != NULL)
         return merge_table(w, pair, err);
@@ -494,13 +500,14 @@ static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
         !is_empty(w->to, pair->dst, &empty, err))
         return false;
     if (empty)
-        return copy_table(w, pair, err);
+        return copy_table(w, pair, ret_outdated, err);
     log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
              table_label(tmp, pair->src), conn_label(w->to));
     return put_pair(w, pair, err);
 }
 
-static bool copy_tables(Work *w, Err *err)
+/* *ret_outdated: the plan has to be made anew */
+static bool copy_tables(Work *w, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     EdgeTablesRow *listed;
@@ -515,8 +522,11 @@ static bool copy_tables(Work *w, Err *err)
 
         if (row == NULL || (!recopy && strcmp(row->state, "new") != 0))
             continue;
-        if (!say_state(w, STATE_COPYING, err) || !settle_new_table(w, pair, recopy, err))
+        if (!say_state(w, STATE_COPYING, err) ||
+            !settle_new_table(w, pair, recopy, ret_outdated, err))
             return false;
+        if (*ret_outdated)
+            return true;
     }
     return true;
 }
@@ -768,8 +778,9 @@ static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, 
     if (w->to == NULL || !wait_for_lock(w, err))
         return false;
     w->from = service_connect(w, spec->from, mem_printf(purpose, "edge %s", spec->name), err);
+    bool outdated = false;
     return w->from != NULL && choose_role(w, err) && prepare(w, err) &&
-           (w->spec->full || copy_tables(w, err)) && rounds(w, err);
+           (w->spec->full || copy_tables(w, &outdated, err)) && (outdated || rounds(w, err));
 }
 
 /* our own session that had the lock has just ended; the server may need a moment to notice */

@@ -385,8 +385,7 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
     return wait_ms(HOLD_PAUSE_MS, err);
 }
 
-/* whether columns of a changed table are others than when the pairs were made */
-static bool is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
+bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ShapesRow *rows;
@@ -473,7 +472,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     }
     /* the first round is recorded also when nothing changed: what comes later is new to the copy */
     bool first = edge->applied == NULL;
-    bool ok = is_outdated(edge, pending, n, &ret_stats->outdated, err);
+    bool ok = edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
     if (ret_stats->outdated) {
         conn_rollback(edge->from);
         return true;

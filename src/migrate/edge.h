@@ -52,6 +52,13 @@ CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err 
 /* whether both connections lead to the same database of the same running server */
 CHECKED bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err);
 
+/*
+ * whether columns or partitions of some tables (by number) are others in the running transaction of `from`
+ * than when the pairs were made; never in a run
+ */
+CHECKED bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated,
+                              Err *err);
+
 /* writes to the progress on `to` which server, database and timeline `from` is */
 CHECKED bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err);
 
