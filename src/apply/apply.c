@@ -154,17 +154,33 @@ static bool exec_counted(Conn *dst, const Sql *q, int64_t *ret_rows, Err *err)
     return true;
 }
 
-static bool delete_rows(const TablePair *table, Conn *dst, bool all, int64_t *ret_rows, Err *err)
+/* which rows on dst go */
+typedef enum Deletion {
+    DELETE_GONE,  /* those of keys that have no row on src */
+    DELETE_KEYS,  /* those of all keys */
+    DELETE_OTHERS /* all but those of keys that have one */
+} Deletion;
+
+static bool delete_rows(const TablePair *table, Conn *dst, Deletion which, int64_t *ret_rows,
+                        Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "DELETE FROM ");
     add_ref(q, table->dst);
+    if (which == DELETE_OTHERS) {
+        sql_add(q, " WHERE NOT EXISTS (SELECT 1 FROM ");
+        add_stage_name(q, table);
+        sql_add(q, " s WHERE s.present IS NOT FALSE AND ");
+        add_match(q, table->dst, "s");
+        sql_add(q, ")");
+        return exec_counted(dst, q, ret_rows, err);
+    }
     sql_add(q, " USING ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE ");
-    if (!all)
+    if (which == DELETE_GONE)
         sql_add(q, "NOT s.present AND ");
     add_match(q, table->dst, "s");
     return exec_counted(dst, q, ret_rows, err);
@@ -224,17 +240,18 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
 }
 
 /*
- * takes the rows that exist on dst out of the stage. Not a NOT EXISTS in the INSERT: where the planner
- * believes a table to be empty, that scans it for every row, and meets all those inserted so far.
+ * takes the rows that exist on dst out of the stage, or (keep) marks them there. Not a NOT EXISTS in the
+ * INSERT: where the planner believes a table to be empty, that scans it for every row, and meets all those
+ * inserted so far.
  */
-static bool unstage_existing(const TablePair *table, Conn *dst, Err *err)
+static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "DELETE FROM ");
+    sql_trusted(q, keep ? "UPDATE " : "DELETE FROM ");
     add_stage_name(q, table);
-    sql_add(q, " s USING ");
+    sql_trusted(q, keep ? " s SET present = NULL FROM " : " s USING ");
     add_ref(q, table->dst);
     sql_add(q, " WHERE s.present AND ");
     add_match(q, table->dst, "s");
@@ -310,8 +327,7 @@ static bool delete_everything(const TablePair *table, Conn *dst, Err *err)
     return conn_exec(dst, q, err);
 }
 
-/* UPDATE cannot reach every column of this table */
-static bool needs_replace(const TablePair *table)
+bool apply_needs_replace(const TablePair *table)
 {
     for (size_t i = 0; i < table->n_columns; i++)
         if (table_column(table->dst, table->columns[i]->name)->identity_always &&
@@ -327,24 +343,18 @@ static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
                    conn_label(dst));
 }
 
-static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
-                         const ApplyExpected *expected, ApplyStats *stats, Err *err)
+/* updates and inserts; expected NULL: nobody looked; keep: the stage is needed once more */
+static bool upsert_staged(TablePair *table, Conn *dst, bool insert_only, bool keep,
+                          ApplyFilter *filter, const ApplyExpected *expected, Err *err)
 {
-    int64_t present, deleted = 0, updated = 0, inserted = 0;
-    bool replace = mode == APPLY_REPLACE || needs_replace(table);
+    int64_t present, updated = 0, inserted = 0;
 
     if (!count_present(table, dst, &present, err) ||
-        !delete_rows(table, dst, replace, &deleted, err))
+        (!insert_only && present > 0 && !update_rows(table, dst, &updated, err)))
         return false;
-    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+    if (filter != NULL && !insert_only && updated != expected->updates)
         return outrun(filter, dst, err);
-    if (!fault("apply.between", err))
-        return false;
-    if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
-        return false;
-    if (filter != NULL && !replace && updated != expected->updates)
-        return outrun(filter, dst, err);
-    if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
+    if (updated > 0 && (keep || updated < present) && !unstage_existing(table, dst, keep, err))
         return false;
     if (updated < present && !insert_rows(table, dst, &inserted, err))
         return false;
@@ -357,52 +367,114 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilte
             "that is not ours. Run \"pgtandem verify\".",
             conn_label(dst));
     }
+    return true;
+}
+
+static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
+                         const ApplyExpected *expected, ApplyStats *stats, Err *err)
+{
+    int64_t deleted = 0;
+    bool replace = mode == APPLY_REPLACE || apply_needs_replace(table);
+
+    if (!delete_rows(table, dst, replace ? DELETE_KEYS : DELETE_GONE, &deleted, err))
+        return false;
+    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+        return outrun(filter, dst, err);
+    stats->deleted += deleted;
+    return fault("apply.between", err) &&
+           upsert_staged(table, dst, replace, false, filter, expected, err);
+}
+
+static bool add_table(Err *err, const TablePair *table)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+}
+
+static bool analyze_stage(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "ANALYZE ");
+    add_stage_name(q, table);
+    return conn_exec(dst, q, err);
+}
+
+static bool fill_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyStats *stats,
+                       Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CopyStats copied;
+    Sql *in = sql_new(tmp);
+
+    if (!table->staged && !create_stage(table, dst, err))
+        return false;
+    sql_add(in, "COPY ");
+    add_stage_name(in, table);
+    sql_add(in, " FROM STDIN");
+    if (!conn_copy_pipe(src, read_statement(tmp, table, keys), dst, in, NULL, NULL, &copied, err))
+        return false;
+    table->staged_rows += copied.rows;
+    table->staged_now = copied.rows;
+    stats->rows += copied.rows;
+    stats->bytes += copied.bytes;
+    return fault("apply.staged", err) &&
+           (copied.rows < ANALYZE_ROWS || analyze_stage(table, dst, err));
+}
+
+bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyFilter *filter,
+                 ApplyExpected *ret_expected, ApplyStats *stats, Err *err)
+{
+    *ret_expected = (ApplyExpected){0};
+    return (fill_stage(table, src, dst, keys, stats, err) &&
+            (filter == NULL || table->staged_now == 0 ||
+             filter->run(filter, table, dst, ret_expected, err))) ||
+           add_table(err, table);
+}
+
+bool apply_upserts(TablePair *table, Conn *dst, ApplyFilter *filter, const ApplyExpected *expected,
+                   Err *err)
+{
+    return table->staged_now == 0 ||
+           upsert_staged(table, dst, false, true, filter, expected, err) || add_table(err, table);
+}
+
+bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
+                   const ApplyExpected *expected, ApplyStats *stats, Err *err)
+{
+    int64_t deleted = 0;
+
+    if (!whole && table->staged_now == 0)
+        return true;
+    if (!delete_rows(table, dst, whole ? DELETE_OTHERS : DELETE_GONE, &deleted, err) ||
+        (filter != NULL && !whole && deleted != expected->deletes && !outrun(filter, dst, err)))
+        return add_table(err, table);
     stats->deleted += deleted;
     return true;
+}
+
+bool apply_unstage(TablePair *table, Conn *dst, Err *err)
+{
+    return table->staged_now == 0 || empty_stage(table, dst, err) || add_table(err, table);
 }
 
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
                 ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    CopyStats copied;
-    Sql *in = sql_new(tmp);
-    ApplyExpected expected = {0};
-    bool ok = false;
+    ApplyExpected expected;
 
-    if (!table->staged && !create_stage(table, dst, err))
-        goto done;
-    sql_add(in, "COPY ");
-    add_stage_name(in, table);
-    sql_add(in, " FROM STDIN");
-    if (!conn_copy_pipe(src, read_statement(tmp, table, keys), dst, in, NULL, NULL, &copied, err))
-        goto done;
-    table->staged_rows += copied.rows;
-    if (!fault("apply.staged", err))
-        goto done;
-    if (copied.rows >= ANALYZE_ROWS) {
-        Sql *q = sql_new(tmp);
-
-        sql_add(q, "ANALYZE ");
-        add_stage_name(q, table);
-        if (!conn_exec(dst, q, err))
-            goto done;
-    }
-    if (filter != NULL && copied.rows > 0 && !filter->run(filter, table, dst, &expected, err))
-        goto done;
+    if (!apply_stage(table, src, dst, keys, filter, &expected, stats, err))
+        return false;
     if (whole) {
         expected = (ApplyExpected){0}; /* nothing is left */
         if (!delete_everything(table, dst, err))
-            goto done;
+            return add_table(err, table);
     }
-    if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||
-                            !empty_stage(table, dst, err)))
-        goto done;
-    stats->rows += copied.rows;
-    stats->bytes += copied.bytes;
-    ok = true;
-done:
-    return ok || err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+    if (table->staged_now > 0 && !write_staged(table, dst, mode, filter, &expected, stats, err))
+        return add_table(err, table);
+    return apply_unstage(table, dst, err);
 }
 
 /* COPY of the rows that `from` (what stands behind FROM; the table is t) finds on src into dst */
@@ -440,14 +512,27 @@ bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys
            err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
 }
 
-bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+bool apply_empty_table(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return delete_everything(table, dst, err) ||
+           err_add(err, "while emptying table %s", table_label(tmp, table->dst));
+}
+
+bool apply_all_rows(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *from = sql_new(tmp);
 
     add_read_ref(from, table);
-    return (delete_everything(table, dst, err) && load_rows(table, src, dst, from, stats, err)) ||
+    return load_rows(table, src, dst, from, stats, err) ||
            err_add(err, "while copying table %s", table_label(tmp, table->src));
+}
+
+bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+{
+    return apply_empty_table(table, dst, err) && apply_all_rows(table, src, dst, stats, err);
 }
 
 /* reads the sequences [first, end) on src and sets those that moved on dst */

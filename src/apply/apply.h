@@ -42,6 +42,9 @@ typedef struct ApplyFilter {
     bool again; /* outrun by such a write: the round has to be made again */
 } ApplyFilter;
 
+/* UPDATE cannot reach every column of the table on dst: rows are deleted and inserted */
+bool apply_needs_replace(const TablePair *table);
+
 /* the staging table of a pair on dst; belongs to ctx */
 char *apply_stage_sql(const void *ctx, const TablePair *table);
 
@@ -55,6 +58,22 @@ CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys,
                         ApplyMode mode, ApplyFilter *filter, ApplyStats *stats, Err *err);
 
 /*
+ * The same in parts, for tables whose foreign keys act on dst: all tables are staged first, then written in
+ * an order that the foreign keys allow, and unstaged at last. apply_upserts() and apply_deletes() may come in
+ * either order. No row is deleted to be inserted again, as deleting may take rows of other tables along.
+ * expected is what apply_stage() returned.
+ */
+CHECKED bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys,
+                         ApplyFilter *filter, ApplyExpected *ret_expected, ApplyStats *stats,
+                         Err *err);
+CHECKED bool apply_upserts(TablePair *table, Conn *dst, ApplyFilter *filter,
+                           const ApplyExpected *expected, Err *err);
+/* whole: also all rows that are not staged */
+CHECKED bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
+                           const ApplyExpected *expected, ApplyStats *stats, Err *err);
+CHECKED bool apply_unstage(TablePair *table, Conn *dst, Err *err);
+
+/*
  * Copies the rows of these keys into the table on dst, without looking whether they are there: for
  * keys that are new. A unique violation means that they are not, and the round has to be repeated
  * with apply_keys().
@@ -65,6 +84,11 @@ CHECKED bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const S
 /* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);
+
+/* the two halves of it */
+CHECKED bool apply_empty_table(const TablePair *table, Conn *dst, Err *err);
+CHECKED bool apply_all_rows(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
+                            Err *err);
 
 /*
  * sets sequences on dst to their state on src where they differ from what was last set; see

@@ -281,6 +281,7 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->service = true;
+    edge->ordered = w->spec->sync->target_triggers == TRIGGERS_FIRE;
     edge->window = edge_window(w->spec);
     if (w->spec->back != NULL) {
         w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
@@ -474,36 +475,58 @@ static bool copy_table(Work *w, TablePair *pair, bool *ret_outdated, Err *err)
     return true;
 }
 
-/*
- * Between sources no table is replaced by the other's: changes that the other has not heard of would be lost.
- * All rows count as changed, and meet those of the other side as in any round.
- */
-static bool merge_table(Work *w, TablePair *pair, Err *err)
+/* the next round carries all rows */
+static bool carry_all_rows(Work *w, TablePair *pair, bool only, const char *why, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    log_info("table %s: all rows are carried once more, and compared as conflicts are",
-             table_label(tmp, pair->src));
-    return capture_all_rows(w->from, pair->src, err) && fault("service.merged", err) &&
+    log_info("table %s: all rows are carried once more%s", table_label(tmp, pair->src), why);
+    return capture_all_rows(w->from, pair->src, only, err) && fault("service.recorded", err) &&
            put_pair(w, pair, err);
 }
 
+/*
+ * Between sources no table is replaced by the other's: changes that the other has not heard of would be lost.
+ * All rows count as changed, and meet those of the other side as in any round. Where foreign keys act none is
+ * replaced either, as they may take rows of other tables along.
+ */
 static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_outdated, Err *err)
 {
-    if (recopy && w->spec->back != NULL)
-        return merge_table(w, pair, err);
-
     AUTO_CTX(tmp, NULL);
     bool empty = true;
+    bool ask = w->edge->ordered || (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY);
 
-    if (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY &&
-        !is_empty(w->to, pair->dst, &empty, err))
+    if (recopy && w->spec->back != NULL)
+        return carry_all_rows(w, pair, false, ", and compared as conflicts are", err);
+    if (ask && !is_empty(w->to, pair->dst, &empty, err))
         return false;
     if (empty)
         return copy_table(w, pair, ret_outdated, err);
+    if (recopy || w->spec->sync->onetimecopy == COPY_ALWAYS)
+        return carry_all_rows(w, pair, true, "", err);
     log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
              table_label(tmp, pair->src), conn_label(w->to));
     return put_pair(w, pair, err);
+}
+
+static int compare_ranks(const void *a, const void *b)
+{
+    const TablePair *const *x = a, *const *y = b;
+
+    if ((*x)->rank != (*y)->rank)
+        return (*x)->rank < (*y)->rank ? -1 : 1;
+    return compare_pairs(*x, *y);
+}
+
+/* all pairs, in the order in which rows may be inserted; belongs to ctx */
+static TablePair **pairs_in_order(const void *ctx, const Edge *edge)
+{
+    TablePair **pairs = mem_array(ctx, TablePair *, edge->n_pairs + 1);
+
+    for (size_t i = 0; i < edge->n_pairs; i++)
+        pairs[i] = &edge->pairs[i];
+    qsort(pairs, edge->n_pairs, sizeof(TablePair *), compare_ranks);
+    return pairs;
 }
 
 /* *ret_outdated: the plan has to be made anew */
@@ -515,8 +538,9 @@ static bool copy_tables(Work *w, bool *ret_outdated, Err *err)
 
     if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
+    TablePair **pairs = pairs_in_order(tmp, w->edge);
     for (size_t i = 0; i < w->edge->n_pairs; i++) {
-        TablePair *pair = &w->edge->pairs[i];
+        TablePair *pair = pairs[i];
         const EdgeTablesRow *row = find_listed(listed, n, pair->src);
         bool recopy = row != NULL && strcmp(row->state, "recopy") == 0;
 
@@ -541,8 +565,11 @@ static bool copy_everything(Work *w, Err *err)
     bool ok =
         say_state(w, STATE_COPYING, err) && begin_copy(w, w->edge->pairs, w->edge->n_pairs, err);
 
+    TablePair **pairs = pairs_in_order(tmp, w->edge);
+    for (size_t i = w->edge->n_pairs; ok && i-- > 0;)
+        ok = apply_empty_table(pairs[i], w->to, err);
     for (size_t i = 0; ok && i < w->edge->n_pairs; i++)
-        ok = apply_whole_table(&w->edge->pairs[i], w->from, w->to, &stats, err);
+        ok = apply_all_rows(pairs[i], w->from, w->to, &stats, err);
     sql_add(q, "UPDATE pgtandem.progress SET applied_at = clock_timestamp(), rounds = rounds + 1, "
                "rows = rows + ");
     sql_i64(q, stats.rows);

@@ -278,20 +278,91 @@ static bool run_hook_sql(Edge *edge, const char *text, const char *name, Err *er
     return conn_exec(edge->to, q, err) || err_add(err, "in %s", name);
 }
 
+/* one table of a round whose order counts */
+typedef struct OrderedTable {
+    TablePair *pair;
+    const Pending *pending;
+    ApplyExpected expected;
+} OrderedTable;
+
+static int compare_ranks(const void *a, const void *b)
+{
+    const OrderedTable *x = a, *y = b;
+
+    return (x->pair->rank > y->pair->rank) - (x->pair->rank < y->pair->rank);
+}
+
+static bool upsert_in_order(Edge *edge, OrderedTable *tables, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!apply_upserts(tables[i].pair, edge->to, edge->filter, &tables[i].expected, err))
+            return false;
+    return true;
+}
+
+static bool delete_in_order(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
+{
+    for (size_t i = n; i-- > 0;)
+        if (!apply_deletes(tables[i].pair, edge->to, tables[i].pending->whole, edge->filter,
+                           &tables[i].expected, stats, err))
+            return false;
+    return true;
+}
+
+/*
+ * Foreign keys of the target act: parents are written before their children, and deleted after them. Deleting
+ * comes last, since a child may have moved to another parent; where that meets unique values that are
+ * only free after deleting, the other way round.
+ */
+static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplyStats *stats,
+                           Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OrderedTable *tables = mem_array(tmp, OrderedTable, n + 1);
+    Window window = window_of(edge);
+
+    for (size_t i = 0; i < n; i++)
+        tables[i] = (OrderedTable){.pair = find_pair(edge, pending[i].tab), .pending = &pending[i]};
+    qsort(tables, n, sizeof *tables, compare_ranks);
+    for (size_t i = 0; i < n; i++)
+        if (!apply_stage(tables[i].pair, edge->from, edge->to,
+                         queue_keys(tmp, tables[i].pair->src, tables[i].pending, &window),
+                         edge->filter, &tables[i].expected, stats, err))
+            return false;
+    if (!conn_do(edge->to, "SET CONSTRAINTS ALL DEFERRED", err))
+        return false;
+    if (edge->replace_next ? !delete_in_order(edge, tables, n, stats, err) ||
+                                 !upsert_in_order(edge, tables, n, err)
+                           : !upsert_in_order(edge, tables, n, err) ||
+                                 !delete_in_order(edge, tables, n, stats, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!apply_unstage(tables[i].pair, edge->to, err))
+            return false;
+    return true;
+}
+
+static bool apply_tables(Edge *edge, const Pending *pending, size_t n, ApplyStats *stats, Err *err)
+{
+    if (edge->ordered)
+        return apply_in_order(edge, pending, n, stats, err);
+    for (size_t i = 0; i < n; i++)
+        if (!apply_table(edge, find_pair(edge, pending[i].tab), &pending[i], stats, err))
+            return false;
+    return true;
+}
+
 static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
                           RoundStats *stats, Err *err)
 {
     ApplyStats applied = {0};
 
-    if (!edge_begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
+    if (!edge_begin_apply(edge, err) ||
+        !run_hook_sql(edge, edge->before_sql, "before-round", err) ||
+        !apply_tables(edge, pending, n, &applied, err))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        TablePair *pair = find_pair(edge, pending[i].tab);
-
+    for (size_t i = 0; i < n; i++)
         stats->changes += pending[i].changes;
-        if (!apply_table(edge, pair, &pending[i], &applied, err))
-            return false;
-    }
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;

@@ -22,6 +22,7 @@ typedef struct Edge {
     TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
     bool service;  /* of the service: others read `from` too, and tables of `to` may be captured */
+    bool ordered;  /* foreign keys of `to` act: tables are written in the order of pairs[].rank */
     Window window; /* which changes are carried; since is filled in for each round */
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     /* run on `to` before and behind a round's changes, in its transaction; or NULL */

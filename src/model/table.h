@@ -99,9 +99,11 @@ typedef struct TablePair {
     const char *read_sql; /* a query in parentheses that is read instead of src, or NULL */
     const char
         *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
+    int rank;    /* where foreign keys of dst act: parents come before their children */
     bool timed;  /* keys come with the time of their last change */
     bool staged; /* apply's staging table exists in dst's session */
-    int64_t staged_rows; /* put through it since it was last truncated */
+    int64_t staged_rows; /* put through it since it was last truncated, */
+    int64_t staged_now;  /* … and in this round */
 } TablePair;
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */

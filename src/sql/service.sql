@@ -24,6 +24,14 @@ select a.attrelid::int8,
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
  group by a.attrelid, c.relkind
 
+-- name: references
+-- doc: which table refers to which, those of partitions left out
+-- returns: child int8, parent int8
+select distinct c.conrelid::int8, c.confrelid::int8
+  from pg_constraint c
+ where c.contype = 'f'
+--@ >= 11   and c.conparentid = 0
+
 -- name: definitions_print
 -- doc: changes when a table, a partition, a column or a unique index comes, goes or is altered
 -- returns: print text
