@@ -1070,6 +1070,28 @@ scenario(
 )
 
 scenario(
+    "columns before the key were dropped, and one more is dropped under an open session",
+    nodes="A B",
+    setup={"*": "create table t (gone int, id int primary key, v text, w text); alter table t drop column gone;"
+                "create table two (gone text, a text, more int, b int, v text, primary key (b, a)); alter table two drop column gone, drop column more;",
+           "A": "insert into t values (1, 'x', 'y'); insert into two values ('a', 1, 'x')"},
+    syncs=[Sync("s", "A, B")],
+    steps=[
+        flush(),
+        in_session("A", "open", "insert into t values (2, 'y', 'z'), (7, 'y', 'z'); update t set id = 3 where id = 2; update t set w = 'w' where id = 1;"
+                                "insert into two values ('b', 2, 'y'), ('c', 3, 'y'); update two set a = 'd' where b = 2; delete from two where b = 3"),
+        flush(),
+        same("A", "B"),
+        on("B", "alter table t drop column v"),
+        on("A", "alter table t drop column v"),
+        in_session("A", "open", "insert into t values (4, 'z'); update t set id = 5 where id = 3; delete from t where id = 7"),
+        flush(),
+        same("A", "B"),
+        rows("B", "select id from t order by id", [(1,), (4,), (5,)]),
+    ],
+)  # fmt: skip
+
+scenario(
     "a key column gets another name under an open session, in tables of every kind",
     nodes="A B",
     setup={"*": "create table t (id int primary key, v text);"
