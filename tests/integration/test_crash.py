@@ -69,7 +69,8 @@ ENDING_FINISH = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "
 ENDING_ABORT = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "abort.source", "abort.dropped:kill:3",
                 "abort.emptied"]
 # died at in test_copy.py, and in test_service_faults.py; round.begun holds up a round in test_backlog.py
-ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.copied", "round.begun"]
+ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.copying", "service.copied",
+             "service.recorded", "round.begun"]
 
 
 def states():

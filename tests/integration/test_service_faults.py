@@ -117,6 +117,24 @@ def test_faults_in_every_place(own_pair, service):
     service.stop()
 
 
+def test_killed_while_all_rows_are_recorded(own_pair, service):
+    """Where foreign keys act, recopy has the next round carry all rows."""
+    service.add("target-triggers = fire")
+    own_pair.old.sql("insert into t select i, 0, 'x' from generate_series(1, 100) i")
+    service.start()
+    service.in_step()
+    service.stop()
+    own_pair.new.sql("update t set v = 1 where id < 50; delete from t where id = 60; insert into t values (200, 0, 'x')")
+    service.ok("recopy", "s")
+    service.start(fault="service.recorded")
+    service.running.wait_for_output(r"worker of s/A/B ended", timeout=30)
+    service.kill()
+    service.start()
+    service.in_step()
+    assert same(own_pair)
+    service.stop()
+
+
 def test_a_partition_that_comes_while_the_table_is_copied(nodes, new_service):
     """It has no triggers yet when the copy meets it: what is deleted from it then must not stay on the target."""
     databases = nodes("A", "B")
