@@ -341,14 +341,15 @@ const Command cli_commands[] = {
 
     { .name = "pause", .id = CMD_PAUSE, .run = cli_pause, .max_arguments = 1000,
       .summary = "have syncs rest, wherever they are worked on",
-      .usage = "[SYNC...|all]",
-      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart.",
+      .usage = "[SYNC...|all] [--wait[=DURATION]]",
+      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart. A round "
+             "or copy that is at work is ended first; status says \"pausing\" until then.",
       .on_source = "Triggers go on recording; mind the size of the queue.",
       .on_target = "Stays as it is.",
       .interrupt = "At any time.",
       .next = "resume.",
       .examples = {
-          { "while the target is being maintained", "pgtandem pause migrate_rds" },
+          { "while the target is being maintained", "pgtandem pause migrate_rds --wait" },
       } },
 
     { .name = "resume", .id = CMD_RESUME, .run = cli_resume, .max_arguments = 1000,
@@ -434,6 +435,11 @@ const Command cli_commands[] = {
     { .name = "edge", .id = CMD_EDGE, .hidden = true, .run = cli_edge, .min_arguments = 3, .max_arguments = 3,
       .summary = "work on one edge of a sync",
       .usage = "SYNC FROM TO",
+      .doc = "Started by the service." },
+
+    { .name = "keeper", .id = CMD_KEEPER, .hidden = true, .run = cli_keeper,
+      .summary = "guard the queues, take away what is not in the file any more",
+      .usage = "",
       .doc = "Started by the service." },
 
     { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,
