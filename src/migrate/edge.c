@@ -247,9 +247,9 @@ bool edge_vouch(Edge *edge, Err *err)
 
     if (!count_read(edge, &reads, err))
         return false;
-    sql_add(q, "UPDATE pgtandem.progress SET reads = ");
+    sql_add(q, "UPDATE pgtandem.progress SET reads = greatest(reads, ");
     sql_i64(q, reads);
-    sql_add(q, " WHERE edge = ");
+    sql_add(q, ") WHERE edge = ");
     sql_text(q, edge->name);
     return conn_exec(edge->to, q, err);
 }
@@ -268,9 +268,9 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET ");
     if (edge->service) {
-        sql_add(q, "reads = ");
+        sql_add(q, "reads = greatest(reads, ");
         sql_i64(q, reads);
-        sql_add(q, ", ");
+        sql_add(q, "), ");
     }
     sql_add(q, "snapshot = ");
     sql_text(q, snapshot);

@@ -196,7 +196,8 @@ def test_a_second_machine_takes_over(one_pair, new_service):
     second = new_service.keep(first.other_machine())
     second.start()
     second.running.wait_for_output("standing by")
-    at_work = f"select count(*) from pg_stat_activity where {OURS} and datname = current_database()"
+    at_work = "select count(*) from pg_stat_activity where application_name like 'pgtandem edge%'" \
+              " and datname = current_database()"
     holder = "select max(pid), count(*) from pg_locks where locktype = 'advisory' and granted and objsubid = 1" \
              " and database = (select oid from pg_database where datname = current_database())"
     with ledger:
@@ -269,11 +270,14 @@ def test_paused_is_said_when_it_is_so(nodes, new_service):
     a.sql("insert into t values (1, 'x')")
     waits = "select count(*) from pg_locks where not granted and relation = 't'::regclass"
     poll_until(lambda: b.value(waits) > 0, 20, "the round")
-    service.ok("pause", "s")
+    assert "pausing" in service.ok("pause", "s").out
+    done = service.run("pause", "s", "--wait=1s")
+    assert done.rc == FAILED and "still at work" in done.err, done
     state = service.edge("s")["state"]
     blocker.rollback()
-    assert state != "paused", "a round is at work"
-    service.wait_for_state("paused", "s")
+    assert state == "pausing", "a round is at work"
+    assert "s/A/B: paused" in service.ok("pause", "s", "--wait=20s").out
+    assert service.edge("s")["state"] == "paused"
     rows = b.value("select count(*) from t")
     a.sql("insert into t values (2, 'x')")
     assert service.run("kick", "s", "--wait=1s").rc == FAILED
