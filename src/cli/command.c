@@ -247,8 +247,9 @@ const Command cli_commands[] = {
       .summary = "remove a sync with all it has installed, or something else from the file",
       .usage = "db|group|tables|table|sync NAME [--force]",
       .doc = "A sync's triggers, functions and rows are taken off its databases first, whether the service runs "
-             "or not; the schema pgtandem goes with the last one. Something that is in use is not removed. "
-             "Where another machine stands by with the same file, stop it first.",
+             "or not; the schema pgtandem goes with the last one. So does what syncs that were edited have left, also "
+             "before a database is removed. Something that is in use is not removed. Where another machine "
+             "stands by with the same file, stop it first.",
       .words = KINDS,
       .on_source = "Of a sync: triggers and recorded changes that no other sync needs are removed.",
       .on_target = "Of a sync: its progress is removed. The rows stay.",
@@ -317,8 +318,8 @@ const Command cli_commands[] = {
       .usage = "[--config FILE]",
       .doc = "Workers whose syncs have changed are started anew, the others go on. A file with problems changes "
              "nothing; the log says why. The log file is opened anew, too, so this is also for rotating it.",
-      .on_source = "What new syncs need is added.",
-      .on_target = "What new syncs need is added.",
+      .on_source = "What new syncs need is added, what is not in the file any more is taken away.",
+      .on_target = "The same.",
       .interrupt = "At any time.",
       .next = "status shows the syncs as they are now.",
       .examples = {
@@ -329,7 +330,8 @@ const Command cli_commands[] = {
       .summary = "ask for a round now, and wait for it if you like",
       .usage = "[SYNC...|all] [--wait[=DURATION]]",
       .doc = "With --wait it returns when everything that was committed before has arrived: what scripts want to "
-             "know before the next step. Fullcopy targets are copied anew.",
+             "know before the next step; of a sync that has just been started it awaits the beginning, too. Fullcopy "
+             "targets are copied anew.",
       .on_source = "Only read.",
       .on_target = "Gets what is pending.",
       .interrupt = "At any time; the kick stays valid.",

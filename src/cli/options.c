@@ -138,8 +138,8 @@ const Option cli_options[] = {
     { .name = "force", .type = OPT_FLAG, .flags = OPT_NO_ENV,
       .field = FIELD(bool, force), .commands = CMD_REMOVE,
       .help = "leave out databases that cannot be reached",
-      .doc  = "What a sync has installed there stays, and has to be removed by hand: DROP SCHEMA pgtandem "
-              "CASCADE." },
+      .doc  = "What is there stays until the running service reaches the database. If that leaves the file, too, "
+              "it has to be removed by hand: DROP SCHEMA pgtandem CASCADE, when no other sync has it." },
 
     { .name = "json", .type = OPT_FLAG,
       .field = FIELD(bool, config.json),

@@ -1,6 +1,7 @@
 """What leaves the configuration file leaves the databases: edges, syncs, databases, whichever way they went; what is
 another file's stays. And what is taken away while something is at work does not come back."""
 
+import signal
 import time
 
 import pytest
@@ -152,6 +153,27 @@ def test_a_target_becomes_a_full_copy(abc, new_service):
     service.stop()
 
 
+@pytest.mark.timeout(60)
+def test_a_master_becomes_a_target(abc, new_service):
+    a, b = abc["A"], abc["B"]
+    service = begun(new_service, {"A": a, "B": b}, "[sync s]\ntables = t\ndbs = A:source, B:source")
+    b.sql("insert into t values (1, 'of b')")
+    service.in_step()
+    assert a.value("select count(*) from t") == 1
+    edit(service, "B:source", "B:target")
+    service.ok("reload")
+    only(a, "s/A/B")
+    only(b)
+    b.sql("insert into t values (2, 'of b')")
+    a.sql("insert into t values (3, 'of a')")
+    service.in_step()
+    assert a.sql("select id from t order by 1") == [(1,), (3,)]
+    assert b.sql("select id from t order by 1") == [(1,), (2,), (3,)]
+    service.ok("remove", "sync", "s")
+    gone(a, b, timeout=5)
+    service.stop()
+
+
 @pytest.mark.timeout(120)
 def test_a_target_that_is_down_when_it_goes(nodes, new_cluster, new_service):
     """The source is relieved at once, the target when it is back."""
@@ -225,17 +247,22 @@ def test_a_name_tells_whose_it_is(abc, new_service):
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("point", ["service.registered", "service.captured", "service.copied"])
 def test_removed_at_a_chosen_moment(abc, new_service, point):
-    """The worker has got to this point, and would go on with installing."""
+    """The worker has got to this point, and would go on with installing. The supervisor is held up, so that it does
+    not end it in time."""
     a, b = abc["A"], abc["B"]
     service = new_service({"A": a, "B": b}, "[sync s]\ntables = t\ndbs = A, B")
     a.sql("insert into t values (1, 'x')")
     service.start(fault=f"{point}:sleep=3000")
     poll_until(lambda: a.value(OURS) == 1, 20, "the beginning")
+    service.running.process.send_signal(signal.SIGSTOP)
     service.ok("remove", "sync", "s")
     for node in (a, b):
         assert node.value(OURS) == 0
-    time.sleep(3)  # for whatever might still be at work
-    gone(a, b)
+    time.sleep(4)  # for whatever might still be at work
+    for node in (a, b):
+        assert node.value(OURS) == 0
+    service.running.process.send_signal(signal.SIGCONT)
+    poll_until(lambda: not service.workers(), 20, "the end of the worker")
     service.stop()
 
 
