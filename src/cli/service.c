@@ -93,12 +93,14 @@ bool cli_update(const Cli *cli, Err *err)
 }
 
 /* what a sync has in the databases goes first: once it is out of the file, nobody knows where that is */
-static bool remove_from_databases(const Cli *cli, Err *err)
+static bool remove_from_databases(const Cli *cli, bool *ret_in_file, Err *err)
 {
     Service *service;
 
-    return load(cli, &service, err) &&
-           service_remove_sync(cli, service, cli->arguments[1], cli->force, err);
+    if (!load(cli, &service, err))
+        return false;
+    *ret_in_file = service_sync(service, cli->arguments[1]) != NULL;
+    return service_remove_sync(cli, service, cli->arguments[1], cli->force, err);
 }
 
 /* what edges that were in the file before may have left in the database */
@@ -131,11 +133,16 @@ static void reload_if_running(const Cli *cli)
 bool cli_remove(const Cli *cli, Err *err)
 {
     SectionKind kind;
+    bool in_file = true;
 
     if (!read_kind(cli, &kind, err))
         return false;
-    if (kind == SECTION_SYNC && cli->n_arguments == 2 && !remove_from_databases(cli, err))
+    if (kind == SECTION_SYNC && cli->n_arguments == 2 && !remove_from_databases(cli, &in_file, err))
         return false;
+    if (!in_file) {
+        printf("removed what sync %s had left in the databases\n", cli->arguments[1]);
+        return true;
+    }
     if (kind == SECTION_DB && cli->n_arguments == 2 && !remove_rests(cli, err))
         return false;
     if (!edit(cli, conf_remove, "removed", err))

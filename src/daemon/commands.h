@@ -48,8 +48,8 @@ CHECKED bool service_recopy(const Service *service, const char *sync, const char
                             size_t n, Err *err);
 
 /*
- * Takes what a sync has installed off all databases, also of edges that were in the file before; done before it is
- * removed from the file. Until ctx is freed no worker begins with its edges: those that wait then read the file.
+ * Takes what a sync has installed off all databases, also of edges that were in the file before, as the whole sync may
+ * have been; done before it is removed from the file. Until ctx is freed no worker begins with its edges: those that wait then read the file.
  * force: databases that cannot be reached are left as they are, with a warning.
  */
 CHECKED bool service_remove_sync(const void *ctx, const Service *service, const char *sync,

@@ -179,10 +179,11 @@ bool service_remove_sync(const void *ctx, const Service *service, const char *sy
                          Err *err)
 {
     Removal *r = begin_removal(ctx, service, force);
-    EdgeSpec *edges;
-    size_t n;
+    EdgeSpec *edges = NULL;
+    size_t n = 0;
 
-    if (!select_edges(r, service, &sync, 1, false, &edges, &n, err))
+    if (service_sync(service, sync) != NULL &&
+        !select_edges(r, service, &sync, 1, false, &edges, &n, err))
         return false;
     /* everything has to be reached before anything is removed */
     for (size_t i = 0; i < n; i++) {
@@ -193,7 +194,12 @@ bool service_remove_sync(const void *ctx, const Service *service, const char *sy
         add_place(r, to, edges[i].name, true, false);
         add_place(r, from, edges[i].name, false, false);
     }
-    return add_leaving(r, sync, NULL, err) && remove_places(r, err);
+    if (!add_leaving(r, sync, NULL, err))
+        return false;
+    /* neither in the file, nor left of what was there: says so */
+    if (r->n == 0 && service_sync(service, sync) == NULL)
+        return select_edges(r, service, &sync, 1, false, &edges, &n, err);
+    return remove_places(r, err);
 }
 
 bool service_remove_db(const void *ctx, const Service *service, const char *db, bool force,

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lib.compare import assert_same_catalog, catalog_fingerprint
-from lib.tool import DONE, FAILED
+from lib.tool import DONE, FAILED, USAGE
 from lib.wait import poll_until
 
 T = "create table t (id int primary key, v text);"
@@ -102,6 +102,19 @@ def test_remove_finds_what_the_file_had_before(abc, new_service):
     service.ok("remove", "sync", "s")
     for node in (a, b, c):
         assert node.value(OURS) == 0
+
+
+@pytest.mark.timeout(60)
+def test_remove_a_sync_that_is_not_in_the_file(abc, new_service):
+    service = begun(new_service, abc)
+    service.stop()
+    edit(service, SYNC.lstrip(), "")
+    done = service.run("remove", "sync", "other")
+    assert done.rc == USAGE and 'no sync "other"' in done.err, done
+    service.ok("remove", "sync", "s")
+    for node in abc.values():
+        assert node.value(OURS) == 0
+    assert service.run("remove", "sync", "s").rc == USAGE
 
 
 @pytest.mark.timeout(60)
