@@ -52,19 +52,15 @@ bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
     AUTO_CTX(tmp, NULL);
     const char *peer_id;
     TimelineRow *timeline;
-    ConsumerRow *consumer;
-    size_t n, n_consumers;
+    size_t n;
     Sql *q = sql_new(tmp);
 
-    if (!edge_peer_id(tmp, from, &peer_id, err) || !q_timeline(tmp, from, &timeline, &n, err) ||
-        !q_consumer(tmp, from, edge, &consumer, &n_consumers, err))
+    if (!edge_peer_id(tmp, from, &peer_id, err) || !q_timeline(tmp, from, &timeline, &n, err))
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
     sql_text(q, peer_id);
     sql_add(q, ", timeline = ");
     sql_text(q, timeline->timeline);
-    sql_add(q, ", registration = ");
-    sql_text(q, n_consumers == 1 ? consumer->registration : "");
     sql_add(q, " WHERE edge = ");
     sql_text(q, edge);
     return conn_exec(to, q, err);
@@ -109,6 +105,20 @@ bool edge_register(const char *table, const char *edge, Conn *conn, Err *err)
     return conn_exec(conn, q, err);
 }
 
+/* the progress continues this registration, of this peer */
+static bool begin_progress(Edge *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    /* the registration first: without a peer it is not compared */
+    sql_add(q, "UPDATE pgtandem.progress SET registration = ");
+    sql_text(q, edge->registration);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge->name);
+    return conn_exec(edge->to, q, err) && edge_record_peer(edge->name, edge->from, edge->to, err);
+}
+
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -147,7 +157,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         return refuse_edge(edge, err);
     }
     if (progress->peer_id[0] == '\0')
-        return edge_record_peer(edge->name, edge->from, edge->to, err);
+        return begin_progress(edge, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
         err_set(err, ERR_STATE, "this is not the %s that the run began with",
                 conn_label(edge->from));
