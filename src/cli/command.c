@@ -247,8 +247,9 @@ const Command cli_commands[] = {
       .summary = "remove a sync with all it has installed, or something else from the file",
       .usage = "db|group|tables|table|sync NAME [--force]",
       .doc = "A sync's triggers, functions and rows are taken off its databases first, whether the service runs "
-             "or not; the schema pgtandem goes with the last one. Something that is in use is not removed. "
-             "Where another machine stands by with the same file, stop it first.",
+             "or not; the schema pgtandem goes with the last one. So does what syncs that were edited have left, also "
+             "before a database is removed. Something that is in use is not removed. Where another machine "
+             "stands by with the same file, stop it first.",
       .words = KINDS,
       .on_source = "Of a sync: triggers and recorded changes that no other sync needs are removed.",
       .on_target = "Of a sync: its progress is removed. The rows stay.",
@@ -317,8 +318,8 @@ const Command cli_commands[] = {
       .usage = "[--config FILE]",
       .doc = "Workers whose syncs have changed are started anew, the others go on. A file with problems changes "
              "nothing; the log says why. The log file is opened anew, too, so this is also for rotating it.",
-      .on_source = "What new syncs need is added.",
-      .on_target = "What new syncs need is added.",
+      .on_source = "What new syncs need is added, what is not in the file any more is taken away.",
+      .on_target = "The same.",
       .interrupt = "At any time.",
       .next = "status shows the syncs as they are now.",
       .examples = {
@@ -329,7 +330,8 @@ const Command cli_commands[] = {
       .summary = "ask for a round now, and wait for it if you like",
       .usage = "[SYNC...|all] [--wait[=DURATION]]",
       .doc = "With --wait it returns when everything that was committed before has arrived: what scripts want to "
-             "know before the next step. Fullcopy targets are copied anew.",
+             "know before the next step; of a sync that has just been started it awaits the beginning, too. Fullcopy "
+             "targets are copied anew.",
       .on_source = "Only read.",
       .on_target = "Gets what is pending.",
       .interrupt = "At any time; the kick stays valid.",
@@ -341,14 +343,15 @@ const Command cli_commands[] = {
 
     { .name = "pause", .id = CMD_PAUSE, .run = cli_pause, .max_arguments = 1000,
       .summary = "have syncs rest, wherever they are worked on",
-      .usage = "[SYNC...|all]",
-      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart.",
+      .usage = "[SYNC...|all] [--wait[=DURATION]]",
+      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart. A round "
+             "or copy that is at work is ended first; status says \"pausing\" until then.",
       .on_source = "Triggers go on recording; mind the size of the queue.",
       .on_target = "Stays as it is.",
       .interrupt = "At any time.",
       .next = "resume.",
       .examples = {
-          { "while the target is being maintained", "pgtandem pause migrate_rds" },
+          { "while the target is being maintained", "pgtandem pause migrate_rds --wait" },
       } },
 
     { .name = "resume", .id = CMD_RESUME, .run = cli_resume, .max_arguments = 1000,
@@ -434,6 +437,11 @@ const Command cli_commands[] = {
     { .name = "edge", .id = CMD_EDGE, .hidden = true, .run = cli_edge, .min_arguments = 3, .max_arguments = 3,
       .summary = "work on one edge of a sync",
       .usage = "SYNC FROM TO",
+      .doc = "Started by the service." },
+
+    { .name = "keeper", .id = CMD_KEEPER, .hidden = true, .run = cli_keeper,
+      .summary = "guard the queues, take away what is not in the file any more",
+      .usage = "",
       .doc = "Started by the service." },
 
     { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,

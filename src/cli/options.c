@@ -130,15 +130,16 @@ const Option cli_options[] = {
       .doc  = "The log then goes to the file that log-file names, or beside the configuration file." },
     { .name = "wait", .type = OPT_DURATION, .flags = OPT_NO_ENV | OPT_BARE, .arg = "DURATION", .def = "0ms",
       .min = 0, .max = 1000 * HOUR_MS,
-      .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK,
-      .help = "return when everything has arrived",
-      .doc  = "Everything that was committed on the sources before. With a time (--wait=30s) it gives up after "
-              "it with exit code 1; the kick stays valid." },
+      .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK | CMD_PAUSE,
+      .help = "return when it is done",
+      .doc  = "Of kick: everything that was committed on the sources before has arrived. Of pause: nothing is "
+              "written on the targets any more. With a time (--wait=30s) it gives up after it with exit code 1; "
+              "what was asked for stays valid." },
     { .name = "force", .type = OPT_FLAG, .flags = OPT_NO_ENV,
       .field = FIELD(bool, force), .commands = CMD_REMOVE,
       .help = "leave out databases that cannot be reached",
-      .doc  = "What a sync has installed there stays, and has to be removed by hand: DROP SCHEMA pgtandem "
-              "CASCADE." },
+      .doc  = "What is there stays until the running service reaches the database. If that leaves the file, too, "
+              "it has to be removed by hand: DROP SCHEMA pgtandem CASCADE, when no other sync has it." },
 
     { .name = "json", .type = OPT_FLAG,
       .field = FIELD(bool, config.json),

@@ -25,6 +25,12 @@ const Setting conf_settings[] = {
       .def = "text", .field = OF_SERVICE(log_format),
       .doc = "Lines for people, or one JSON object a line for programs." },
 
+    { .section = SECTION_SERVICE, .name = "name", .type = SETTING_TEXT, .field = OF_SERVICE(name),
+      .doc = "Whose the edges are: it stands with them in the databases, and what is not in the file any more but has "
+             "this name is taken away there. No other file may have the same name, except copies of this one on machines "
+             "that stand by. Without this setting it is a random number, kept in the configuration file's name with "
+             "\".id\" behind it." },
+
     { .section = SECTION_DB, .name = "conninfo", .type = SETTING_CONNINFO, .required = true,
       .field = OF_DB(conninfo),
       .doc = "A libpq connection string, a URI, or service=NAME. Passwords are better kept in ~/.pgpass." },

@@ -25,6 +25,21 @@ bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err)
     return true;
 }
 
+bool edge_state_rests(Conn *to, const char *edge, bool *ret_rests, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeRow *row;
+    EdgeLockHolderRow *holder;
+    size_t n, n_holders;
+
+    /* the lock first: who gets it later reads the wish later */
+    if (!q_edge_lock_holder(tmp, to, edge, &holder, &n_holders, err) ||
+        !q_edge(tmp, to, edge, &row, &n, err))
+        return false;
+    *ret_rests = n_holders == 0 || n == 0 || strcmp(row->state, STATE_PAUSED) == 0;
+    return true;
+}
+
 static char *worker_name(const void *ctx)
 {
     char host[256] = "";
@@ -61,6 +76,17 @@ bool edge_state_set(Conn *to, const char *edge, const char *state, const Err *wh
         sql_add(q, ", in_step_at = clock_timestamp(), error = NULL, hint = NULL, error_at = NULL");
     }
     add_edge(q, edge);
+    return conn_exec(to, q, err);
+}
+
+bool edge_state_stay(Conn *to, const char *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.edge SET removing = false");
+    add_edge(q, edge);
+    sql_add(q, " AND removing");
     return conn_exec(to, q, err);
 }
 

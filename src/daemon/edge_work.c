@@ -15,14 +15,16 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "conf/conf.h"
 #include "daemon/captured.h"
 #include "daemon/commands.h"
 #include "daemon/conflict.h"
 #include "daemon/edge_state.h"
-#include "daemon/fuse.h"
 #include "daemon/hook.h"
 #include "daemon/install.h"
+#include "daemon/owner.h"
 #include "daemon/plan.h"
+#include "daemon/select.h"
 #include "daemon/service_log.h"
 #include "migrate/edge.h"
 #include "pg/sqlstate.h"
@@ -42,7 +44,9 @@ enum {
     SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
-    FUSE_MS = 5000,          /* how often the size of the queue is looked at */
+    CONSUMER_MS = 5000,      /* how often it is asked whether the edge was detached */
+    LET_GO_MS = 2000,        /* a place that is given up can be taken in that time */
+    UNWANTED_MS = 1000,      /* how often the file is read again when the edge is not in it */
     BACKOFF_BASE_MS = 200,
     BACKOFF_CAP_MS = 5000,
     SAY_AGAIN_MS = 60000, /* the same error is logged again after so long */
@@ -52,6 +56,7 @@ enum {
 typedef struct Work {
     const Service *service;
     const EdgeSpec *spec;
+    const char *owner;
     Conn *from;
     Conn *to;
     Plan *plan;
@@ -63,8 +68,7 @@ typedef struct Work {
     const char *print[2];  /* definitions of from and to when the plan was made */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
-    int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
-    bool fuse_warned;
+    int64_t wishes_ms, touch_ms, definitions_ms, consumer_ms;
     char *looked;            /* edge->looked when the definitions were last compared, */
     int64_t looked_for_kick; /* … and the number of the kick */
     bool reloaded;           /* people want to see what they changed */
@@ -356,7 +360,7 @@ static bool install_back(Work *w, Err *err)
     Plan *plan;
 
     if (!plan_make(w, &back, w->to, w->from, &plan, err) ||
-        !install_source(w->to, &back, plan, err) || !queue_keep_times(w->from, err) ||
+        !install_source(w->to, &back, w->owner, plan, err) || !queue_keep_times(w->from, err) ||
         !queue_keep_times(w->to, err))
         return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
@@ -386,8 +390,9 @@ static bool prepare(Work *w, Err *err)
         !plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
         (first && !refuse_problems(w, err)))
         return false;
-    if (!install_target(w->to, w->spec, err) ||
-        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)) ||
+    if (!install_target(w->to, w->spec, w->owner, err) ||
+        !edge_state_stay(w->to, w->spec->name, err) ||
+        (!w->spec->full && !install_source(w->from, w->spec, w->owner, w->plan, err)) ||
         (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
@@ -466,7 +471,7 @@ static bool copy_table(Work *w, TablePair *pair, bool *ret_outdated, Err *err)
               edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
     if (ok && !*ret_outdated)
         ok = apply_whole_table(pair, w->from, w->to, &stats, err) && fault("service.copied", err) &&
-             put_pair(w, pair, err);
+             put_pair(w, pair, err) && edge_vouch(w->edge, err);
     if (!end_copy(w, ok, err))
         return false;
     if (!*ret_outdated)
@@ -546,6 +551,11 @@ static bool copy_tables(Work *w, bool *ret_outdated, Err *err)
 
         if (row == NULL || (!recopy && strcmp(row->state, "new") != 0))
             continue;
+        /* what is wished for in the meantime comes first; the rest is copied later */
+        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
+            return false;
+        if (w->wishes.paused || w->wishes.removing)
+            return true;
         if (!say_state(w, STATE_COPYING, err) ||
             !settle_new_table(w, pair, recopy, ret_outdated, err))
             return false;
@@ -690,7 +700,7 @@ static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
     return true;
 }
 
-/* wishes, the catalogs, the fuse; *ret_again: the plan has to be made anew */
+/* wishes, the catalogs, whether it was detached; *ret_again: the plan has to be made anew */
 static bool look_around(Work *w, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -701,7 +711,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         w->wishes_ms = now;
         if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = w->wishes.to_copy > 0 && !w->spec->full;
+        *ret_again = w->wishes.to_copy > 0 && !w->spec->full && !w->wishes.paused;
     }
     /* who kicks or reloads wants to hear of everything, also of tables that have just been made */
     bool asked = w->reloaded || w->wishes.kick_wanted > w->looked_for_kick;
@@ -712,14 +722,13 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         if (!look_at_definitions(w, asked, ret_again, err))
             return false;
     }
-    if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
+    if (now - w->consumer_ms >= CONSUMER_MS && !w->spec->full) {
         ConsumerRow *consumer;
 
-        w->fuse_ms = now;
+        w->consumer_ms = now;
         if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
             return false;
-        if (!fuse_check(w->from, w->spec->from, &w->fuse_warned, err) ||
-            !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
+        if (!q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;
         if (n != 1 || consumer->detached)
             *ret_again = true; /* edge_check() tells why */
@@ -737,16 +746,49 @@ static int64_t next_pause(const Work *w, int64_t pause)
     return pause * 2 > cap ? cap : pause * 2;
 }
 
-/* the service is told to remove the sync: hands off, until this process is ended */
-static bool let_go(Work *w, Err *err)
+static void disconnect(Work *w)
 {
-    log_info("%s is being removed", w->spec->name);
     talloc_free(w->to);
     talloc_free(w->from);
     w->to = w->from = NULL;
-    for (;;)
-        if (!wait_ms(1000, err))
+}
+
+/* somebody is about to remove the edge: hands off. Who does not take its place in time has given up. */
+static bool let_go(Work *w, Err *err)
+{
+    log_info("%s is being removed", w->spec->name);
+    disconnect(w);
+    return wait_ms(LET_GO_MS, err);
+}
+
+/*
+ * Whether the file still has the edge: who removed it has changed the file before the lock was free. A file that
+ * cannot be read says nothing.
+ */
+static bool is_wanted(const Work *w)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    Service *now;
+    EdgeSpec spec;
+
+    if (!conf_load(tmp, w->service->path, &now, err)) {
+        log_debug("reading the file again: %s", err->msg);
+        return true;
+    }
+    return select_edge(tmp, now, w->spec->name, &spec);
+}
+
+/* until this process is ended, as a rule */
+static bool wait_until_wanted(Work *w, Err *err)
+{
+    log_info("%s is not in the file any more", w->spec->name);
+    disconnect(w);
+    do
+        if (!wait_ms(UNWANTED_MS, err))
             return false;
+    while (!is_wanted(w));
+    return true;
 }
 
 /* the file was read again, and nothing in it concerns this edge; but there may be new tables */
@@ -756,6 +798,12 @@ static void answer_reload(Work *w)
         return;
     open_log(w->service);
     w->reloaded = true;
+}
+
+static bool look_again(void)
+{
+    log_info("definitions have changed, or tables are to be copied: looking again");
+    return true;
 }
 
 static bool rounds(Work *w, Err *err)
@@ -770,20 +818,23 @@ static bool rounds(Work *w, Err *err)
         answer_reload(w);
         if (!look_around(w, &again, err))
             return false;
-        if (again)
-            return true;
         if (w->wishes.removing)
             return let_go(w, err);
+        if (again)
+            return look_again();
         if (w->wishes.paused) {
             if (!say_state(w, STATE_PAUSED, err) || !wait_ms(WISHES_MS, err))
                 return false;
             continue;
         }
+        /* who pauses it again in the midst of a round must not read the word of the pause before */
+        if (strcmp(w->state, STATE_PAUSED) == 0 && !say_state(w, STATE_CATCHING_UP, err))
+            return false;
         if (is_due(w)) {
             if (!make_round(w, &again, err))
                 return false;
             if (again)
-                return true;
+                return look_again();
         } else if (!say_state(w, STATE_WAITING, err)) {
             return false;
         }
@@ -801,9 +852,12 @@ static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, 
 
     w->service = service;
     w->spec = spec;
+    w->owner = owner_of(w, service);
     w->to = service_connect(w, spec->to, mem_printf(purpose, "edge %s", spec->name), err);
     if (w->to == NULL || !wait_for_lock(w, err))
         return false;
+    if (!is_wanted(w))
+        return wait_until_wanted(w, err);
     w->from = service_connect(w, spec->from, mem_printf(purpose, "edge %s", spec->name), err);
     bool outdated = false;
     return w->from != NULL && choose_role(w, err) && prepare(w, err) &&
@@ -868,10 +922,8 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         AUTO_CTX(one, ctx);
         int64_t begun = clock_ms();
 
-        if (turn(one, service, spec, err)) {
-            log_info("definitions have changed, or tables are to be copied: looking again");
+        if (turn(one, service, spec, err))
             continue;
-        }
         if (err->kind == ERR_CANCELED || err->kind == ERR_BUG)
             return false;
         talloc_free_children(one); /* the connections, and with them the lock */
@@ -880,7 +932,6 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
         tell(ctx, spec, err, &said, &said_ms, pause);
         record_failure(spec, err);
-        fuse_guard_source(spec);
         err_clear(err);
         if (!wait_ms(pause, err))
             return false;

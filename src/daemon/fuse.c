@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/queue.h"
-#include "daemon/install.h"
 #include "sql/queries.h"
 
 enum {
@@ -69,19 +68,4 @@ bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err)
               "its changes are not kept any more, \"pgtandem recopy\" brings it back",
               conn_label(from), str_bytes_human(tmp, db->queue_limit), consumers[0].edge);
     return detach(from, consumers[0].edge, err) && queue_purge(from, NULL, NULL, err);
-}
-
-void fuse_guard_source(const EdgeSpec *spec)
-{
-    AUTO_CTX(tmp, NULL);
-    Err *err = err_new(tmp);
-    bool present, warned = false;
-    Conn *from;
-
-    if (spec->full || spec->from->queue_limit <= 0)
-        return;
-    from = service_connect(tmp, spec->from, "guard", err);
-    if (from == NULL || !install_is_present(from, &present, err) ||
-        (present && !fuse_check(from, spec->from, &warned, err)))
-        log_debug("guard of the source: %s", err->msg);
 }

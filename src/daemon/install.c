@@ -99,7 +99,24 @@ static bool ensure_schema(Conn *conn, Err *err)
                         control_script(conn, &script_control_service, err)));
 }
 
-bool install_target(Conn *to, const EdgeSpec *edge, Err *err)
+/* the edge's row says whose it is: of who worked on it last */
+static bool own(const char *table, const char *edge, const char *owner, Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.");
+    sql_trusted(q, table);
+    sql_add(q, " SET owner = ");
+    sql_literal(q, owner);
+    sql_add(q, " WHERE edge = ");
+    sql_literal(q, edge);
+    sql_add(q, " AND owner <> ");
+    sql_literal(q, owner);
+    return conn_exec(conn, q, err);
+}
+
+bool install_target(Conn *to, const EdgeSpec *edge, const char *owner, Err *err)
 {
     bool ok = lock_install(to, err);
 
@@ -108,12 +125,13 @@ bool install_target(Conn *to, const EdgeSpec *edge, Err *err)
                             conn_do(to, "BEGIN", err) && ensure_schema(to, err) &&
                                 edge_register("edge", edge->name, to, err) &&
                                 edge_register("progress", edge->name, to, err) &&
+                                own("edge", edge->name, owner, to, err) &&
                                 conn_do(to, "COMMIT", err),
                             err);
     return ok || err_add(err, "while preparing the %s", conn_label(to));
 }
 
-bool install_source(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
+bool install_source(Conn *from, const EdgeSpec *edge, const char *owner, Plan *plan, Err *err)
 {
     /* the consumer first: nothing that is captured from now on may be purged without it */
     bool ok = lock_install(from, err);
@@ -122,6 +140,7 @@ bool install_source(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
         ok = unlock_install(from,
                             conn_do(from, "BEGIN", err) && ensure_schema(from, err) &&
                                 edge_register("consumer", edge->name, from, err) &&
+                                own("consumer", edge->name, owner, from, err) &&
                                 captured_register(from, edge, plan, err) &&
                                 conn_do(from, "COMMIT", err) && fault("service.registered", err) &&
                                 captured_install(from, edge, plan, err),
@@ -129,12 +148,16 @@ bool install_source(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
     return ok || err_add(err, "while preparing the %s", conn_label(from));
 }
 
-static bool delete_edge_rows(Conn *conn, const char *edge, Err *err)
+static bool delete_edge_rows(Conn *conn, const char *edge, bool begins_only, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     static const char *const tables[] = {"consumer", "tab_edge", "progress", "edge_table", "edge"};
 
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+    size_t n = begins_only ? 2 : sizeof tables / sizeof *tables;
+
+    if (!conn_do(conn, "BEGIN", err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
 
         sql_add(q, "DELETE FROM pgtandem.");
@@ -144,7 +167,7 @@ static bool delete_edge_rows(Conn *conn, const char *edge, Err *err)
         if (!conn_exec(conn, q, err))
             return false;
     }
-    return true;
+    return conn_do(conn, "COMMIT", err) && fault("service.forgotten", err);
 }
 
 /* capture of tables that nobody reads, and the schema when nothing is left that needs it */
@@ -161,17 +184,37 @@ static bool remove_unused(Conn *conn, Err *err)
             conn_do(conn, "SET client_min_messages = error; DROP SCHEMA pgtandem CASCADE", err));
 }
 
-bool uninstall_edge(Conn *conn, const char *edge, Err *err)
+bool uninstall_rests(Conn *conn, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    UnusedTabsRow *tabs;
+    ServiceIsEmptyRow *service;
+    size_t n, n_tabs;
+    bool present, ok;
+
+    if (!q_unused_tabs(tmp, conn, &tabs, &n_tabs, err) ||
+        !q_service_is_empty(tmp, conn, &service, &n, err))
+        return false;
+    if (n_tabs == 0 && !service->empty)
+        return true;
+    ok = lock_install(conn, err);
+    if (ok)
+        ok = unlock_install(
+            conn, install_is_present(conn, &present, err) && (!present || remove_unused(conn, err)),
+            err);
+    return ok || err_add(err, "while removing what nobody needs from the %s", conn_label(conn));
+}
+
+bool uninstall_edge(Conn *conn, const char *edge, bool begins_only, Err *err)
 {
     bool present;
-
     bool ok = lock_install(conn, err);
 
     if (ok)
-        ok = unlock_install(
-            conn,
-            install_is_present(conn, &present, err) &&
-                (!present || (delete_edge_rows(conn, edge, err) && remove_unused(conn, err))),
-            err);
+        ok = unlock_install(conn,
+                            install_is_present(conn, &present, err) &&
+                                (!present || (delete_edge_rows(conn, edge, begins_only, err) &&
+                                              remove_unused(conn, err))),
+                            err);
     return ok || err_add(err, "while removing %s from the %s", edge, conn_label(conn));
 }

@@ -52,9 +52,15 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
         return false;
     if (n != 1 || n_progress != 1)
         return true;
-    s->state = edge->paused                                              ? STATE_PAUSED
-               : n_holders > 0 || strcmp(edge->state, STATE_FAILED) == 0 ? edge->state
-                                                                         : "not running";
+    bool held = n_holders > 0;
+    bool failed = strcmp(edge->state, STATE_FAILED) == 0;
+
+    if (!held && !sync_is_active(s->spec->sync))
+        s->state = "inactive";
+    else if (edge->paused)
+        s->state = held && strcmp(edge->state, STATE_PAUSED) != 0 ? STATE_PAUSING : STATE_PAUSED;
+    else
+        s->state = held || failed ? edge->state : "not running";
     s->worker = n_holders > 0 ? edge->worker : "";
     s->error = edge->error;
     s->hint = edge->hint;

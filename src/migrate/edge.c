@@ -105,6 +105,20 @@ bool edge_register(const char *table, const char *edge, Conn *conn, Err *err)
     return conn_exec(conn, q, err);
 }
 
+/* the progress continues this registration, of this peer */
+static bool begin_progress(Edge *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    /* the registration first: without a peer it is not compared */
+    sql_add(q, "UPDATE pgtandem.progress SET registration = ");
+    sql_text(q, edge->registration);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge->name);
+    return conn_exec(edge->to, q, err) && edge_record_peer(edge->name, edge->from, edge->to, err);
+}
+
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -127,6 +141,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     }
     set_snapshot(edge, &edge->applied, progress->snapshot);
     set_snapshot(edge, &edge->looked, NULL);
+    edge->registration = mem_strdup(edge, consumer->registration);
 
     if (consumer->detached) {
         err_set(err, ERR_STATE, "the queue of the %s grew too large, so this edge was detached",
@@ -142,7 +157,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         return refuse_edge(edge, err);
     }
     if (progress->peer_id[0] == '\0')
-        return edge_record_peer(edge->name, edge->from, edge->to, err);
+        return begin_progress(edge, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
         err_set(err, ERR_STATE, "this is not the %s that the run began with",
                 conn_label(edge->from));
@@ -160,6 +175,18 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
             progress->timeline, timeline->timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
+    } else if (edge->service && strcmp(progress->registration, consumer->registration) != 0) {
+        err_set(err, ERR_STATE, "the %s was rid of this edge, and has it anew",
+                conn_label(edge->from));
+        err_detail(err, "What changed in between was not recorded.");
+        return refuse_edge(edge, err);
+    } else if (edge->service && progress->reads > consumer->reads) {
+        err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
+        err_detail(err,
+                   "It knows of %lld reads, but what was read %lld times was carried: it was "
+                   "restored from an older state, or lost its last transactions in a crash.",
+                   (long long)consumer->reads, (long long)progress->reads);
+        return refuse_edge(edge, err);
     } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
         err_detail(
@@ -195,6 +222,49 @@ static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
 }
 
 /*
+ * Counts the reads on `from`, behind all reading and before `to` commits: whatever state `from` may be restored to,
+ * if it has the number it has what was read. The COMMIT is durable, so a crash does not take it back either. Ends the
+ * transaction that has read.
+ */
+static bool count_read(Edge *edge, int64_t *ret_reads, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    conn_rollback(edge->from);
+    sql_add(q, "UPDATE pgtandem.consumer SET reads = reads + 1 WHERE edge = ");
+    sql_text(q, edge->name);
+    sql_add(q, " AND registration = ");
+    sql_text(q, edge->registration);
+    sql_add(q, " RETURNING reads");
+    if (!conn_query(tmp, edge->from, q, &rows, err))
+        return err_add(err, "while noting what was read");
+    if (rows_count(rows) != 1) {
+        err_set(err, ERR_STATE, "the %s does not know of this edge any more",
+                conn_label(edge->from));
+        return refuse_edge(edge, err);
+    }
+    *ret_reads = rows_i64(rows, 0, 0);
+    return fault("round.counted", err);
+}
+
+bool edge_vouch(Edge *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    int64_t reads;
+
+    if (!count_read(edge, &reads, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.progress SET reads = greatest(reads, ");
+    sql_i64(q, reads);
+    sql_add(q, ") WHERE edge = ");
+    sql_text(q, edge->name);
+    return conn_exec(edge->to, q, err);
+}
+
+/*
  * writes S2 in the transaction that applied it; refuses if somebody else moved the progress
  * meanwhile
  */
@@ -202,8 +272,17 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+    int64_t reads;
 
-    sql_add(q, "UPDATE pgtandem.progress SET snapshot = ");
+    if (edge->service && !count_read(edge, &reads, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.progress SET ");
+    if (edge->service) {
+        sql_add(q, "reads = greatest(reads, ");
+        sql_i64(q, reads);
+        sql_add(q, "), ");
+    }
+    sql_add(q, "snapshot = ");
     sql_text(q, snapshot);
     sql_add(q, ", applied_at = clock_timestamp(), rounds = rounds + 1, rows = rows + ");
     sql_i64(q, applied->rows);

@@ -29,6 +29,7 @@ typedef struct Edge {
     const char *before_sql, *after_sql;
     SequenceState *sequences;
     size_t n_sequences;
+    const char *registration; /* of the row in consumer that the progress belongs to */
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
     char *looked;             /* later snapshot of `from` up to which nothing is pending, or NULL */
     bool replace_next;        /* unique values collided: the next round deletes before it inserts */
@@ -80,6 +81,12 @@ CHECKED bool edge_purge(Edge *edge, Err *err);
  * fixed name: "progress" where it ends, "consumer" where it begins
  */
 CHECKED bool edge_register(const char *table, const char *edge, Conn *conn, Err *err);
+
+/*
+ * in a transaction of `to` that applies what was read elsewhere than in a round: notes on both sides how often `from`
+ * was read. Ends the transaction of `from`.
+ */
+CHECKED bool edge_vouch(Edge *edge, Err *err);
 
 /* begins the transaction of `to` that applies something, and marks it as ours */
 CHECKED bool edge_begin_apply(Edge *edge, Err *err);

@@ -90,6 +90,7 @@ typedef struct Sync {
 
 typedef struct Service {
     const char *path; /* of the file, absolute */
+    const char *name; /* whose the edges are, in the databases; NULL: see daemon/owner.h */
     const char *pid_file;
     const char *log_file; /* NULL: standard error; "syslog" */
     int log_format;       /* LogFormat of base/log.h */

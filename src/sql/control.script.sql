@@ -60,13 +60,19 @@ CREATE TABLE pgtandem.progress (
     rounds       bigint NOT NULL DEFAULT 0,
     rows         bigint NOT NULL DEFAULT 0,
     peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
-    timeline     text NOT NULL DEFAULT ''       -- of the peer
+    timeline     text NOT NULL DEFAULT '',      -- of the peer
+    registration text NOT NULL DEFAULT '',      -- of the peer's row in consumer that this continues
+    reads        bigint NOT NULL DEFAULT 0      -- the number that the peer had then: a smaller one was restored
 );
 
 -- who reads this node's queue, one row for each edge that begins here: a segment is emptied when all of them
 -- have confirmed what is in it. As txid_snapshots of this node.
 CREATE TABLE pgtandem.consumer (
     edge         text PRIMARY KEY,
+    -- changes are kept since this row is there: another row is another registration
+    registration text NOT NULL DEFAULT md5(random()::text || clock_timestamp()::text || txid_current()::text),
+    reads        bigint NOT NULL DEFAULT 0,     -- counted up behind each read, before the other node commits it
+    owner        text NOT NULL DEFAULT '',      -- of the service: whose file has the edge
     confirmed    text,                          -- what the other node had, durably, when it was last asked
     purged       text,                          -- the same when the queue was last purged
     confirmed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -128,6 +134,7 @@ CREATE TABLE pgtandem.journal (
 -- the edges that end here: what people want of them, and how they are
 CREATE TABLE pgtandem.edge (
     edge         text PRIMARY KEY,              -- sync/source/target
+    owner        text NOT NULL DEFAULT '',      -- whose file has it
     paused       boolean NOT NULL DEFAULT false,
     removing     boolean NOT NULL DEFAULT false,-- its worker has to let go of it
     kick_wanted  bigint NOT NULL DEFAULT 0,     -- number of the last kick,

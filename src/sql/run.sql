@@ -17,8 +17,9 @@ select phase, source_name, target_name, source_version, source_bytes from pgtand
 
 -- name: progress
 -- params: edge text
--- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text
-select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applied_at)::float8, rounds, rows, peer_id, timeline
+-- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text, registration text, reads int8
+select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applied_at)::float8, rounds, rows, peer_id, timeline,
+       registration, reads
   from pgtandem.progress where edge = $1
 
 -- name: tabs
@@ -37,8 +38,8 @@ select schema_name, table_name from pgtandem.tab where id = $1::int
 
 -- name: consumer
 -- params: edge text
--- returns: purged text?, detached bool
-select purged, detached from pgtandem.consumer where edge = $1
+-- returns: purged text?, detached bool, registration text, reads int8
+select purged, detached, registration, reads from pgtandem.consumer where edge = $1
 
 -- name: rewritten
 -- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was

@@ -63,6 +63,16 @@ select (select count(*) from pgtandem.edge_table t where t.edge = e.edge and t.s
        extract(epoch from clock_timestamp() - in_step_at)::float8
   from pgtandem.edge e where edge = $1
 
+-- name: edges_here
+-- doc: the edges that begin or end in this database, and whose file has them
+-- returns: edge text, owner text, begins bool, ends bool
+select edge, max(owner), bool_or(begins), bool_or(not begins)
+  from (select edge, owner, true as begins from pgtandem.consumer
+        union all
+        select edge, owner, false from pgtandem.edge) x
+ group by edge
+ order by edge
+
 -- name: edge_tables
 -- params: edge text
 -- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int, rel int8

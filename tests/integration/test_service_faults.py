@@ -106,7 +106,8 @@ def test_restarted_servers(own_pair, service, which):
 def test_faults_in_every_place(own_pair, service):
     """The worker is killed at its fault points while it begins, copies and follows; the next one goes on."""
     own_pair.old.sql("insert into t select i, 0, 'x' from generate_series(1, 5000) i")
-    for point in ("service.registered", "service.captured", "service.copying", "service.copied", "round.applied", "round.committed"):
+    for point in ("service.registered", "service.captured", "service.copying", "service.copied", "round.applied",
+                  "round.counted", "round.committed"):
         service.start(fault=point)
         own_pair.old.sql("update t set v = v + 1 where id % 7 = 0")
         service.running.wait_for_output(r"worker of s/A/B ended", timeout=30)

@@ -57,8 +57,8 @@ def conflicts(nodes):
 
 def apart(service, nodes, *scripts):
     """Each node's script runs while nothing is carried."""
-    service.ok("pause", "s")
-    poll_until(lambda: {e["state"] for e in service.status()} == {"paused"}, 20, "a pause")
+    service.ok("pause", "s", "--wait=20s")
+    assert {e["state"] for e in service.status()} == {"paused"}
     for node, script in zip(nodes, scripts):
         node.sql(script)
         time.sleep(0.02)

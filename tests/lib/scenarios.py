@@ -422,11 +422,7 @@ class Pgtandem:
 
     def pause(self, syncs):
         """Returns when no round is at work any more."""
-        self.service.ok("pause", *syncs)
-        on_their_way = "select count(*) from pgtandem.edge where paused and state <> 'paused'"
-        for node in self.nodes.values():
-            if node.value("select to_regclass('pgtandem.edge') is not null"):
-                poll_until(lambda n=node: n.value(on_their_way) == 0, FLUSH, "the pause")
+        self.service.ok("pause", *syncs, f"--wait={FLUSH}s")
 
     def resume(self, syncs):
         self.service.ok("resume", *syncs)

@@ -65,6 +65,7 @@ FAKE_CLI(status)
 FAKE_CLI(import_bucardo)
 FAKE_CLI(conflicts)
 FAKE_CLI(edge)
+FAKE_CLI(keeper)
 
 void migrate_print_states(bool mermaid)
 {
