@@ -39,6 +39,10 @@ const Setting conf_settings[] = {
       .doc = "The fuse: when the recorded changes that are not carried yet are larger than this, the edge that is "
              "farthest behind is detached, so that the disk does not fill. From 80 % on there are warnings. 0 is "
              "no limit." },
+    { .section = SECTION_DB, .name = "queue-patience", .type = SETTING_DURATION, .def = "20s",
+      .min = SECOND_MS, .max = 24 * HOUR_MS, .field = OF_DB(queue_patience_ms),
+      .doc = "How long an edge may have confirmed nothing before the fuse detaches it; edges that work confirm "
+             "every second or so." },
 
     { .section = SECTION_GROUP, .name = "members", .type = SETTING_TEXT, .required = true,
       .doc = "Databases with commas between, each with a role behind a colon: source, target or fullcopy. Without "

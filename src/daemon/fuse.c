@@ -6,11 +6,7 @@
 #include "capture/queue.h"
 #include "sql/queries.h"
 
-enum {
-    WARN_PERCENT = 80,
-    STALE_S = 20, /* edges that work confirm every second or so */
-    GRACE_S = 300
-};
+enum { WARN_PERCENT = 80, GRACE_S = 300 };
 
 static bool detach(Conn *from, const char *edge, Err *err)
 {
@@ -27,12 +23,12 @@ static bool detach(Conn *from, const char *edge, Err *err)
  * Who is farthest behind (it comes first) has confirmed nothing for a while, so it is not just about to;
  * and after one was detached the queue gets time to be purged before another one has to go.
  */
-static bool may_detach(const ConsumersRow *consumers, size_t n)
+static bool may_detach(const Db *db, const ConsumersRow *consumers, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!consumers[i].detached_s_null && consumers[i].detached_s < GRACE_S)
             return false;
-    return !consumers[0].detached && consumers[0].stale_s > STALE_S;
+    return !consumers[0].detached && consumers[0].stale_s * 1000 > (double)db->queue_patience_ms;
 }
 
 bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err)
@@ -61,7 +57,7 @@ bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err)
     if (!queue_purge(from, NULL, NULL, err) || !queue_bytes(from, &bytes, err) ||
         !q_consumers(tmp, from, &consumers, &n, err))
         return false;
-    if (bytes <= db->queue_limit || n == 0 || !may_detach(consumers, n))
+    if (bytes <= db->queue_limit || n == 0 || !may_detach(db, consumers, n))
         return true;
     log_error("the queue of the %s is larger than its limit of %s: %s is farthest behind and is "
               "detached; "

@@ -25,7 +25,8 @@ typedef struct Db {
     const char *name;
     const char *conninfo; /* may hold a password: never print it */
     int64_t queue_limit;  /* bytes; 0: none */
-    int line;             /* where it stands in the file, for messages */
+    int64_t queue_patience_ms;
+    int line; /* where it stands in the file, for messages */
 } Db;
 
 typedef struct Member {

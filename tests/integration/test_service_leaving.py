@@ -305,7 +305,7 @@ def test_the_fuse_of_an_inactive_sync(abc, new_service):
     """Nobody works on it, and there is no other sync; the service runs all the same, and guards the disk."""
     a, b = abc["A"], abc["B"]
     service = begun(new_service, {"A": a, "B": b}, "[sync s]\ntables = t\ndbs = A, B")
-    edit(service, "\n[db B]", "queue-limit = 2MB\n\n[db B]")
+    edit(service, "\n[db B]", "queue-limit = 2MB\nqueue-patience = 3s\n\n[db B]")
     service.ok("deactivate", "s")
     poll_until(lambda: not service.workers(), 20, "the end of the worker")
     assert service.edge("s")["state"] == "inactive"

@@ -429,7 +429,7 @@ def test_the_fuse_of_a_dead_target(nodes, new_cluster, new_service):
         tables = t
         dbs = A, B, C
         """)
-    service.write(service.text.replace("\n[db B]", "queue-limit = 2MB\n[db B]", 1))
+    service.write(service.text.replace("\n[db B]", "queue-limit = 2MB\nqueue-patience = 3s\n[db B]", 1))
     service.start()
     service.in_step()
     cluster.stop()
