@@ -52,8 +52,10 @@ class Provider(NamedTuple):
     database: str = ""  # what is in a new database, made by a superuser
 
 
+# a function of another name: the server finds the code of its own ones by their oid, whatever the catalog says
 AURORA_DATABASE = """
-create or replace function pg_catalog.pg_current_wal_lsn() returns pg_lsn language plpgsql as
+alter function pg_catalog.pg_current_wal_lsn() rename to pg_current_wal_lsn_elsewhere;
+create function pg_catalog.pg_current_wal_lsn() returns pg_lsn language plpgsql as
     $$ begin raise exception 'wal_level must be set to ''logical''' using errcode = '55000'; end $$;
 revoke execute on function pg_control_system() from public
 """
