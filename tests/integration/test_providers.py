@@ -1,9 +1,11 @@
 """Managed services: the whole way with the rights that each of them gives to its customers (lib/providers.py)."""
 
+import os
 import re
 
 import pytest
 
+from lib.cluster import random_name
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.ledger import Ledger
 from lib.providers import PROVIDERS, Customer
@@ -27,8 +29,8 @@ create function shop.count_orders() returns trigger language plpgsql as
     $$ begin new.n := new.n + 1; return new; end $$;
 create trigger count_orders before insert or update on shop.orders for each row execute procedure shop.count_orders();
 create view shop.big as select * from shop.orders where n > 10;
-create materialized view shop.per_customer as select customer, count(*) from shop.orders group by customer;
 {ROWS}
+create materialized view shop.per_customer as select customer, count(*) from shop.orders group by customer;
 """
 
 # who may not set session_replication_role, and what to do about it
@@ -162,6 +164,42 @@ def test_service(one_pair, customers, new_service):
     service.ok("remove", "sync", "s")
     for node, fingerprint in zip((one_pair.old, one_pair.new), before):
         assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
+def statements_of_guide():
+    """[those of both sides, those of the new side] of the session in doc/guide-providers.md."""
+    path = os.path.join(os.path.dirname(__file__), "../../doc/guide-providers.md")
+    with open(path, encoding="utf-8") as file:
+        text = re.search(r"    -- both sides;.*?\n(.*?)    -- new side only\n(.*?)\n\n", file.read(), re.DOTALL)
+    return [re.sub(r"--.*", "", part) for part in text.groups()]
+
+
+def test_the_session_in_the_guide(one_pair, customers_at):
+    """Its statements are enough, and the main user may do them."""
+    old, new = customers_at("rds")
+    old.create(SHOP)
+    upgrader = random_name("upgrader")
+    both, new_side = (part.replace("upgrader", upgrader).replace("app_owner", old.app)
+                      .replace("DATABASE shop", f"DATABASE {one_pair.old.dbname}") for part in statements_of_guide())  # fmt: skip
+    assert "CREATE ROLE" in both and "ALTER DATABASE" in new_side
+    try:
+        for customer in (old, new):
+            customer.sql(both)
+        new.sql(new_side)
+        one_pair.old.user = one_pair.new.user = upgrader
+        tool = one_pair.tool()
+        assert set(findings(tool)) <= {"materialized-views", "replica-role"}
+        tool.ok("upgrade", "--switchover")
+        tool.ok("finish")
+        new.sql(f"alter database {one_pair.new.dbname} owner to {new.app}")
+        assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+        owners = one_pair.new.sql("select distinct tableowner from pg_tables where schemaname = 'shop'")
+        assert owners == [(new.app,)]
+    finally:
+        kill_leftovers()
+        for node in (one_pair.old, one_pair.new):
+            node.cluster.drop_db(node.dbname)
+            node.cluster.drop_role(upgrader)
 
 
 # What check says of extensions

@@ -9,7 +9,7 @@ What is imitated, and from which documents (read in 2026; none of the services w
 
 rds       "Understanding the rds_superuser role" and "Event triggers for RDS for PostgreSQL" (Amazon RDS User Guide;
           the same in Aurora's): the main user is NOSUPERUSER CREATEDB CREATEROLE NOREPLICATION and a member of
-          rds_superuser. That session_replication_role may be set by members of rds_superuser, and not by those of
+          rds_superuser, which it may grant. That session_replication_role may be set by members of rds_superuser, and not by those of
           rds_replication: dotCMS issue 21065. pg_authid cannot be read: "Best practices for migrating PostgreSQL
           databases to Amazon RDS" (AWS Database Blog).
 aurora    as rds; and there is no WAL of its own: unless rds.logical_replication is on, pg_current_wal_lsn() fails
@@ -152,7 +152,7 @@ class Customer:
             cluster.sql("postgres", statement)
         cluster.sql("postgres", f"create role {self.admin} {provider.admin}")
         if provider.member_of:
-            cluster.sql("postgres", f"grant {provider.member_of} to {self.admin}")
+            cluster.sql("postgres", f"grant {provider.member_of} to {self.admin} with admin option")
         if provider.replica and node.number >= 150000:
             cluster.sql("postgres", f"grant set on parameter session_replication_role to {provider.replica}")
         if provider.random_names:
