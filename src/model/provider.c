@@ -7,7 +7,7 @@
 
 static const struct {
     const char *name, *admin_role;
-    const char *allow_replica; /* NULL: nobody can; %s is our role */
+    const char *allow_replica; /* %s is our role */
 } providers[] = {
     {"rds", "rds_superuser", "An administrator can allow it: GRANT rds_superuser TO %s"},
     {"cloudsql", "cloudsqlsuperuser", "An administrator can allow it: ALTER ROLE %s REPLICATION"},

@@ -1,7 +1,7 @@
 /*
  * Managed services: what their customers have to do where others ask a superuser. The service is
  * recognised by the roles that it makes (the query `provider`); none of them was ever tried, see
- * doc/guide-managed-service.md for what is known and from where.
+ * doc/guide-providers.md for what is known and from where.
  */
 #ifndef MODEL_PROVIDER_H
 #define MODEL_PROVIDER_H
