@@ -116,6 +116,8 @@ static bool wait_for_lock(Work *w, Err *err)
 /* whether triggers and foreign keys of the target fire is decided by the file, not by chance */
 static bool choose_role(Work *w, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
+    const char *hint;
     bool replica;
 
     if (w->spec->sync->target_triggers == TRIGGERS_FIRE)
@@ -124,11 +126,11 @@ static bool choose_role(Work *w, Err *err)
         return false;
     if (replica)
         return true;
+    if (!plan_role_hint(tmp, w->to, &hint, err))
+        return false;
     err_set(err, ERR_STATE, "the role may not set session_replication_role in the %s",
             conn_label(w->to));
-    return err_hint(err, "Grant it (from PostgreSQL 15 on: GRANT SET ON PARAMETER "
-                         "session_replication_role TO …), or let the target's triggers and foreign "
-                         "keys fire: target-triggers = fire.");
+    return err_hint(err, "%s", hint);
 }
 
 static void add_problem(Str *list, const Work *w, const PlannedTable *t)

@@ -7,6 +7,7 @@
 #include "apply/apply.h"
 #include "base/str.h"
 #include "migrate/edge.h"
+#include "model/provider.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
 
@@ -546,5 +547,19 @@ bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan
     plan_sequences(&m);
     find_missing(&m);
     *ret_plan = plan;
+    return true;
+}
+
+bool plan_role_hint(const void *ctx, Conn *to, const char **ret_hint, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ProviderRow *provider;
+    size_t n;
+
+    if (!q_provider(tmp, to, &provider, &n, err))
+        return false;
+    *ret_hint = mem_printf(
+        ctx, "%s. Or let the target's triggers and foreign keys fire: target-triggers = fire.",
+        provider_allow_replica(tmp, provider, conn_caps(to)->has_parameter_rights));
     return true;
 }

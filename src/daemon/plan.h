@@ -57,4 +57,7 @@ EdgeSpec edge_back(const EdgeSpec *edge);
 CHECKED bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                        Err *err);
 
+/* what to do when the role may not set session_replication_role */
+CHECKED bool plan_role_hint(const void *ctx, Conn *to, const char **ret_hint, Err *err);
+
 #endif

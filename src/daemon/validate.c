@@ -47,18 +47,20 @@ static Conn *look_at(Validation *v, const void *ctx, const Db *db, Err *err)
 static bool check_role(Validation *v, const EdgeSpec *edge, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    const char *hint;
     bool replica;
 
     if (edge->sync->target_triggers == TRIGGERS_FIRE)
         return true;
     if (!conn_try_replica_role(to, &replica, err))
         return false;
-    if (!replica)
-        say(v, edge->sync->line,
-            mem_printf(tmp, "the role may not set session_replication_role in the %s",
-                       conn_label(to)),
-            "Grant it, or let the target's triggers and foreign keys fire: target-triggers = "
-            "fire.");
+    if (replica)
+        return true;
+    if (!plan_role_hint(tmp, to, &hint, err))
+        return false;
+    say(v, edge->sync->line,
+        mem_printf(tmp, "the role may not set session_replication_role in the %s", conn_label(to)),
+        hint);
     return true;
 }
 

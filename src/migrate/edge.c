@@ -22,15 +22,52 @@ enum {
     HOLD_REPORT_TRIES = 20
 };
 
+/*
+ * One text from a node, or `unknown` where its provider does not let anybody ask: the right was taken
+ * away, or the server has no such thing (Aurora has no WAL of its own).
+ */
+static bool ask(const void *ctx, Conn *node, const Query *query, const char *unknown,
+                const char **ret_text, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool in_transaction = conn_in_transaction(node);
+    Rows *rows;
+
+    if (in_transaction && !conn_do(node, "SAVEPOINT ask", err))
+        return false;
+    if (query_run(tmp, node, query, NULL, 0, &rows, err)) {
+        *ret_text = mem_strdup(ctx, rows_text(rows, 0, 0));
+        return !in_transaction || conn_do(node, "RELEASE SAVEPOINT ask", err);
+    }
+    if (!err_is(err, SQLSTATE_INSUFFICIENT_PRIVILEGE) &&
+        !err_is(err, SQLSTATE_FEATURE_NOT_SUPPORTED) && !err_is(err, SQLSTATE_NOT_PREPARED_FOR))
+        return false;
+    err_clear(err);
+    *ret_text = unknown;
+    return !in_transaction || conn_do(node, "ROLLBACK TO SAVEPOINT ask", err);
+}
+
+static bool ask_system_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
+{
+    return ask(ctx, node, &query_system_id, "0", ret_id, err);
+}
+
+static bool ask_timeline(const void *ctx, Conn *node, const char **ret_timeline, Err *err)
+{
+    return ask(ctx, node, &query_timeline, "", ret_timeline, err);
+}
+
 bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     IdentityOfNodeRow *identity;
+    const char *system_id;
     size_t n;
 
-    if (!q_identity_of_node(tmp, node, &identity, &n, err))
+    if (!q_identity_of_node(tmp, node, &identity, &n, err) ||
+        !ask_system_id(tmp, node, &system_id, err))
         return false;
-    *ret_id = mem_printf(ctx, "%s/%s", identity->system_id, identity->database);
+    *ret_id = mem_printf(ctx, "%s/%s", system_id, identity->database);
     return true;
 }
 
@@ -38,11 +75,13 @@ bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     IdentityOfNodeRow *x, *y;
+    const char *x_id, *y_id;
     size_t n;
 
-    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
+    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err) ||
+        !ask_system_id(tmp, a, &x_id, err) || !ask_system_id(tmp, b, &y_id, err))
         return false;
-    *ret_same = strcmp(x->system_id, y->system_id) == 0 && x->database_oid == y->database_oid &&
+    *ret_same = strcmp(x_id, y_id) == 0 && x->database_oid == y->database_oid &&
                 strcmp(x->started, y->started) == 0;
     return true;
 }
@@ -50,17 +89,15 @@ bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *peer_id;
-    TimelineRow *timeline;
-    size_t n;
+    const char *peer_id, *timeline;
     Sql *q = sql_new(tmp);
 
-    if (!edge_peer_id(tmp, from, &peer_id, err) || !q_timeline(tmp, from, &timeline, &n, err))
+    if (!edge_peer_id(tmp, from, &peer_id, err) || !ask_timeline(tmp, from, &timeline, err))
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
     sql_text(q, peer_id);
     sql_add(q, ", timeline = ");
-    sql_text(q, timeline->timeline);
+    sql_text(q, timeline);
     sql_add(q, " WHERE edge = ");
     sql_text(q, edge);
     return conn_exec(to, q, err);
@@ -123,14 +160,13 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ProgressRow *progress;
-    TimelineRow *timeline;
     ConsumerRow *consumer;
-    const char *now, *peer_id;
-    size_t n, n_progress, n_consumers;
+    const char *now, *peer_id, *timeline;
+    size_t n_progress, n_consumers;
 
     if (!q_progress(tmp, edge->to, edge->name, &progress, &n_progress, err) ||
         !edge_peer_id(tmp, edge->from, &peer_id, err) ||
-        !q_timeline(tmp, edge->from, &timeline, &n, err) ||
+        !ask_timeline(tmp, edge->from, &timeline, err) ||
         !q_consumer(tmp, edge->from, edge->name, &consumer, &n_consumers, err) ||
         !queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -165,14 +201,15 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
                    progress->peer_id, peer_id);
         if (!accept_timeline)
             return refuse_edge(edge, err);
-    } else if (strcmp(progress->timeline, timeline->timeline) != 0) {
+    } else if (progress->timeline[0] != '\0' && timeline[0] != '\0' &&
+               strcmp(progress->timeline, timeline) != 0) {
         err_set(err, ERR_STATE, "the %s was promoted or restored since the last round",
                 conn_label(edge->from));
         err_detail(
             err,
             "Its timeline was %s and is now %s, so transactions that were already carried may "
             "be gone there.",
-            progress->timeline, timeline->timeline);
+            progress->timeline, timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
     } else if (edge->service && strcmp(progress->registration, consumer->registration) != 0) {

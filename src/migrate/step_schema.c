@@ -93,6 +93,8 @@ static char *cut_owner(const void *ctx, char *statement)
  */
 typedef struct Owners {
     const char *ours; /* how a statement ends that gives an object to us, who have it already */
+    /* the same for our role of the source, when the target has none of that name; otherwise NULL */
+    const char *ours_there;
     DumpEntry *late;
     size_t n;
 } Owners;
@@ -129,7 +131,8 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
         }
     }
     const char *refusal;
-    if (owner == NULL || str_ends(owner, owners->ours))
+    if (owner == NULL || str_ends(owner, owners->ours) ||
+        (owners->ours_there != NULL && str_ends(owner, owners->ours_there)))
         return true;
     if (!item_try_optional(tmp, conn, owner, &refusal, err))
         return false;
@@ -142,13 +145,23 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
     return true;
 }
 
-static bool new_owners(const void *ctx, Conn *conn, Owners **ret_owners, Err *err)
+static bool new_owners(const void *ctx, Conn *source, Conn *conn, Owners **ret_owners, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Owners *owners = mem_new(ctx, Owners);
     Str *ours = str_new(owners);
-    Rows *rows;
-    Sql *q = sql_new(tmp);
+    Rows *rows, *found;
+    Sql *q = sql_new(tmp), *role = sql_new(tmp), *has = sql_new(tmp);
+
+    sql_add(role, "SELECT current_user, '\"' || replace(current_user, '\"', '\"\"') || '\"'");
+    if (!conn_query(tmp, source, role, &rows, err))
+        return false;
+    sql_add(has, "SELECT 1 FROM pg_roles WHERE rolname = ");
+    sql_text(has, rows_text(rows, 0, 0));
+    if (!conn_query(tmp, conn, has, &found, err))
+        return false;
+    if (rows_count(found) == 0)
+        owners->ours_there = mem_printf(owners, " OWNER TO %s;", rows_text(rows, 0, 1));
 
     sql_add(q, "SELECT quote_ident(current_user)");
     if (!conn_query(tmp, conn, q, &rows, err))
@@ -170,7 +183,7 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
 
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
-    if (!new_owners(tmp, target, &owners, err) ||
+    if (!new_owners(tmp, run->conn[SIDE_SOURCE], target, &owners, err) ||
         !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
         !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||

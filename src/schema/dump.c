@@ -240,6 +240,18 @@ static bool passes(const char *errors)
     return false;
 }
 
+/* event triggers are in no schema, so pg_dump writes them although it leaves their functions out */
+static void drop_providers(DumpEntry *entries, size_t *n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(entries[i].type, "EVENT TRIGGER") != 0 || entries[i].statement == NULL ||
+            strstr(entries[i].statement, " \"_heroku\".") == NULL)
+            entries[kept++] = entries[i];
+    *n = kept;
+}
+
 bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
                   DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
@@ -257,6 +269,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     argv[n++] = "--encoding=UTF8";
     argv[n++] = "--quote-all-identifiers";
     argv[n++] = "--exclude-schema=pgtandem";
+    argv[n++] = "--exclude-schema=_heroku"; /* see catalog.sql; pg_dump may not even look at it */
     argv[n++] = "--no-tablespaces";
     argv[n++] = "--no-password";
     argv[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
@@ -291,6 +304,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     if (errors[0] != '\0')
         log_warn("%s: %s", dump->path, errors);
     dump_split(ctx, out, ret_entries, ret_n);
+    drop_providers(*ret_entries, ret_n);
     return true;
 }
 
