@@ -34,6 +34,18 @@ bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
     return true;
 }
 
+bool edge_same_server(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *x, *y;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
+        return false;
+    *ret_same = strcmp(x->system_id, y->system_id) == 0 && strcmp(x->started, y->started) == 0;
+    return true;
+}
+
 bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 {
     AUTO_CTX(tmp, NULL);

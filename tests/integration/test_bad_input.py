@@ -273,7 +273,7 @@ def test_a_run_is_protected(shop, tool):
             with Unchanged(old, new):
                 for command in ("upgrade", "switchover", "status", "finish", "abort", "verify"):
                     assert_says(tool.run(command), FAILED, "another version", "77.0")
-            node.sql("update pgtandem.node set format = 2")
+            node.sql("update pgtandem.node set format = 3")
         # Of another run.
         new.sql("update pgtandem.node set run_id = 'other'")
         with Unchanged(old, new):
