@@ -416,6 +416,7 @@ typedef struct AllSwitch {
     int64_t epoch;
     bool fenced;  /* databases may have stopped writers */
     bool decided; /* the leader is open, or may be */
+    bool happened; /* a database is where it should go */
 } AllSwitch;
 
 static void word_to_all(const AllSwitch *all, const char *word)
@@ -530,14 +531,18 @@ static bool confirm_undone(AllSwitch *all, Err *err)
     for (size_t i = 0; i < crew->n; i++) {
         Database *db = &crew->databases[i];
 
-        db->started = db->err->kind == ERR_ABORTED;
+        bool open = db->err->kind == ERR_NONE && strcmp(db->at, "open") == 0;
+
+        db->started = open || db->err->kind == ERR_ABORTED;
+        if (open)
+            db->switched = all->to == SIDE_TARGET;
         if (db->started)
             continue;
         db->ended = db->died = db->waits = false;
         db->at = "";
         err_clear(db->err);
         str_clear(db->input);
-        if (!crew_start(crew, db, "settle", 1, LOG_WARN, false, err))
+        if (!crew_start(crew, db, "settle", 1, LOG_ERROR, false, err))
             return false;
     }
     for (bool any = true; any;) {
@@ -555,7 +560,8 @@ static bool confirm_undone(AllSwitch *all, Err *err)
     for (size_t i = 0; i < crew->n; i++) {
         const Database *db = &crew->databases[i];
 
-        if (db->err->kind == ERR_NONE && db->switched == (all->to == SIDE_TARGET))
+        all->happened = db->err->kind == ERR_NONE && db->switched == (all->to == SIDE_TARGET);
+        if (all->happened)
             return err_set(err, ERR_STATE, "database \"%s\" takes writes on the %s", db->name,
                            side_name(all->to));
         if (db->err->kind != ERR_NONE && db->err->kind != ERR_ABORTED)
@@ -595,6 +601,7 @@ static bool undo(AllSwitch *all, Err *err)
     Err *trouble = err_new(tmp);
 
     wait_shield(true);
+    (void)!fault("server.undo", trouble);
     /* those that are at work look up only then; none of them is past its fence */
     for (size_t i = 0; i < crew->n; i++)
         if (crew->databases[i].child != NULL && !crew->databases[i].waits &&
@@ -608,6 +615,11 @@ static bool undo(AllSwitch *all, Err *err)
         return false;
     char *why = mem_strdup(tmp, err->msg), *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
     char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
+    if (all->happened) {
+        err_set(err, ERR_STATE, "the %s of all databases has happened, but is not complete: %s",
+                all->event, why);
+        return err_hint(err, "Run the same command again to complete it.");
+    }
     if (!restored) {
         err_set(err, ERR_STATE, "the %s of all databases failed (%s), and not every database was seen "
                                 "to take writes again",
@@ -735,17 +747,11 @@ static bool run_switch(AllSwitch *all, Err *err)
     }
     if (decide(all, err))
         return finish_switch(all, err);
-    if (!all->decided)
-        return undo(all, err);
-    /* the leader did not say that it is open: those that are closed ask its row what has happened */
-    if (all->leader->err->kind == ERR_ABORTED)
-        return undo(all, err);
-    AUTO_CTX(tmp, NULL);
-    wait_shield(true);
-    (void)!let_go(all, err_new(tmp));
-    wait_shield(false);
-    return err_hint(err, "Run the same command again: it finds out whether the %s has happened.",
-                    all->event);
+    /*
+     * Also when the leader did not say that it is open: those that are closed ask its row what has happened,
+     * and go on or give up.
+     */
+    return undo(all, err);
 }
 
 static bool switch_all(const Config *config, Side to, Err *err)

@@ -35,7 +35,8 @@ enum {
     DRAIN_ROUNDS = 5,        /* nobody writes any more, so the second round finds nothing */
     UNDO_CHECK_MS = 10000,   /* how long the undo waits to see the old node open */
     OUTCOME_WAIT_MS = 30000, /* how long a commit whose answer got lost is looked for */
-    LEASE_GRACE_MS = 2000
+    LEASE_GRACE_MS = 2000,
+    MEET_GRACE_MS = 1000 /* shorter than the lease */
 };
 
 typedef struct Switch {
@@ -336,7 +337,9 @@ static bool meet(Switch *sw, const char *where, Err *err)
     bool closed = sw->closed; /* then signals wait as well: the parent gets them, too */
     if (closed)
         wait_shield(true);
-    bool go = member_meet(config, where, closed ? NO_DEADLINE : sw->deadline, NULL, err);
+    /* a little longer than the others have: the one that is late says why */
+    bool go = member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, NULL,
+                          err);
     if (closed)
         wait_shield(false);
     if (!go)
