@@ -416,7 +416,6 @@ typedef struct AllSwitch {
     int64_t epoch;
     bool fenced;  /* databases may have stopped writers */
     bool decided; /* the leader is open, or may be */
-    bool happened; /* a database is where it should go */
 } AllSwitch;
 
 static void word_to_all(const AllSwitch *all, const char *word)
@@ -521,56 +520,6 @@ static bool all_ended(Crew *crew, Err *err)
 }
 
 /*
- * Databases whose process ended without saying that all is as before are looked at by new ones; true when every
- * database takes writes where it did.
- */
-static bool confirm_undone(AllSwitch *all, Err *err)
-{
-    Crew *crew = all->crew;
-
-    for (size_t i = 0; i < crew->n; i++) {
-        Database *db = &crew->databases[i];
-
-        bool open = db->err->kind == ERR_NONE && strcmp(db->at, "open") == 0;
-
-        db->started = open || db->err->kind == ERR_ABORTED;
-        if (open)
-            db->switched = all->to == SIDE_TARGET;
-        if (db->started)
-            continue;
-        db->ended = db->died = db->waits = false;
-        db->at = "";
-        err_clear(db->err);
-        str_clear(db->input);
-        if (!crew_start(crew, db, "settle", 1, LOG_ERROR, false, err))
-            return false;
-    }
-    for (bool any = true; any;) {
-        any = false;
-        for (size_t i = 0; i < crew->n; i++) {
-            Database *db = &crew->databases[i];
-
-            any = any || db->child != NULL;
-            if (db->waits)
-                crew_word(db, "go", 0);
-        }
-        if (any && !crew_wait(crew, NEWS_MS, err))
-            return false;
-    }
-    for (size_t i = 0; i < crew->n; i++) {
-        const Database *db = &crew->databases[i];
-
-        all->happened = db->err->kind == ERR_NONE && db->switched == (all->to == SIDE_TARGET);
-        if (all->happened)
-            return err_set(err, ERR_STATE, "database \"%s\" takes writes on the %s", db->name,
-                           side_name(all->to));
-        if (db->err->kind != ERR_NONE && db->err->kind != ERR_ABORTED)
-            return err_copy(err, db->err);
-    }
-    return true;
-}
-
-/*
  * nobody goes on: who has not opened gives up, or finds out from the leader's row that it must open; returns when
  * all processes have ended
  */
@@ -593,38 +542,123 @@ static bool let_go(AllSwitch *all, Err *err)
     return true;
 }
 
-/* everything back to before; err is why */
+/*
+ * Databases whose process ended without saying how are looked at by new ones, which bring them to where the
+ * leader is. Afterwards `switched` and `err` are right for all of them. No process of before is left.
+ */
+static bool settle_rest(AllSwitch *all, Err *err)
+{
+    Crew *crew = all->crew;
+
+    for (size_t i = 0; i < crew->n; i++) {
+        Database *db = &crew->databases[i];
+        bool open = db->err->kind == ERR_NONE && strcmp(db->at, "open") == 0;
+
+        if (open || db->err->kind == ERR_ABORTED) {
+            db->switched = open == (all->to == SIDE_TARGET);
+            err_clear(db->err);
+            continue;
+        }
+        db->ended = db->died = db->waits = false;
+        db->at = "";
+        err_clear(db->err);
+        str_clear(db->input);
+        if (!crew_start(crew, db, "settle", 1, LOG_ERROR, false, err))
+            return false;
+    }
+    for (bool any = true; any;) {
+        any = false;
+        for (size_t i = 0; i < crew->n; i++) {
+            Database *db = &crew->databases[i];
+
+            any = any || db->child != NULL;
+            if (db->waits)
+                crew_word(db, "go", 0);
+        }
+        if (any && !crew_wait(crew, NEWS_MS, err))
+            return false;
+    }
+    return true;
+}
+
+/* how many databases take writes on that side for certain */
+static size_t count_on(const AllSwitch *all, Side side)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->crew->n; i++)
+        n += all->crew->databases[i].err->kind == ERR_NONE &&
+                     all->crew->databases[i].switched == (side == SIDE_TARGET)
+                 ? 1
+                 : 0;
+    return n;
+}
+
+/* ends all processes, and says how many databases are where; err gets what went wrong meanwhile */
+static void wind_up(AllSwitch *all, size_t *ret_back, size_t *ret_there, Err *err)
+{
+    wait_shield(true);
+    (void)!fault("server.undo", err);
+    *ret_back = *ret_there = 0;
+    if (let_go(all, err) && settle_rest(all, err)) {
+        *ret_back = count_on(all, side_other(all->to));
+        *ret_there = count_on(all, all->to);
+        if (!crew_result(all->crew, err))
+            log_debug("%s", err->msg);
+    }
+    wait_shield(false);
+}
+
+static bool not_complete(const AllSwitch *all, const char *why, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *copy = mem_strdup(tmp, why);
+
+    err_set(err, ERR_STATE, "the %s of all databases has happened, but is not complete: %s",
+            all->event, copy);
+    return err_hint(err, "Run the same command again to complete it.");
+}
+
+static bool after_all(AllSwitch *all, Err *err);
+
+/*
+ * Everything back to before; err is why. If the leader has opened nevertheless, the switch has happened, and then
+ * it is completed instead.
+ */
 static bool undo(AllSwitch *all, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Crew *crew = all->crew;
     Err *trouble = err_new(tmp);
+    size_t back, there;
 
-    wait_shield(true);
-    (void)!fault("server.undo", trouble);
     /* those that are at work look up only then; none of them is past its fence */
     for (size_t i = 0; i < crew->n; i++)
         if (crew->databases[i].child != NULL && !crew->databases[i].waits &&
             strcmp(crew->databases[i].at, "prepared") != 0 &&
             strcmp(crew->databases[i].at, "closed") != 0)
             child_signal(crew->databases[i].child, SIGTERM);
-    bool ok = let_go(all, trouble);
-    bool restored = !all->fenced || (ok && confirm_undone(all, trouble));
-    wait_shield(false);
-    if (!all->fenced)
+    if (!all->fenced) {
+        wait_shield(true);
+        (void)!let_go(all, trouble);
+        wait_shield(false);
         return false;
+    }
+    wind_up(all, &back, &there, trouble);
+    if (there == crew->n) {
+        log_warn("%s", err->msg);
+        err_clear(err);
+        return after_all(all, err);
+    }
+    if (there > 0)
+        return not_complete(all, err->msg, err);
     char *why = mem_strdup(tmp, err->msg), *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
     char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
-    if (all->happened) {
-        err_set(err, ERR_STATE, "the %s of all databases has happened, but is not complete: %s",
-                all->event, why);
-        return err_hint(err, "Run the same command again to complete it.");
-    }
-    if (!restored) {
+    if (back < crew->n) {
         err_set(err, ERR_STATE, "the %s of all databases failed (%s), and not every database was seen "
                                 "to take writes again",
                 all->event, why);
-        err_detail(err, "%s.", trouble->msg);
+        err_detail(err, "%s.", trouble->msg == NULL ? "No answer" : trouble->msg);
         return err_hint(err, "Nothing is lost. Run \"pgtandem upgrade --all-databases\" to open those "
                              "again, or the same command to switch.");
     }
@@ -670,32 +704,38 @@ static void tell(const AllSwitch *all)
              (double)(open - begun) / 1000.0);
 }
 
-/* after the point of no return: nothing is undone any more, and all of it can be done again */
+/* all databases are open: what is left can be done again by the same command */
+static bool after_all(AllSwitch *all, Err *err)
+{
+    tell(all);
+    if (!run_hook(all, err))
+        return false;
+    word_to_all(all, "go");
+    if (!all_ended(all->crew, err) || !crew_result(all->crew, err))
+        return err_add(err, "the %s is done", all->event);
+    log_info("\"pgtandem upgrade --all-databases\" keeps the %s in step from now on; \"pgtandem %s "
+             "--all-databases\" goes back, \"pgtandem finish --all-databases\" ends the run",
+             side_name(side_other(all->to)), all->to == SIDE_TARGET ? "rollback" : "switchover");
+    return true;
+}
+
+/* after the point of no return nothing is undone any more */
 static bool finish_switch(AllSwitch *all, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Err *first = err_new(tmp);
+    Err *first = err_new(tmp), *trouble = err_new(tmp);
+    size_t back, there;
 
     wait_shield(true);
     bool complete_all = complete(all, first);
     wait_shield(false);
     if (complete_all)
-        tell(all);
-    bool hook = run_hook(all, err);
-    word_to_all(all, "go");
-    bool ok = all_ended(all->crew, hook ? err : err_new(tmp));
-    if (!complete_all || !crew_result(all->crew, first)) {
-        err_clear(err);
-        err_copy(err, first);
-        err_add(err, "the %s of all databases has happened, but is not complete", all->event);
-        return err_hint(err, "Run the same command again to complete it.");
-    }
-    if (!hook || !ok)
-        return false;
-    log_info("\"pgtandem upgrade --all-databases\" keeps the %s in step from now on; \"pgtandem %s "
-             "--all-databases\" goes back, \"pgtandem finish --all-databases\" ends the run",
-             side_name(side_other(all->to)), all->to == SIDE_TARGET ? "rollback" : "switchover");
-    return true;
+        return after_all(all, err);
+    wind_up(all, &back, &there, trouble);
+    if (there < all->crew->n)
+        return not_complete(all, trouble->msg == NULL ? first->msg : trouble->msg, err);
+    log_warn("%s", first->msg);
+    return after_all(all, err);
 }
 
 static bool refuse_poolers(const Config *config, Err *err)
