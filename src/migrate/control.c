@@ -21,7 +21,8 @@ bool control_create(Conn *conn, const char *run_id, const char *side, bool open,
 
     if (!control_script(conn, &script_control, err))
         return false;
-    sql_add(q, "INSERT INTO pgtandem.node (format, tool_version, run_id, side, leader, gate) VALUES (");
+    sql_add(
+        q, "INSERT INTO pgtandem.node (format, tool_version, run_id, side, leader, gate) VALUES (");
     sql_i64(q, CONTROL_FORMAT);
     sql_add(q, ", ");
     sql_text(q, PGTANDEM_VERSION);

@@ -26,6 +26,7 @@ void crew_reset(Crew *crew)
         err_clear(db->err);
         str_clear(db->input);
     }
+    crew->deadline = NO_DEADLINE;
 }
 
 static const Database *leader_of(const Crew *crew)
@@ -49,7 +50,8 @@ bool crew_start(Crew *crew, Database *db, const char *command, int64_t jobs, Log
     config.source = db->node[SIDE_SOURCE];
     config.target = db->node[SIDE_TARGET];
     /* what a new database will be like, as far as the server decides it */
-    if (stand_in && !conn_spec_of_database(crew, &crew->config->target, "template1", &config.target, err))
+    if (stand_in &&
+        !conn_spec_of_database(crew, &crew->config->target, "template1", &config.target, err))
         return false;
     config.jobs = jobs;
     member.node[SIDE_SOURCE] = leader->node[SIDE_SOURCE];
@@ -200,7 +202,10 @@ bool crew_meet(Crew *crew, const char *where, Err *err)
         }
         if (all)
             return true;
-        if (!crew_wait(crew, NEWS_MS, err))
+        if (deadline_left(crew->deadline) == 0)
+            return err_set(err, ERR_TIMEOUT, "not all databases were ready in time (%s)", where);
+        int left = deadline_left(crew->deadline);
+        if (!crew_wait(crew, left >= 0 && left < NEWS_MS ? left : NEWS_MS, err))
             return false;
     }
 }

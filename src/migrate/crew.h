@@ -19,17 +19,18 @@ typedef struct Database {
     bool on_source;    /* it is there, whether or not we may connect */
     bool there[2];     /* it exists, and we may connect */
     bool member[2];    /* it knows that it is in a run of all databases */
+    bool open[2];      /* applications may write there */
     const char *other; /* what else it is in, for messages; NULL: nothing */
     int64_t bytes;
 
-    Child *child;   /* NULL: none was started, or it has ended */
-    Str *input;     /* an unfinished line of it */
-    bool started;   /* since crew_reset() */
-    bool ended;     /* and has told or shown how */
-    bool died;      /* without a word */
-    const char *at; /* where it is, "" in the beginning */
-    bool waits;     /* for a word */
-    Err *err;       /* why it failed; kind ERR_NONE when it did not */
+    Child *child;    /* NULL: none was started, or it has ended */
+    Str *input;      /* an unfinished line of it */
+    bool started;    /* since crew_reset() */
+    bool ended;      /* and has told or shown how */
+    bool died;       /* without a word */
+    const char *at;  /* where it is, "" in the beginning */
+    bool waits;      /* for a word */
+    Err *err;        /* why it failed; kind ERR_NONE when it did not */
     const char *out; /* what it wrote to standard output */
     int64_t jobs;
 
@@ -46,6 +47,7 @@ typedef struct Crew {
     Database *databases;
     size_t n;
     const char *leader; /* the name of the one whose gate decides a switch */
+    int64_t deadline;   /* of crew_meet() */
 } Crew;
 
 /* forgets the processes of before; there must be none */

@@ -59,8 +59,8 @@ bool migrate_finish(const Config *config, Err *err)
         return false;
     if (!run->node[SIDE_TARGET].present)
         return no_run(err);
-    if (member_is(config) && ((run_is_halfway(run) && !switch_take_back(run, err)) ||
-                              !member_meet_state(run, err)))
+    if (member_is(config) &&
+        ((run_is_halfway(run) && !switch_take_back(run, err)) || !member_meet_state(run, err)))
         return false;
     if (run_active(run) != SIDE_TARGET || run_is_halfway(run)) {
         err_set(err, ERR_STATE, "the application still writes to the source");
@@ -160,8 +160,8 @@ bool migrate_abort(const Config *config, Err *err)
         return no_run(err);
     if (run_is_halfway(run) && run_active(run) == SIDE_SOURCE && !switch_take_back(run, err))
         return false;
-    if (member_is(config) && ((run_is_halfway(run) && !switch_take_back(run, err)) ||
-                              !member_meet_state(run, err)))
+    if (member_is(config) &&
+        ((run_is_halfway(run) && !switch_take_back(run, err)) || !member_meet_state(run, err)))
         return false;
     if (run_active(run) == SIDE_TARGET) {
         err_set(err, ERR_STATE, "the application writes to the target");

@@ -54,8 +54,8 @@ static char *role_of(const void *ctx, const char *statement)
  */
 static char *without_attributes(const void *ctx, const char *statement, const char **ret_lost)
 {
-    static const char *const words[] = {" NOSUPERUSER",   " SUPERUSER",   " NOREPLICATION",
-                                        " REPLICATION",   " NOBYPASSRLS", " BYPASSRLS"};
+    static const char *const words[] = {" NOSUPERUSER", " SUPERUSER",   " NOREPLICATION",
+                                        " REPLICATION", " NOBYPASSRLS", " BYPASSRLS"};
     const char *with = strstr(statement, "\" WITH ");
     Str *s = str_new(ctx), *lost = str_new(ctx);
 
@@ -91,8 +91,7 @@ static char *without_grantor(const void *ctx, const char *statement)
     for (const char *p = strstr(statement, " GRANTED BY \""); p != NULL;
          p = strstr(p + 1, " GRANTED BY \""))
         by = p;
-    return by == NULL ? NULL
-                      : mem_printf(ctx, "%.*s;", (int)(by - statement), statement);
+    return by == NULL ? NULL : mem_printf(ctx, "%.*s;", (int)(by - statement), statement);
 }
 
 static bool role_statement(Conn *target, const char *statement, const char *role, Err *err)
@@ -104,7 +103,8 @@ static bool role_statement(Conn *target, const char *statement, const char *role
         return false;
     if (refusal == NULL)
         return true;
-    again = role == NULL ? without_grantor(tmp, statement) : without_attributes(tmp, statement, &lost);
+    again =
+        role == NULL ? without_grantor(tmp, statement) : without_attributes(tmp, statement, &lost);
     const char *first = refusal;
     if (again != NULL && !try_statement(tmp, target, again, &refusal, err))
         return false;
@@ -137,9 +137,10 @@ static void tell_passwords(const ServerRolesRow *source, size_t n_source,
         if (source[i].login && !has_role(target, n_target, source[i].name))
             str_fmt(names, "%s\"%s\"", names->len == 0 ? "" : ", ", source[i].name);
     if (names->len > 0)
-        log_warn("passwords can be read by superusers only: these roles have none on the target, set "
-                 "them before the switch: %s",
-                 names->text);
+        log_warn(
+            "passwords can be read by superusers only: these roles have none on the target, set "
+            "them before the switch: %s",
+            names->text);
 }
 
 static bool copy_roles(Conn *target, const char *const *statements, size_t n,
@@ -192,7 +193,8 @@ bool globals_roles(Conn *source, Conn *target, const ConnSpec *spec, const PgDum
 /* a statement about the database as such; what else pg_dump writes is for a connection to it */
 static bool is_about_database(const char *statement)
 {
-    return str_starts(statement, "ALTER DATABASE ") || str_starts(statement, "COMMENT ON DATABASE ") ||
+    return str_starts(statement, "ALTER DATABASE ") ||
+           str_starts(statement, "COMMENT ON DATABASE ") ||
            str_starts(statement, "SECURITY LABEL ") ||
            (str_starts(statement, "ALTER ROLE ") && strstr(statement, " IN DATABASE ") != NULL) ||
            ((str_starts(statement, "GRANT ") || str_starts(statement, "REVOKE ")) &&
@@ -259,8 +261,9 @@ bool globals_database(Conn *target, const ConnSpec *spec, const char *database, 
         !name_it(target, database, statements, n, err)) {
         conn_rollback(target);
         err_add(err, "while creating database \"%s\" on the target", database);
-        return err_hint(err, "Create it by yourself, empty and with what the target offers instead, or "
-                             "leave it out with --exclude-database. The same command goes on.");
+        return err_hint(err,
+                        "Create it by yourself, empty and with what the target offers instead, or "
+                        "leave it out with --exclude-database. The same command goes on.");
     }
     log_info("database \"%s\" created on the target", database);
     return true;

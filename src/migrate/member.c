@@ -111,8 +111,9 @@ bool member_decided(const Config *config, Side to, int64_t epoch, bool *ret_deci
         *ret_decided = conn_affected(conn) == 0;
         return fault("member.asked", err);
     }
-    err_add(err, "whether the switch of all databases has happened is known to database \"%s\" on "
-                 "the %s, which could not be asked",
+    err_add(err,
+            "whether the switch of all databases has happened is known to database \"%s\" on "
+            "the %s, which could not be asked",
             config->member->leader, side_name(to));
     return err_hint(err, "Nothing is lost. Run the same command again when it can be reached.");
 }
@@ -136,12 +137,12 @@ json_t *member_config_json(const Config *c, const Member *member, const char *co
         member->leader, "leader_source", member->node[SIDE_SOURCE].conninfo, "leader_target",
         member->node[SIDE_TARGET].conninfo, "stand_in", member->stand_in, "dry_run", c->dry_run);
 
-    json_t *more = json_pack(
-        "{s:I, s:I, s:I, s:I, s:s?, s:o, s:b, s:b, s:b}", "jobs", (json_int_t)c->jobs,
-        "chunk_bytes", (json_int_t)c->chunk_bytes, "max_pause_ms", (json_int_t)c->max_pause_ms,
-        "max_lag_ms", (json_int_t)c->max_lag_ms, "pg_bindir", c->pg_bindir, "accepted",
-        text_list(c->accepted, c->n_accepted), "json", c->json, "allow_downgrade",
-        c->allow_downgrade, "allow_nonempty", c->allow_nonempty);
+    json_t *more =
+        json_pack("{s:I, s:I, s:I, s:I, s:s?, s:o, s:b, s:b, s:b}", "jobs", (json_int_t)c->jobs,
+                  "chunk_bytes", (json_int_t)c->chunk_bytes, "max_pause_ms",
+                  (json_int_t)c->max_pause_ms, "max_lag_ms", (json_int_t)c->max_lag_ms, "pg_bindir",
+                  c->pg_bindir, "accepted", text_list(c->accepted, c->n_accepted), "json", c->json,
+                  "allow_downgrade", c->allow_downgrade, "allow_nonempty", c->allow_nonempty);
     json_object_update(mem_or_die(json), mem_or_die(more));
     json_decref(more);
     return json;
@@ -195,10 +196,10 @@ static const struct {
     const char *name;
     bool (*run)(const Config *config, Err *err);
 } commands[] = {
-    {"check", migrate_check},         {"upgrade", migrate_upgrade},
+    {"check", migrate_check},           {"upgrade", migrate_upgrade},
     {"switchover", migrate_switchover}, {"rollback", migrate_rollback},
-    {"finish", migrate_finish},       {"abort", migrate_abort},
-    {"verify", migrate_verify},       {"status", migrate_status},
+    {"finish", migrate_finish},         {"abort", migrate_abort},
+    {"verify", migrate_verify},         {"status", migrate_status},
     {"settle", migrate_settle},
 };
 

@@ -301,8 +301,9 @@ static bool refuse_member(Run *run, Err *err)
             continue;
         if (node->leader[0] == '\0') {
             err_set(err, ERR_STATE, "this database is in a run of its own");
-            return err_hint(err, "End that with \"pgtandem finish\" or \"pgtandem abort\", or leave the "
-                                 "database out with --exclude-database.");
+            return err_hint(err,
+                            "End that with \"pgtandem finish\" or \"pgtandem abort\", or leave the "
+                            "database out with --exclude-database.");
         }
         err_set(err, ERR_STATE,
                 "this database is in a run of all databases of its server (first of them: \"%s\")",

@@ -26,6 +26,7 @@
 enum {
     AT_A_TIME = 8, /* databases, for commands that need little of the servers */
     NEWS_MS = 1000,
+    PAUSE_GRACE_MS = 1500,
     WATCH_MS = 2000
 };
 
@@ -70,8 +71,6 @@ static bool list_databases(Crew *crew, Side side, Err *err)
     if (!q_databases(tmp, crew->conn[side], &rows, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (is_excluded(crew->config, rows[i].name))
-            continue;
         Database *db = find_or_add(crew, rows[i].name, err);
         if (db == NULL)
             return false;
@@ -106,8 +105,10 @@ static bool look_into(Crew *crew, Database *db, Side side, Err *err)
         return err_add(err, "database \"%s\"", db->name);
     }
     db->member[side] = node->leader[0] != '\0';
+    db->open[side] = strcmp(node->gate, "open") == 0;
     if (!db->member[side])
-        db->other = strcmp(node->side, "service") == 0 ? "the replication service" : "a run of its own";
+        db->other =
+            strcmp(node->side, "service") == 0 ? "the replication service" : "a run of its own";
     else if (crew->leader == NULL)
         crew->leader = mem_strdup(crew, node->leader);
     else if (strcmp(crew->leader, node->leader) != 0) {
@@ -124,10 +125,15 @@ static bool survey(Crew *crew, Err *err)
         if (!list_databases(crew, (Side)side, err))
             return false;
     for (size_t i = 0; i < crew->n; i++)
-        for (int side = 0; side < 2; side++)
-            if (crew->databases[i].there[side] &&
-                !look_into(crew, &crew->databases[i], (Side)side, err))
+        for (int side = 0; side < 2; side++) {
+            Database *db = &crew->databases[i];
+
+            if (!db->there[side] || look_into(crew, db, (Side)side, err))
+                continue;
+            if (!is_excluded(crew->config, db->name) || err->kind == ERR_CANCELED)
                 return false;
+            err_clear(err);
+        }
     return true;
 }
 
@@ -153,15 +159,40 @@ static bool refuse_lost(const Crew *crew, Err *err)
     return true;
 }
 
+/* one that stayed behind would be on the other server than the rest after a switch */
+static bool refuse_to_exclude(const Crew *crew, Err *err)
+{
+    for (size_t i = 0; i < crew->n; i++) {
+        if (!is_member(&crew->databases[i]) || !is_excluded(crew->config, crew->databases[i].name))
+            continue;
+        err_set(err, ERR_USAGE, "database \"%s\" is in the run already and cannot be left out",
+                crew->databases[i].name);
+        return err_hint(
+            err, "\"pgtandem abort --all-databases\" ends the run; another can begin without it.");
+    }
+    return true;
+}
+
 /* what is on the target only is no concern of ours, unless it is in the run */
 static void keep_those(Crew *crew, ServerScope scope)
 {
     size_t n = 0;
+    bool moved = false;
 
+    for (size_t i = 0; i < crew->n; i++)
+        moved = moved ||
+                (crew->databases[i].member[SIDE_SOURCE] && !crew->databases[i].open[SIDE_SOURCE]);
     for (size_t i = 0; i < crew->n; i++) {
         const Database *db = &crew->databases[i];
+        bool wanted = scope == SERVER_ALL && db->on_source && !is_excluded(crew->config, db->name);
 
-        if (is_member(db) || (scope == SERVER_ALL && db->on_source))
+        /* a new one would begin on the source, where the others are no more */
+        if (wanted && moved && !is_member(db))
+            log_warn(
+                "database \"%s\" is not in the run: it can be taken in while the application is on "
+                "the source",
+                db->name);
+        if (is_member(db) || (wanted && !moved))
             crew->databases[n++] = *db;
     }
     crew->n = n;
@@ -205,7 +236,7 @@ Crew *server_open(const void *ctx, const Config *config, ServerScope scope, Err 
         err_hint(err, "Check --source and --target.");
         return NULL;
     }
-    if (!survey(crew, err))
+    if (!survey(crew, err) || !refuse_to_exclude(crew, err))
         return NULL;
     keep_those(crew, scope);
     if (crew->leader == NULL && crew->n > 0)
@@ -314,7 +345,8 @@ static bool prepare(Crew *crew, Err *err)
 
         if (db->there[SIDE_TARGET])
             continue;
-        if (!globals_database(crew->conn[SIDE_TARGET], &db->node[SIDE_SOURCE], db->name, &dump, err))
+        if (!globals_database(crew->conn[SIDE_TARGET], &db->node[SIDE_SOURCE], db->name, &dump,
+                              err))
             return false;
         db->there[SIDE_TARGET] = true;
     }
@@ -349,7 +381,8 @@ static bool start_next(Crew *crew, Err *err)
         }
         if (next == NULL || free_jobs <= 0)
             return true;
-        int64_t part = (int64_t)((double)crew->config->jobs * (double)(next->bytes + 1) / (double)bytes + 0.5);
+        int64_t part =
+            (int64_t)((double)crew->config->jobs * (double)(next->bytes + 1) / (double)bytes + 0.5);
         next->jobs = part < 1 ? 1 : part > free_jobs ? free_jobs : part;
         if (!crew_start(crew, next, "upgrade", next->jobs, LOG_INFO, false, err))
             return false;
@@ -430,8 +463,7 @@ static bool pass(const AllSwitch *all, const char *where, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    if (!crew_meet(all->crew, where, err) ||
-        !fault(mem_printf(tmp, "server.%s", where), err))
+    if (!crew_meet(all->crew, where, err) || !fault(mem_printf(tmp, "server.%s", where), err))
         return false;
     word_to_all(all, "go");
     return true;
@@ -469,9 +501,12 @@ static bool decide(AllSwitch *all, Err *err)
     if (!pass(all, "ready", err) || !crew_meet(all->crew, "steady", err))
         return false;
     all->fenced = true;
+    /* the databases have their own limit, which says more; this is for one that hangs */
+    all->crew->deadline = deadline_in(all->config->max_pause_ms + PAUSE_GRACE_MS);
     if (!pass(all, "steady", err) || !pass(all, "prepared", err) ||
         !crew_meet(all->crew, "closed", err) || !fault("server.closed", err))
         return false;
+    all->crew->deadline = NO_DEADLINE;
     if (wait_stopping())
         return err_set(err, ERR_CANCELED, "interrupted");
     wait_shield(true);
@@ -652,15 +687,18 @@ static bool undo(AllSwitch *all, Err *err)
     }
     if (there > 0)
         return not_complete(all, err->msg, err);
-    char *why = mem_strdup(tmp, err->msg), *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
+    char *why = mem_strdup(tmp, err->msg),
+         *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
     char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
     if (back < crew->n) {
-        err_set(err, ERR_STATE, "the %s of all databases failed (%s), and not every database was seen "
-                                "to take writes again",
+        err_set(err, ERR_STATE,
+                "the %s of all databases failed (%s), and not every database was seen "
+                "to take writes again",
                 all->event, why);
         err_detail(err, "%s.", trouble->msg == NULL ? "No answer" : trouble->msg);
-        return err_hint(err, "Nothing is lost. Run \"pgtandem upgrade --all-databases\" to open those "
-                             "again, or the same command to switch.");
+        return err_hint(err,
+                        "Nothing is lost. Run \"pgtandem upgrade --all-databases\" to open those "
+                        "again, or the same command to switch.");
     }
     err_set(err, ERR_ABORTED, "the %s of all databases was given up: %s", all->event, why);
     err_detail(err, "All of them take writes on the %s as before, and nothing is lost.",
@@ -743,8 +781,9 @@ static bool refuse_poolers(const Config *config, Err *err)
     if (config->n_pgbouncers == 0 && config->pgbouncer_ini == NULL)
         return true;
     err_set(err, ERR_USAGE, "--pgbouncer does not go with --all-databases yet");
-    return err_hint(err, "Pause, re-point and resume the poolers around the switch with --on-switch and "
-                         "your own commands. Nothing was changed.");
+    return err_hint(err,
+                    "Pause, re-point and resume the poolers around the switch with --on-switch and "
+                    "your own commands. Nothing was changed.");
 }
 
 static bool refuse_outsiders(const Crew *crew, Err *err)
@@ -755,8 +794,9 @@ static bool refuse_outsiders(const Crew *crew, Err *err)
     if (names == NULL)
         return true;
     err_set(err, ERR_REFUSED, "databases of the source are not in the run: %s", names);
-    return err_hint(err, "Take them in with \"pgtandem upgrade --all-databases\", or leave them out with "
-                         "--exclude-database. Nothing was changed.");
+    return err_hint(
+        err, "Take them in with \"pgtandem upgrade --all-databases\", or leave them out with "
+             "--exclude-database. Nothing was changed.");
 }
 
 static bool run_switch(AllSwitch *all, Err *err)
@@ -850,10 +890,11 @@ static bool end_run(const Config *config, const char *command, bool switched, Er
             continue;
         ok = err_set(err, ERR_STATE, "database \"%s\" takes writes on the %s", db->name,
                      switched ? "source" : "target");
-        err_hint(err, switched ? "\"pgtandem switchover\" moves all databases to the target, \"pgtandem "
-                                 "abort\" ends the run without (both with --all-databases)."
-                               : "\"pgtandem rollback\" brings all databases back first, \"pgtandem "
-                                 "finish\" ends the run where it is (both with --all-databases).");
+        err_hint(err, switched
+                          ? "\"pgtandem switchover\" moves all databases to the target, \"pgtandem "
+                            "abort\" ends the run without (both with --all-databases)."
+                          : "\"pgtandem rollback\" brings all databases back first, \"pgtandem "
+                            "finish\" ends the run where it is (both with --all-databases).");
     }
     for (size_t i = 0; ok && i < crew->n; i++)
         if (&crew->databases[i] != leader && crew->databases[i].waits)
@@ -876,11 +917,14 @@ static bool end_run(const Config *config, const char *command, bool switched, Er
         return err->kind == ERR_CANCELED
                    ? false
                    : err_hint(err, "The same command removes the rest, when this is settled.");
-    log_info(switched ? "finished: the target stands alone with %zu %s, and nothing of pgtandem is left"
-                      : "aborted: the source is as it was before, and the copies of %zu %s are removed",
+    log_info(switched
+                 ? "finished: the target stands alone with %zu %s, and nothing of pgtandem is left"
+                 : "aborted: the source is as it was before, and the copies of %zu %s are removed",
              crew->n, server_plural(crew->n));
-    log_info(switched ? "the source is no longer fenced: make sure that nobody writes to it by mistake"
-                      : "roles and empty databases stay on the target; drop them if they are not wanted");
+    log_info(
+        switched
+            ? "the source is no longer fenced: make sure that nobody writes to it by mistake"
+            : "roles and empty databases stay on the target; drop them if they are not wanted");
     return true;
 }
 
@@ -909,7 +953,8 @@ static void print_object(const Crew *crew)
         json_object_set_new(databases, crew->databases[i].name, one);
     }
     all = json_pack("{s:o}", "databases", databases);
-    json_dumpf(all, stdout, (crew->config->watch ? JSON_COMPACT : JSON_INDENT(2)) | JSON_PRESERVE_ORDER);
+    json_dumpf(all, stdout,
+               (crew->config->watch ? JSON_COMPACT : JSON_INDENT(2)) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);
 }
@@ -936,7 +981,8 @@ bool server_verify(const Config *config, Err *err)
             printf("%sDatabase \"%s\"\n%s", i == 0 ? "" : "\n", db->name, db->out);
         if (db->err->kind == ERR_DIFFERENT && different->kind == ERR_NONE)
             err_copy(different, db->err);
-        else if (db->err->kind != ERR_NONE && db->err->kind != ERR_DIFFERENT && err->kind == ERR_NONE)
+        else if (db->err->kind != ERR_NONE && db->err->kind != ERR_DIFFERENT &&
+                 err->kind == ERR_NONE)
             err_copy(err, db->err);
     }
     if (err->kind == ERR_NONE && different->kind != ERR_NONE)
@@ -972,13 +1018,16 @@ static void print_status(const Crew *crew)
                str_count(tmp, json_integer_value(json_object_get(s, "tables"))),
                str_count(tmp, json_integer_value(json_object_get(s, "pending_changes"))),
                json_is_real(age)
-                   ? mem_printf(tmp, "%s ago", str_duration(tmp, (long long)(json_real_value(age) * 1000)))
+                   ? mem_printf(tmp, "%s ago",
+                                str_duration(tmp, (long long)(json_real_value(age) * 1000)))
                    : "-");
         json_decref(s);
     }
     if (halfway)
-        printf("\na switch of all databases stopped before its end: run the same command again to complete "
-               "it, or\n\"pgtandem upgrade --all-databases\" to take it back if it has not happened\n");
+        printf("\na switch of all databases stopped before its end: run the same command again to "
+               "complete "
+               "it, or\n\"pgtandem upgrade --all-databases\" to take it back if it has not "
+               "happened\n");
 }
 
 static bool show_once(const Config *config, Err *err)
@@ -994,7 +1043,8 @@ static bool show_once(const Config *config, Err *err)
     if (config->json)
         print_object(crew);
     else if (crew->n == 0)
-        printf("no run of all databases on these servers; \"pgtandem upgrade --all-databases\" begins one\n");
+        printf("no run of all databases on these servers; \"pgtandem upgrade --all-databases\" "
+               "begins one\n");
     else
         print_status(crew);
     fflush(stdout);

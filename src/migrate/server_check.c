@@ -58,9 +58,10 @@ static void find_databases(Crew *crew, const ServerRightsRow *target, ServerFind
         if (db->there[SIDE_TARGET])
             continue;
         if (missing == NULL)
-            missing = add(found, crew->config, "database-missing", SEVERITY_ERROR,
-                          "databases do not exist on the target, and our role there may not create any",
-                          "Give it CREATEDB, or create them by yourself.");
+            missing =
+                add(found, crew->config, "database-missing", SEVERITY_ERROR,
+                    "databases do not exist on the target, and our role there may not create any",
+                    "Give it CREATEDB, or create them by yourself.");
         missing->acceptable = false;
         missing->severity = SEVERITY_ERROR;
         object(found, missing, db->name);
@@ -71,10 +72,12 @@ static void find_databases(Crew *crew, const ServerRightsRow *target, ServerFind
         if (!db->there[SIDE_TARGET] || db->member[SIDE_TARGET])
             continue;
         if (kept == NULL)
-            kept = add(found, crew->config, "database-kept", SEVERITY_INFO,
-                       "databases are on the target already: their properties stay as they are there",
-                       "Owner, privileges, settings and limits are carried for those only that the upgrade "
-                       "creates.");
+            kept =
+                add(found, crew->config, "database-kept", SEVERITY_INFO,
+                    "databases are on the target already: their properties stay as they are there",
+                    "Owner, privileges, settings and limits are carried for those only that the "
+                    "upgrade "
+                    "creates.");
         object(found, kept, db->name);
     }
 }
@@ -95,18 +98,20 @@ static void find_roles(Crew *crew, const ServerRolesRow *source, size_t n_source
                 continue;
             if (pass == 0 && !rights[SIDE_TARGET].create_role) {
                 if (missing == NULL)
-                    missing = add(found, crew->config, "roles-missing", SEVERITY_ERROR,
-                                  "roles do not exist on the target, and our role there may not create any",
-                                  "Give it CREATEROLE, or create them by yourself (pg_dumpall --roles-only). "
-                                  "Accepted, objects of theirs belong to our role.");
+                    missing = add(
+                        found, crew->config, "roles-missing", SEVERITY_ERROR,
+                        "roles do not exist on the target, and our role there may not create any",
+                        "Give it CREATEROLE, or create them by yourself (pg_dumpall --roles-only). "
+                        "Accepted, objects of theirs belong to our role.");
                 object(found, missing, source[i].name);
             }
             if (pass == 1 && !rights[SIDE_SOURCE].read_passwords && source[i].login) {
                 if (secret == NULL)
-                    secret = add(found, crew->config, "role-passwords", SEVERITY_WARNING,
-                                 "passwords of roles cannot be read: only a superuser of the source may",
-                                 "The upgrade creates these roles without password. Set them on the target "
-                                 "before the switch.");
+                    secret = add(
+                        found, crew->config, "role-passwords", SEVERITY_WARNING,
+                        "passwords of roles cannot be read: only a superuser of the source may",
+                        "The upgrade creates these roles without password. Set them on the target "
+                        "before the switch.");
                 object(found, secret, source[i].name);
             }
         }
@@ -199,8 +204,7 @@ static bool check_databases(Crew *crew, ServerFindings *found, Err *err)
         if (found->databases[i] == NULL)
             return err_set(err, ERR_BUG, "database \"%s\": the result of its check cannot be read",
                            db->name);
-        found->errors +=
-            (size_t)json_integer_value(json_object_get(found->databases[i], "errors"));
+        found->errors += (size_t)json_integer_value(json_object_get(found->databases[i], "errors"));
     }
     return true;
 }
@@ -265,7 +269,8 @@ static void print_text(const Crew *crew, const ServerFindings *found)
         if (found->databases[i] == NULL)
             continue;
         findings = read_findings(tmp, found->databases[i], &n);
-        printf("%sDatabase \"%s\"%s\n", i + found->n_server > 0 ? "\n" : "", crew->databases[i].name,
+        printf("%sDatabase \"%s\"%s\n", i + found->n_server > 0 ? "\n" : "",
+               crew->databases[i].name,
                crew->databases[i].there[SIDE_TARGET] ? "" : " (to be created on the target)");
         check_print(findings, n, false);
     }
@@ -278,9 +283,8 @@ static void print_json(const Crew *crew, const ServerFindings *found)
     for (size_t i = 0; i < found->n_databases; i++)
         if (found->databases[i] != NULL)
             json_object_set(databases, crew->databases[i].name, found->databases[i]);
-    json_t *all = json_pack("{s:o, s:o, s:I}", "server",
-                            check_json(found->server, found->n_server), "databases", databases,
-                            "errors", (json_int_t)found->errors);
+    json_t *all = json_pack("{s:o, s:o, s:I}", "server", check_json(found->server, found->n_server),
+                            "databases", databases, "errors", (json_int_t)found->errors);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);

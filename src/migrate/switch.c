@@ -338,8 +338,8 @@ static bool meet(Switch *sw, const char *where, Err *err)
     if (closed)
         wait_shield(true);
     /* a little longer than the others have: the one that is late says why */
-    bool go = member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, NULL,
-                          err);
+    bool go =
+        member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, NULL, err);
     if (closed)
         wait_shield(false);
     if (!go)
@@ -668,8 +668,8 @@ static bool run_steps(Switch *sw, Err *err)
         if (switch_steps[i].shielded)
             wait_shield(true);
         ok = ok && fault(mem_printf(tmp, "switch.%s.before", step->name), err) &&
-                  switch_steps[i].action(sw, err) &&
-                  fault(mem_printf(tmp, "switch.%s.after", step->name), err);
+             switch_steps[i].action(sw, err) &&
+             fault(mem_printf(tmp, "switch.%s.after", step->name), err);
         if (switch_steps[i].shielded)
             wait_shield(false);
         if (ok && !sw->decided && deadline_left(sw->deadline) <= 0)
@@ -737,8 +737,8 @@ bool switch_take_back(Run *run, Err *err)
     Side side = run_active(run);
     bool decided = false;
 
-    if (member_is(run->config) && !member_decided(run->config, side_other(side),
-                                                  run->node[side].epoch, &decided, err))
+    if (member_is(run->config) &&
+        !member_decided(run->config, side_other(side), run->node[side].epoch, &decided, err))
         return false;
     if (decided)
         return complete_halfway(run, side_other(side), err);
