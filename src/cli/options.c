@@ -41,7 +41,8 @@ const Option cli_options[] = {
       .help = "all databases of the server, with its roles, in one run",
       .doc  = "--source and --target then name any database of the two servers. Databases and roles that the "
               "target lacks are created, --jobs is for all databases together, and one switchover moves all of "
-              "them or none. All commands of such a run need this option." },
+              "them or none. All commands of such a run need this option. --on-switch runs once, with empty "
+              "PGTANDEM_..._DBNAME; --pgbouncer cannot be used." },
     { .name = "exclude-database", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "NAME",
       LIST(config.excluded, config.n_excluded), .commands = CMD_CHECK | CMD_UPGRADE | CMD_SWITCHOVER,
       .help = "with --all-databases: leave this one out",

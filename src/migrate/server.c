@@ -27,6 +27,7 @@ enum {
     AT_A_TIME = 8, /* databases, for commands that need little of the servers */
     NEWS_MS = 1000,
     PAUSE_GRACE_MS = 1500,
+    MAX_DEATHS = 20, /* processes of an upgrade that may be replaced */
     WATCH_MS = 2000
 };
 
@@ -336,8 +337,11 @@ static bool prepare(Crew *crew, Err *err)
                              "findings and what to do.");
     }
     if (!dump_find(tmp, crew->config->pg_bindir, conn_caps(crew->conn[SIDE_SOURCE])->version,
-                   conn_caps(crew->conn[SIDE_TARGET])->version, &dump, err) ||
-        !globals_roles(crew->conn[SIDE_SOURCE], crew->conn[SIDE_TARGET], &crew->config->source,
+                   conn_caps(crew->conn[SIDE_TARGET])->version, &dump, err))
+        return false;
+    if (dump.path == NULL)
+        return err_set(err, ERR_REFUSED, "pg_dump was not found");
+    if (!globals_roles(crew->conn[SIDE_SOURCE], crew->conn[SIDE_TARGET], &crew->config->source,
                        &dump, err))
         return false;
     for (size_t i = 0; i < crew->n; i++) {
@@ -389,17 +393,37 @@ static bool start_next(Crew *crew, Err *err)
     }
 }
 
+/* a process that was killed is replaced: the run of its database goes on where it was */
+static bool replace_dead(Crew *crew, int *deaths, Err *err)
+{
+    for (size_t i = 0; i < crew->n; i++) {
+        Database *db = &crew->databases[i];
+
+        if (!db->died)
+            continue;
+        if (++*deaths > MAX_DEATHS)
+            return err_copy(err, db->err);
+        log_warn("%s; starting another", db->err->msg);
+        err_clear(db->err);
+        str_clear(db->input);
+        db->started = db->ended = db->died = false;
+        db->at = "";
+    }
+    return true;
+}
+
 /*
  * until all follow; with `forever` until they are told to stop, or their runs were ended by other commands
  */
 static bool upgrade_crew(Crew *crew, bool forever, Err *err)
 {
     bool told = false;
+    int deaths = 0;
 
     for (;;) {
         size_t following = 0, ended = 0;
 
-        if (!crew_result(crew, err) || !start_next(crew, err))
+        if (!replace_dead(crew, &deaths, err) || !crew_result(crew, err) || !start_next(crew, err))
             return false;
         for (size_t i = 0; i < crew->n; i++) {
             following += !crew->databases[i].ended && is_following(&crew->databases[i]) ? 1 : 0;
@@ -409,8 +433,8 @@ static bool upgrade_crew(Crew *crew, bool forever, Err *err)
             return true;
         if (!told && following == crew->n) {
             told = true;
-            log_info("all %zu databases are in sync; Ctrl-C stops, the same command goes on",
-                     crew->n);
+            log_info("all %zu %s are in sync; Ctrl-C stops, the same command goes on", crew->n,
+                     server_plural(crew->n));
             if (!forever)
                 return true;
         }

@@ -1,6 +1,8 @@
 """All databases of a server in one run: one upgrade, one switchover that moves all of them or none, one way back."""
 
+import os
 import re
+import signal
 
 import pytest
 
@@ -100,7 +102,7 @@ def full(both):
 
 def follow(tool, *options):
     run = tool.start("upgrade", "--all-databases", "--jobs", "2", *options)
-    run.wait_for_output(r"all \d+ databases are in sync", timeout=90)
+    run.wait_for_output(r"all \d+ databases? are in sync", timeout=90)
     return run
 
 
@@ -288,6 +290,27 @@ def test_upgrade_takes_back_or_completes(three):
     both.point_to(both.new)
     both.written(5)
     both.check_all(both.new)
+
+
+def children(run):
+    """The processes of its databases."""
+    with open(f"/proc/{run.process.pid}/task/{run.process.pid}/children", encoding="ascii") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+def test_a_dead_process_is_replaced(three):
+    both, tool = three
+    run = follow(tool)
+    for pid in children(run):
+        os.kill(pid, signal.SIGKILL)
+        run.wait_for_output(r"ended unexpectedly; starting another")
+    both.written(5)
+    for ledger in both.ledgers.values():
+        ledger.pause()
+    poll_until(lambda: all(s["worker"] and not s["pending_changes"] for s in
+                           tool.ok("status", "--all-databases", "--json").json["databases"].values()), 40)
+    both.assert_same(SMALL)
+    end(run)
 
 
 def test_nobody_decides_alone(three):
