@@ -454,7 +454,7 @@ bool server_upgrade(const Config *config, Err *err)
         return false;
     if (crew->n == 0)
         return err_set(err, ERR_USAGE, "there is no database to upgrade");
-    if (!prepare(crew, err) || !fault("server.prepared", err))
+    if (!prepare(crew, err) || !fault("server.created", err))
         return false;
     crew_reset(crew);
     bool ok = upgrade_crew(crew, !config->switchover, err);

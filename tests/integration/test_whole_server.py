@@ -270,7 +270,7 @@ def test_killed_in_the_switch(three, deaths):
 def test_upgrade_takes_back_or_completes(three):
     """`upgrade` after a kill: the databases go to where the leader is."""
     both, tool = three
-    assert tool.run("switchover", "--all-databases", fault="switch.close.after,server.undo").rc != DONE
+    assert tool.run("switchover", "--all-databases", fault="server.closed,member.asked").rc != DONE
     poll_until(lambda: no_sessions(both), 40)
     assert set(gates(both, SMALL).values()) == {"nobody"}
     assert "half-way" in tool.ok("status", "--all-databases").out
@@ -290,6 +290,22 @@ def test_upgrade_takes_back_or_completes(three):
     assert set(gates(both, SMALL).values()) == {"target"}
     both.point_to(both.new)
     both.written(5)
+    both.check_all(both.new)
+
+
+def test_killed_at_the_end(three):
+    """finish removes the rest when it is run again; until then nobody else works on what is left."""
+    both, tool = three
+    tool.ok("switchover", "--all-databases")
+    both.point_to(both.new)
+    assert tool.run("finish", "--all-databases", fault="finish.source@mmm").rc == FAILED
+    assert tool.run("rollback", "--all-databases").rc == FAILED
+    assert tool.run("finish", "--all-databases", fault="server.ending").rc == -9
+    both.written(5)
+    tool.ok("finish", "--all-databases")
+    for name in SMALL:
+        for cluster in (both.old, both.new):
+            assert cluster.value(name, "select count(*) from pg_namespace where nspname = 'pgtandem'") == 0
     both.check_all(both.new)
 
 
@@ -422,7 +438,7 @@ def test_creation_is_all_or_nothing(both):
     both.old.sql("postgres", "alter database aaa set work_mem = '9MB'; revoke connect on database aaa from public; "
                  "alter role app_reader in database aaa set work_mem = '8MB'; comment on database aaa is 'one'")
     tool = both.tool()
-    for death in ("globals.roles", "globals.database", "globals.database:kill:2", "server.prepared"):
+    for death in ("globals.roles", "globals.database", "globals.database:kill:2", "server.created"):
         killed = tool.run("upgrade", "--all-databases", fault=death)
         assert killed.rc == -9, killed
     end(follow(tool))
