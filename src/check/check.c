@@ -51,6 +51,7 @@ typedef struct Check {
     Severity severity;
     bool acceptable;
     bool on_target; /* where query runs */
+    bool of_target; /* about the target database as such: not when it is still to be made */
     const Query *query;
     bool (*run)(const Preflight *p, Finding *f, Err *err);
     const char *title;
@@ -624,6 +625,7 @@ static bool check_long_transactions(const Preflight *p, Finding *f, Err *err)
 
 static const Check checks[] = {
     {.id = "source-target-same",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_same,
      .title =
@@ -660,12 +662,14 @@ static const Check checks[] = {
      .hint = "Install client programs of the target's version, or name their directory with "
              "--pg-bindir."},
     {.id = "target-not-empty",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_not_empty,
      .title = "the target database is not empty",
      .hint = "Name a new database as the target: CREATE DATABASE ... TEMPLATE template0. With "
              "--allow-nonempty what is there stays."},
     {.id = "name-taken",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_name_taken,
      .title = "there is a schema \"pgtandem\" that is not ours to use",
@@ -680,6 +684,7 @@ static const Check checks[] = {
              "the owning roles "
              "(GRANT owner TO role)."},
     {.id = "schema-privilege",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_privileges,
      .title = "rights are missing",
@@ -692,6 +697,7 @@ static const Check checks[] = {
              "LEVEL SECURITY for the "
              "time of the upgrade."},
     {.id = "encoding-differs",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .run = check_encoding,
@@ -767,6 +773,7 @@ static const Check checks[] = {
      .title = "extensions are newer on the source than on the target",
      .hint = "Install newer packages on the target's machine."},
     {.id = "extension-privilege",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_extension_privilege,
      .title = "extensions that only a superuser can create are not in the target database yet",
@@ -789,16 +796,19 @@ static const Check checks[] = {
      .title = "functions in C belong to no extension: the target needs their libraries",
      .hint = "Install the libraries, built for the target's version, on the target's machine."},
     {.id = "database-settings",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_database_settings,
      .title = "settings of the database are not carried over",
      .hint = "Repeat ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE ... SET on the target."},
     {.id = "policy-roles-missing",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_policy_roles,
      .title = "roles that row-level security policies are for do not exist on the target",
      .hint = "Create these roles on the target (pg_dumpall --roles-only --no-role-passwords)."},
     {.id = "owners-missing",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_owners,
      .title = "roles of the source cannot be used on the target: objects will belong to our role, "
@@ -807,6 +817,7 @@ static const Check checks[] = {
      .hint = "Create the roles there (pg_dumpall --roles-only --no-role-passwords) and make our "
              "role a member of those that own objects."},
     {.id = "collation-differs",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_collation,
      .title = "the databases sort text differently",
@@ -842,6 +853,7 @@ static const Check checks[] = {
      .hint = "Make sure that they let it pass. They are not carried: create them on the target "
              "after the switch."},
     {.id = "target-event-triggers",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .on_target = true,
      .query = &query_check_event_triggers,
@@ -985,6 +997,9 @@ bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
     }
     for (size_t i = 0; i < n_checks; i++) {
         const Check *check = &checks[i];
+
+        if (check->of_target && input->target_to_be_made)
+            continue;
         Finding f = {.id = check->id,
                      .severity = check->severity,
                      .acceptable = check->acceptable,
@@ -1118,7 +1133,7 @@ static json_t *json_text(const char *text)
     return text == NULL ? json_null() : json_string(text);
 }
 
-static void print_json(const Finding *findings, size_t n)
+json_t *check_json(const Finding *findings, size_t n)
 {
     static const char *const names[] = {
         [SEVERITY_INFO] = "info",
@@ -1139,10 +1154,15 @@ static void print_json(const Finding *findings, size_t n)
                                               "objects", objects, "more", (json_int_t)f->n_more,
                                               "hint", json_text(f->hint)));
     }
-    json_t *all =
-        mem_or_die(json_pack("{s:o, s:I, s:I}", "findings", list, "errors",
-                             (json_int_t)count_severity(findings, n, SEVERITY_ERROR), "warnings",
-                             (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
+    return mem_or_die(json_pack("{s:o, s:I, s:I}", "findings", list, "errors",
+                                (json_int_t)count_severity(findings, n, SEVERITY_ERROR), "warnings",
+                                (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
+}
+
+static void print_json(const Finding *findings, size_t n)
+{
+    json_t *all = check_json(findings, n);
+
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);

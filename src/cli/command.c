@@ -30,6 +30,12 @@ static bool run_worker(const Cli *cli, Err *err)
     return migrate_worker(err);
 }
 
+static bool run_member(const Cli *cli, Err *err)
+{
+    (void)cli;
+    return migrate_member(err);
+}
+
 static bool run_spec(const Cli *cli, Err *err)
 {
     AUTO_CTX(tmp, cli);
@@ -43,7 +49,7 @@ static bool run_spec(const Cli *cli, Err *err)
 
 /* clang-format off */
 const Command cli_commands[] = {
-    { .name = "check", .id = CMD_CHECK, .migrate = migrate_check,
+    { .name = "check", .id = CMD_CHECK, .migrate = migrate_check, .server = server_check,
       .summary = "tell what would stand in the way of an upgrade, and how to fix it",
       .usage = NODES " [options]",
       .doc = "Connects to both nodes and goes through a list of checks: versions and roles, "
@@ -63,7 +69,7 @@ const Command cli_commands[] = {
           { "a finding that is known and harmless", "pgtandem check --accept large-objects" },
       } },
 
-    { .name = "upgrade", .id = CMD_UPGRADE, .migrate = migrate_upgrade,
+    { .name = "upgrade", .id = CMD_UPGRADE, .migrate = migrate_upgrade, .server = server_upgrade,
       .summary = "copy the old node to the new one and follow its changes",
       .usage = NODES " [--switchover] [options]",
       .doc = "Makes the target a live copy of the source while the application goes on writing "
@@ -87,7 +93,7 @@ const Command cli_commands[] = {
             "pgtandem upgrade --switchover --on-switch ./point-app-to-new-db" },
       } },
 
-    { .name = "switchover", .id = CMD_SWITCHOVER, .migrate = migrate_switchover,
+    { .name = "switchover", .id = CMD_SWITCHOVER, .migrate = migrate_switchover, .server = server_switchover,
       .summary = "move the application from the old node to the new one",
       .usage = NODES " [options]",
       .doc = "Stops writes on the source for a moment, carries over the last changes and "
@@ -114,7 +120,7 @@ const Command cli_commands[] = {
             "pgtandem switchover --on-switch ./point-app" },
       } },
 
-    { .name = "rollback", .id = CMD_ROLLBACK, .migrate = migrate_rollback,
+    { .name = "rollback", .id = CMD_ROLLBACK, .migrate = migrate_rollback, .server = server_rollback,
       .summary = "move the application back to the old node, with all it wrote since",
       .usage = NODES " [options]",
       .doc = "A switchover in the other direction: carries what was written on the target since "
@@ -131,7 +137,7 @@ const Command cli_commands[] = {
           { "back to the old node", "pgtandem rollback --on-switch ./point-app" },
       } },
 
-    { .name = "finish", .id = CMD_FINISH, .migrate = migrate_finish,
+    { .name = "finish", .id = CMD_FINISH, .migrate = migrate_finish, .server = server_finish,
       .summary = "end the run after a switchover and remove every trace",
       .usage = NODES " [options]",
       .doc = "Ends the upgrade for good: the new node no longer records changes for a way back. "
@@ -148,7 +154,7 @@ const Command cli_commands[] = {
             "pgtandem finish --source service=old --target service=new" },
       } },
 
-    { .name = "abort", .id = CMD_ABORT, .migrate = migrate_abort,
+    { .name = "abort", .id = CMD_ABORT, .migrate = migrate_abort, .server = server_abort,
       .summary = "give up the upgrade while the application is on the old node",
       .usage = NODES " [options]",
       .doc = "Ends an upgrade that is not wanted any more, before a switchover or after a "
@@ -164,7 +170,7 @@ const Command cli_commands[] = {
             "pgtandem abort --source service=old --target service=new" },
       } },
 
-    { .name = "verify", .id = CMD_VERIFY, .migrate = migrate_verify,
+    { .name = "verify", .id = CMD_VERIFY, .migrate = migrate_verify, .server = server_verify,
       .summary = "compare the rows of both nodes while they are in use",
       .usage = NODES " [options]",
       .doc = "Computes checksums of all rows of all tables on both nodes and looks again at "
@@ -181,7 +187,7 @@ const Command cli_commands[] = {
           { "gently, for a busy old node", "pgtandem verify --jobs 1" },
       } },
 
-    { .name = "status", .id = CMD_STATUS, .run = cli_status, .max_arguments = 1000,
+    { .name = "status", .id = CMD_STATUS, .run = cli_status, .server = server_status, .max_arguments = 1000,
       .summary = "show how far the upgrade is, or how the syncs of the service are",
       .usage = NODES " [--watch] [--json], or [SYNC...] [--json]",
       .doc = "Reads the state of the run from the databases, so it works from any machine, "
@@ -444,6 +450,11 @@ const Command cli_commands[] = {
       .usage = "",
       .doc = "Started by the service." },
 
+    { .name = "member", .id = CMD_MEMBER, .hidden = true, .run = run_member,
+      .summary = "work on one database in a run of all",
+      .usage = "",
+      .doc = "Started by commands with --all-databases." },
+
     { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,
       .summary = "do the jobs that come on standard input",
       .usage = "",
@@ -481,6 +492,12 @@ bool command_run(const Cli *cli, Err *err)
 {
     const Command *c = cli->command;
 
+    if (cli->config.all_databases && c->server != NULL && cli->config.source.conninfo != NULL)
+        return c->server(&cli->config, err);
+    if (cli->config.n_excluded > 0) {
+        err_set(err, ERR_USAGE, "--exclude-database goes with --all-databases only");
+        return err_hint(err, "Nothing was changed.");
+    }
     return c->migrate != NULL ? c->migrate(&cli->config, err) : c->run(cli, err);
 }
 

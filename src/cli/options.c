@@ -36,6 +36,19 @@ const Option cli_options[] = {
               "target keep their meaning for the whole run: they are not exchanged for a "
               "rollback." },
 
+    { .name = "all-databases", .type = OPT_FLAG,
+      .field = FIELD(bool, config.all_databases), .commands = CMD_NODES,
+      .help = "all databases of the server, with its roles, in one run",
+      .doc  = "--source and --target then name any database of the two servers. Databases and roles that the "
+              "target lacks are created, --jobs is for all databases together, and one switchover moves all of "
+              "them or none. All commands of such a run need this option. --on-switch runs once, with empty "
+              "PGTANDEM_..._DBNAME; --pgbouncer cannot be used." },
+    { .name = "exclude-database", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "NAME",
+      LIST(config.excluded, config.n_excluded), .commands = CMD_CHECK | CMD_UPGRADE | CMD_SWITCHOVER,
+      .help = "with --all-databases: leave this one out",
+      .doc  = "It is neither copied nor switched. Takes several with commas between, and may be given several "
+              "times. Databases that templates are made of and those of a provider are left out anyway." },
+
     { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
       .min = 1, .max = 64,
       .field = FIELD(int64_t, config.jobs), .commands = CMD_UPGRADE | CMD_VERIFY,

@@ -71,7 +71,8 @@ bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
     return true;
 }
 
-bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
+/* whether both lead to the same running server, and to the same database there */
+static bool compare_nodes(Conn *a, Conn *b, bool *ret_server, bool *ret_database, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     IdentityOfNodeRow *x, *y;
@@ -81,9 +82,23 @@ bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
     if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err) ||
         !ask_system_id(tmp, a, &x_id, err) || !ask_system_id(tmp, b, &y_id, err))
         return false;
-    *ret_same = strcmp(x_id, y_id) == 0 && x->database_oid == y->database_oid &&
-                strcmp(x->started, y->started) == 0;
+    *ret_server = strcmp(x_id, y_id) == 0 && strcmp(x->started, y->started) == 0;
+    *ret_database = *ret_server && x->database_oid == y->database_oid;
     return true;
+}
+
+bool edge_same_server(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    bool database;
+
+    return compare_nodes(a, b, ret_same, &database, err);
+}
+
+bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    bool server;
+
+    return compare_nodes(a, b, &server, ret_same, err);
 }
 
 bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)

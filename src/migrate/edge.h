@@ -52,6 +52,7 @@ typedef struct RoundStats {
 CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err);
 
 /* whether both connections lead to the same database of the same running server */
+CHECKED bool edge_same_server(Conn *a, Conn *b, bool *ret_same, Err *err);
 CHECKED bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err);
 
 /*

@@ -14,6 +14,7 @@
 #include "migrate/baseline.h"
 #include "migrate/control.h"
 #include "migrate/items.h"
+#include "migrate/member.h"
 #include "migrate/steps.h"
 #include "pg/sqlstate.h"
 #include "schema/catalog.h"
@@ -21,10 +22,14 @@
 #include "sql/queries.h"
 
 /* our schema on one node of a run, in the caller's transaction */
-static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
+static bool create_control(Run *run, const char *run_id, Side side, Err *err)
 {
+    Conn *conn = run->conn[side];
+    const Member *member = run->config->member;
+
     /* either node may become the one that takes writes */
-    return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE, err) &&
+    return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE,
+                          member == NULL ? "" : member->leader, err) &&
            edge_register("progress", EDGE_OF_RUN, conn, err) &&
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
@@ -185,7 +190,7 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
         return err_set(err, ERR_IO, "no random numbers");
     if (!new_owners(tmp, run->conn[SIDE_SOURCE], target, &owners, err) ||
         !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
-        !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
+        !create_control(run, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
         !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
@@ -286,7 +291,7 @@ static bool create_source_control(Run *run, Err *err)
 
     if (!catalog_load(tmp, source, &catalog, err) || !conn_do(source, "BEGIN", err))
         return false;
-    if (create_control(source, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
+    if (create_control(run, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
         /* the list is the target's, the descriptions are the source's */
         if (catalog_tabs(tmp, run->conn[SIDE_TARGET], catalog, NULL, &tables, &n, err) &&
             catalog_register(source, tables, n, err) && conn_do(source, "COMMIT", err))

@@ -487,6 +487,28 @@ const char **conn_keywords(const void *ctx, size_t *ret_n)
     return keywords;
 }
 
+bool conn_spec_of_database(const void *ctx, const ConnSpec *spec, const char *database,
+                           ConnSpec *ret_spec, Err *err)
+{
+    PQconninfoOption *options;
+    Str *s = str_new(ctx);
+
+    if (!parse_conninfo(spec, &options, err))
+        return false;
+    for (const PQconninfoOption *o = options; o->keyword != NULL; o++) {
+        if (o->val == NULL || strcmp(o->keyword, "dbname") == 0)
+            continue;
+        str_fmt(s, "%s=", o->keyword);
+        str_conninfo_value(s, o->val);
+        str_char(s, ' ');
+    }
+    PQconninfoFree(options);
+    str_add(s, "dbname=");
+    str_conninfo_value(s, database);
+    *ret_spec = (ConnSpec){.conninfo = s->text, .label = spec->label};
+    return true;
+}
+
 bool conn_spec_for_child(const void *ctx, const ConnSpec *spec, const char **ret_conninfo,
                          const char **ret_password, Err *err)
 {

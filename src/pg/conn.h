@@ -46,6 +46,10 @@ char *conn_spec_safe(const void *ctx, const ConnSpec *spec);
 /* the keywords that this libpq knows; an array of n texts that belongs to ctx */
 const char **conn_keywords(const void *ctx, size_t *ret_n);
 
+/* the same node, but another database there; the text belongs to ctx and may hold a password */
+CHECKED bool conn_spec_of_database(const void *ctx, const ConnSpec *spec, const char *database,
+                                   ConnSpec *ret_spec, Err *err);
+
 /*
  * What a child program (pg_dump) needs: *ret_conninfo without the password, *ret_password the
  * password (NULL when there is none) for PGPASSWORD. Both belong to ctx.

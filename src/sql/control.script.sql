@@ -13,6 +13,8 @@ CREATE TABLE pgtandem.node (
     side         text NOT NULL CHECK (side IN ('source', 'target', 'service')),
     gate         text NOT NULL CHECK (gate IN ('open', 'closed')),
     epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
+    leader       text NOT NULL DEFAULT '',      -- in a run of all databases: the one whose gate decides a switch
+    voided       bigint NOT NULL DEFAULT 0,     -- leader: switches up to this number do not happen any more
     created      timestamptz NOT NULL DEFAULT now()
 );
 

@@ -8,8 +8,11 @@ select exists (select 1 from pg_namespace n where n.nspname = 'pgtandem'),
                 where n.nspname = 'pgtandem' and c.relname = 'node' and has_table_privilege(c.oid, 'SELECT'))
 
 -- name: node_state
--- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8
-select format, tool_version, run_id, side, gate, epoch from pgtandem.node
+-- doc: by way of JSON what other versions' schemas lack is empty, and no error
+-- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8
+select format, tool_version, run_id, side, gate, epoch, coalesce(row_to_json(n)->>'leader', ''),
+       coalesce((row_to_json(n)->>'voided')::int8, 0)
+  from pgtandem.node n
 
 -- name: run_state
 -- returns: phase text, source_name text, target_name text, source_version int, source_bytes int8
