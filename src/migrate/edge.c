@@ -391,7 +391,7 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     const char *now;
 
     *ret_quiet = false;
-    if (edge->looked == NULL)
+    if (edge->looked == NULL || edge->n_whole > 0)
         return true;
     if (!queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -431,8 +431,8 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
 
 /*
  * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
- * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated (or
- * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated,
+ * rewritten or renamed meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
  */
 static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
 {
@@ -470,11 +470,12 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
         return false;
     for (size_t i = 0; i < n; i++) {
         const TablePair *pair = find_pair(edge, pending[i].tab);
+        bool same = false; /* a table that is gone is not */
 
         for (size_t r = 0; r < n_rows; r++)
-            if (rows[r].relid == pair->src->oid &&
-                (pair->shape == NULL || strcmp(rows[r].shape, pair->shape) != 0))
-                *ret_outdated = true;
+            same = same || (rows[r].relid == pair->src->oid && pair->shape != NULL &&
+                            strcmp(rows[r].shape, pair->shape) == 0);
+        *ret_outdated = *ret_outdated || !same;
     }
     return true;
 }
@@ -494,6 +495,24 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
     return true;
 }
 
+/* adds what is to be carried whole, as if there were a mark for that in the queue */
+static void add_whole_tables(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    for (size_t w = 0; w < edge->n_whole; w++) {
+        size_t i = 0;
+
+        while (i < *n && (*pending)[i].tab != edge->whole[w])
+            i++;
+        if (i == *n) {
+            Pending all = {.tab = edge->whole[w]};
+
+            mem_push(ctx, *pending, *n, all);
+        }
+        (*pending)[i].whole = (*pending)[i].all_rows = true;
+        (*pending)[i].inserts = false;
+    }
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -506,8 +525,10 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
 
     for (int tries = 1;; tries++) {
         if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
-            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
-            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err))
+            return false;
+        add_whole_tables(ctx, edge, ret_pending, ret_n);
+        if (!hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
             return true;

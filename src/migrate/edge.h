@@ -27,6 +27,9 @@ typedef struct Edge {
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *before_sql, *after_sql;
+    int *
+        whole; /* tables (by number) of which the next round carries every row, and takes others away */
+    size_t n_whole;
     SequenceState *sequences;
     size_t n_sequences;
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
