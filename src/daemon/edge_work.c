@@ -559,6 +559,11 @@ static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_ou
     if (empty) {
         if (copy_table(w, pair, ask, ret_outdated, err))
             return true;
+        /* it was empty, but is not any more: rows that meet here are compared */
+        if (ask && w->spec->back != NULL && err_remedy(err) == REMEDY_CONFLICT) {
+            err_clear(err);
+            return record_all_rows(w, pair, err);
+        }
         if (!w->edge->ordered || !err_is(err, SQLSTATE_FOREIGN_KEY))
             return false;
         err_clear(err);

@@ -309,6 +309,40 @@ static bool delete_in_order(Edge *edge, OrderedTable *tables, size_t n, ApplySta
     return true;
 }
 
+static bool count_in_all(Edge *edge, const OrderedTable *tables, size_t n, int64_t *ret_count,
+                         Err *err)
+{
+    *ret_count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!apply_count_existing(tables[i].pair, edge->to, ret_count, err))
+            return false;
+    return true;
+}
+
+/*
+ * Deleting first takes a row along (ON DELETE CASCADE) that has moved to another parent on the source. It would be
+ * inserted again, but what refers to it is gone for good: so nothing is done then.
+ */
+static bool delete_first(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
+{
+    int64_t before, after;
+
+    if (!count_in_all(edge, tables, n, &before, err) ||
+        !delete_in_order(edge, tables, n, stats, err) ||
+        !count_in_all(edge, tables, n, &after, err))
+        return false;
+    if (after == before)
+        return true;
+    err_set(err, ERR_STATE,
+            "a unique value is free only after a deletion that takes %lld other row%s along",
+            (long long)(before - after), before - after == 1 ? "" : "s");
+    err_detail(err, "Rows have moved away from one that was deleted; on the %s they still belong "
+                    "to it.",
+               conn_label(edge->to));
+    return err_hint(err, "Nothing was changed. Delete the row that still has the unique value there, "
+                         "by hand; the log of that server tells which it is.");
+}
+
 /*
  * Foreign keys of the target act: parents are written before their children, and deleted after them. Deleting
  * comes last, since a child may have moved to another parent; where that meets unique values that are
@@ -331,7 +365,7 @@ static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplySt
             return false;
     if (!conn_do(edge->to, "SET CONSTRAINTS ALL DEFERRED", err))
         return false;
-    if (edge->replace_next ? !delete_in_order(edge, tables, n, stats, err) ||
+    if (edge->replace_next ? !delete_first(edge, tables, n, stats, err) ||
                                  !upsert_in_order(edge, tables, n, err)
                            : !upsert_in_order(edge, tables, n, err) ||
                                  !delete_in_order(edge, tables, n, stats, err))
