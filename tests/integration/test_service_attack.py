@@ -5,7 +5,8 @@ Scenarios in the manner of test_service_scenarios.py.
 
 import pytest
 
-from lib.scenarios import (Pgtandem, Scenario, Sync, command, flush, in_session, look_again, on, ours, pause, play, resume,
+from lib.scenarios import (Pgtandem, Scenario, Sync, command, flush, in_session, log_says, look_again, on, ours, pause, play,
+                           resume,
                            rows, same, soon, state, table_state)  # fmt: skip
 from lib.wait import poll_until
 
@@ -186,13 +187,11 @@ scenario(
     nodes="A B",
     setup={"*": FAMILY, "A": "insert into p values (1, 'x'); insert into q values (1, 1)"},
     syncs=[Sync("s", "A, B", target_triggers="fire")],
+    begins=False,
     steps=[
-        flush(),
-        on("B", "delete from p"),
-        in_session("A", "busy", "begin; lock table q in access exclusive mode"),
-        command("recopy", "s"),
-        waits_for_lock("A", "q"),
-        in_session("A", "busy", "insert into p values (2, 'y'); insert into q values (2, 2); commit"),
+        ours("start", lambda world: world.replicator.service.start(fault="service.copied:sleep=2000")),
+        log_says("fault point service.copied"),
+        on("A", "insert into p values (2, 'y'); insert into q values (2, 2)"),
         flush(),
         same("A", "B"),
         table_state("s", "q", "ok"),
@@ -265,8 +264,13 @@ scenario(
     begins=False,
     steps=[
         ours("start", lambda world: world.replicator.service.start(fault="service.copying:sleep=3000")),
-        state("m", "B", "copying"),
+        log_says("fault point service.copying"),
+        state("m", "A", "in step"),
+        command("pause", "m"),
+        state("m", "A", "paused"),
         on("B", "insert into t values (2, 'local')"),
+        soon("B", "select state <> 'copying' from pgtandem.edge", [(True,)]),
+        command("resume", "m"),
         flush(),
         same("A", "B"),
         rows("B", "select count(*) from t where id = 2", [(1,)]),
