@@ -455,6 +455,27 @@ bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
     return true;
 }
 
+bool apply_count_existing(const TablePair *table, Conn *dst, int64_t *count, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    if (table->staged_now == 0)
+        return true;
+    sql_add(q, "SELECT count(*) FROM ");
+    add_ref(q, table->dst);
+    sql_add(q, " JOIN ");
+    add_stage_name(q, table);
+    sql_add(q, " s ON ");
+    add_match(q, table->dst, "s");
+    sql_add(q, " WHERE s.present");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return add_table(err, table);
+    *count += rows_i64(rows, 0, 0);
+    return true;
+}
+
 bool apply_unstage(TablePair *table, Conn *dst, Err *err)
 {
     return table->staged_now == 0 || empty_stage(table, dst, err) || add_table(err, table);

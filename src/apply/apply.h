@@ -71,6 +71,8 @@ CHECKED bool apply_upserts(TablePair *table, Conn *dst, ApplyFilter *filter,
 /* whole: also all rows that are not staged */
 CHECKED bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
                            const ApplyExpected *expected, ApplyStats *stats, Err *err);
+/* how many of the staged rows that exist on src do on dst: adds to *count */
+CHECKED bool apply_count_existing(const TablePair *table, Conn *dst, int64_t *count, Err *err);
 CHECKED bool apply_unstage(TablePair *table, Conn *dst, Err *err);
 
 /*

@@ -612,31 +612,13 @@ static void add_all_keys(Sql *q, const Table *table, const char *from)
     }
 }
 
-/* a mark that every row of the table has to be carried, and that others have to go */
-static void add_whole_mark(Sql *q, const Table *table)
-{
-    for (int segment = 0; segment < 2; segment++) {
-        sql_add(q, "INSERT INTO pgtandem.queue_");
-        sql_number(q, segment);
-        sql_add(q, " (txid, tab, ka) ");
-        sql_splice(q, select_me(q, table->id));
-        sql_add(q, ", '{}' WHERE (" SEGMENT_IS_0 ")");
-        if (segment != 0)
-            sql_add(q, " IS FALSE");
-        sql_add(q, ";\n");
-    }
-}
-
-bool capture_all_rows(Conn *conn, const Table *table, bool only, Err *err)
+bool capture_all_rows(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "BEGIN;\n");
-    if (only)
-        add_whole_mark(q, table);
-    else
-        add_all_keys(q, table, table_ref(tmp, table));
+    add_all_keys(q, table, table_ref(tmp, table));
     sql_add(q, "COMMIT");
     if (conn_exec(conn, q, err))
         return true;

@@ -35,11 +35,8 @@ CHECKED bool capture_names_again(Conn *conn, const Table *table, Err *err);
 CHECKED bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, size_t n,
                                 Err *err);
 
-/*
- * Records every row of a captured table as changed, so that the next round carries all of them. only: as after
- * TRUNCATE, rows that only the target has go.
- */
-CHECKED bool capture_all_rows(Conn *conn, const Table *table, bool only, Err *err);
+/* records every row of a captured table as changed, so that the next round carries all of them */
+CHECKED bool capture_all_rows(Conn *conn, const Table *table, Err *err);
 
 /* puts only the gate on a partitioned table whose partitions are captured by themselves */
 CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);

@@ -16,7 +16,7 @@
 typedef struct Register {
     TabsRow *tabs;
     size_t n;
-    int last; /* the highest number */
+    int last; /* the highest number that is used; 0: not known yet */
 } Register;
 
 static bool has_name(const TabsRow *tab, const Table *table)
@@ -121,14 +121,31 @@ static bool change_number(Conn *from, const TabsRow *tab, const Table *table, Er
     return conn_exec(from, q, err);
 }
 
+/*
+ * No number is used twice as long as the queue has changes of it: they would count as those of another
+ * table. The queue may be long, so it is read only for new tables.
+ */
+static bool next_number(Conn *from, Register *r, int *ret_id, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    LastTabRow *row;
+    size_t n;
+
+    if (r->last == 0) {
+        if (!q_last_tab(tmp, from, &row, &n, err))
+            return false;
+        r->last = row->last;
+    }
+    *ret_id = ++r->last;
+    return true;
+}
+
 static bool register_table(Conn *from, Register *r, const TabsRow *tab, Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    if (tab == NULL) {
-        table->id = ++r->last;
-        return catalog_register(from, table, 1, err);
-    }
+    if (tab == NULL)
+        return next_number(from, r, &table->id, err) && catalog_register(from, table, 1, err);
     table->id = tab->id;
     if (tab->key_columns != NULL && tab->key_is_int == table->key_is_int &&
         strcmp(tab->key_print, table_key_print(tmp, table)) == 0)
@@ -137,8 +154,7 @@ static bool register_table(Conn *from, Register *r, const TabsRow *tab, Table *t
                 capture_names_again(from, table, err));
     log_warn("the key of table %s in the %s is another one now: the table is copied anew",
              table_label(tmp, table), conn_label(from));
-    table->id = ++r->last;
-    return change_number(from, tab, table, err);
+    return next_number(from, r, &table->id, err) && change_number(from, tab, table, err);
 }
 
 /* the edge reads these tables, and no others; ids: an array */
@@ -173,8 +189,6 @@ bool captured_register(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
     if (!q_forget_detached(tmp, from, edge->name, &forgotten, &n, err) ||
         !q_tabs(tmp, from, &r.tabs, &r.n, err) || !register_names(from, &r, plan, err))
         return false;
-    for (size_t i = 0; i < r.n; i++)
-        r.last = r.tabs[i].id > r.last ? r.tabs[i].id : r.last;
     str_char(ids, '{');
     for (size_t i = 0; i < plan->n_tables; i++) {
         PlannedTable *t = &plan->tables[i];
@@ -294,11 +308,19 @@ bool captured_is_incomplete(Conn *from, const char *edge, const Plan *plan, bool
 {
     AUTO_CTX(tmp, NULL);
     IncompleteTabsRow *rows;
-    size_t n;
+    EdgeTabsRow *tabs;
+    size_t n, n_tabs;
 
-    if (!q_incomplete_tabs(tmp, from, edge, &rows, &n, err))
+    if (!q_incomplete_tabs(tmp, from, edge, &rows, &n, err) ||
+        !q_edge_tabs(tmp, from, edge, &tabs, &n_tabs, err))
         return false;
     *ret_incomplete = false;
+    /* another edge's worker may have found and mended it: changes are missing here all the same */
+    for (size_t i = 0; i < n_tabs; i++)
+        for (size_t t = 0; t < plan->n_tables; t++)
+            if (plan->tables[t].src.id == tabs[i].id && plan->tables[t].problem == NULL &&
+                plan->tables[t].captures != tabs[i].captures)
+                *ret_incomplete = true;
     for (size_t i = 0; i < n; i++)
         for (size_t t = 0; t < plan->n_tables; t++)
             if (plan->tables[t].src.id == rows[i].tab && plan->tables[t].problem == NULL)

@@ -24,7 +24,7 @@ CHECKED bool captured_install(Conn *from, const EdgeSpec *edge, Plan *plan, Err 
 /* takes capture off the tables that no edge reads any more */
 CHECKED bool captured_remove_unused(Conn *conn, Err *err);
 
-/* whether a table that the edge reads by this plan lacks triggers of ours */
+/* whether a table that the edge reads by this plan lacks triggers of ours, or did since it was made */
 CHECKED bool captured_is_incomplete(Conn *from, const char *edge, const Plan *plan,
                                     bool *ret_incomplete, Err *err);
 

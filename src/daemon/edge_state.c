@@ -132,6 +132,8 @@ bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *
     sql_i64(update, table->captures);
     sql_add(update, ", rel = ");
     sql_i64(update, table->rel);
+    sql_add(update, ", target_rel = ");
+    sql_i64(update, table->target_rel);
     add_edge(update, edge);
     add_name_condition(update, table->schema, table->name);
     if (!conn_exec(to, update, err))
@@ -140,7 +142,7 @@ bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *
         return true;
     sql_add(insert,
             "INSERT INTO pgtandem.edge_table (edge, schema_name, table_name, state, reason, "
-            "captures, rel) VALUES (");
+            "captures, rel, target_rel) VALUES (");
     sql_text(insert, edge);
     sql_add(insert, ", ");
     sql_text(insert, table->schema);
@@ -154,6 +156,8 @@ bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *
     sql_i64(insert, table->captures);
     sql_add(insert, ", ");
     sql_i64(insert, table->rel);
+    sql_add(insert, ", ");
+    sql_i64(insert, table->target_rel);
     sql_add(insert, ")");
     return conn_exec(to, insert, err);
 }

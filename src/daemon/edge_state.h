@@ -50,6 +50,7 @@ typedef struct TableState {
     const char *reason; /* or NULL */
     int captures;       /* the source's number */
     int64_t rel;        /* its oid on the source, 0 when it is gone */
+    int64_t target_rel; /* and on the target */
 } TableState;
 
 CHECKED bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *err);

@@ -187,13 +187,14 @@ static bool put_table(Work *w, const PlannedTable *t, const char *state, const c
                                           .state = state,
                                           .reason = reason,
                                           .captures = t->captures,
-                                          .rel = t->src.oid},
+                                          .rel = t->src.oid,
+                                          .target_rel = t->dst.oid},
                             err);
 }
 
 /*
  * What becomes of one table: stopped, to be copied, or going on. Who was stopped, was not in the sync for
- * a while, had no triggers for a while, or is another table of the same name, has missed changes.
+ * a while, had no triggers for a while, or is another table of the same name on either side, has missed changes.
  */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
@@ -208,7 +209,8 @@ static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *list
     if (listed == NULL)
         return put_table(w, t, is_never_copied(w->spec) ? "ok" : "new", NULL, err);
     bool missed = strcmp(listed->state, "stopped") == 0 || strcmp(listed->state, "gone") == 0 ||
-                  listed->captures != t->captures || listed->rel != t->src.oid;
+                  listed->captures != t->captures || listed->rel != t->src.oid ||
+                  listed->target_rel != t->dst.oid;
     if (!missed)
         return true;
     log_info("table %s has missed changes: it will be copied anew", table_label(tmp, &t->src));
@@ -226,7 +228,7 @@ static bool is_gone(const Plan *plan, const EdgeTablesRow *listed)
 }
 
 /* the plan's table that has the oid of a listed one, or NULL */
-static const Table *renamed_to(const Plan *plan, const EdgeTablesRow *listed)
+static const Table *table_of(const Plan *plan, const EdgeTablesRow *listed)
 {
     for (size_t i = 0; i < plan->n_tables; i++)
         if (listed->rel != 0 && plan->tables[i].src.oid == listed->rel)
@@ -234,12 +236,38 @@ static const Table *renamed_to(const Plan *plan, const EdgeTablesRow *listed)
     return NULL;
 }
 
+/*
+ * Gives the listed tables the names that they have now. A name that is still another table's becomes free in a
+ * later pass, when that one is renamed itself; two that have swapped theirs are copied anew.
+ */
+static bool rename_listed(Work *w, Err *err)
+{
+    for (bool again = true; again;) {
+        AUTO_CTX(tmp, NULL);
+        EdgeTablesRow *listed;
+        size_t n;
+
+        again = false;
+        if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+            return false;
+        for (size_t i = 0; i < n; i++) {
+            const Table *table = table_of(w->plan, &listed[i]);
+            const EdgeTablesRow *holder = table == NULL ? NULL : find_listed(listed, n, table);
+
+            if (table == NULL || holder == &listed[i] ||
+                (holder != NULL && table_of(w->plan, holder) != NULL))
+                continue;
+            if (!edge_state_rename(w->to, w->spec->name, table->oid, table->schema, table->name,
+                                   err))
+                return false;
+            again = true;
+        }
+    }
+    return true;
+}
+
 static bool note_gone(Work *w, const EdgeTablesRow *listed, Err *err)
 {
-    const Table *table = renamed_to(w->plan, listed);
-
-    if (table != NULL)
-        return edge_state_rename(w->to, w->spec->name, table->oid, table->schema, table->name, err);
     return strcmp(listed->state, "gone") == 0 ||
            edge_state_table(w->to, w->spec->name,
                             &(TableState){.schema = listed->schema_name,
@@ -257,13 +285,11 @@ static bool note_tables(Work *w, Err *err)
     EdgeTablesRow *listed;
     size_t n;
 
-    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+    if (!rename_listed(w, err) || !q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
         if (is_gone(w->plan, &listed[i]) && !note_gone(w, &listed[i], err))
             return false;
-    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
-        return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
         const PlannedTable *t = &w->plan->tables[i];
 
@@ -458,11 +484,11 @@ static bool end_copy(Work *w, bool ok, Err *err)
 }
 
 /*
- * Replaces all rows of one table, in one transaction. Its changes are captured since before, and the
- * next round carries all of them once more, in a later snapshot. Copies nothing when the table has been
- * altered since it was planned: a new partition may not be captured yet.
+ * Copies all rows of one table, in one transaction; `empty`: nothing is in the way. Its changes are captured
+ * since before, and the next round carries all of them once more, in a later snapshot. Copies nothing when the table
+ * has been altered since it was planned, or is meanwhile: a new partition may not be captured yet.
  */
-static bool copy_table(Work *w, TablePair *pair, bool *ret_outdated, Err *err)
+static bool copy_table(Work *w, TablePair *pair, bool empty, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
@@ -472,30 +498,60 @@ static bool copy_table(Work *w, TablePair *pair, bool *ret_outdated, Err *err)
     bool ok = fault("service.copying", err) && begin_copy(w, pair, 1, err) &&
               edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
     if (ok && !*ret_outdated)
-        ok = apply_whole_table(pair, w->from, w->to, &stats, err) && fault("service.copied", err) &&
-             put_pair(w, pair, err) && edge_vouch(w->edge, err);
-    if (!end_copy(w, ok, err))
+        ok = (empty || apply_empty_table(pair, w->to, err)) &&
+             apply_all_rows(pair, w->from, w->to, &stats, err) && fault("service.copied", err) &&
+             edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
+    if (ok && *ret_outdated) {
+        conn_rollback(w->to);
+        conn_rollback(w->from);
+        return true;
+    }
+    if (!end_copy(w, ok && put_pair(w, pair, err) && edge_vouch(w->edge, err), err))
         return false;
-    if (!*ret_outdated)
-        log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
-                 str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
+    log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
+             str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
     return true;
 }
 
-/* the next round carries all rows */
-static bool carry_all_rows(Work *w, TablePair *pair, bool only, const char *why, Err *err)
+/* all rows count as changed */
+static bool record_all_rows(Work *w, TablePair *pair, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    log_info("table %s: all rows are carried once more%s", table_label(tmp, pair->src), why);
-    return capture_all_rows(w->from, pair->src, only, err) && fault("service.recorded", err) &&
+    log_info("table %s: all rows are carried once more, and compared as conflicts are",
+             table_label(tmp, pair->src));
+    return capture_all_rows(w->from, pair->src, err) && fault("service.recorded", err) &&
            put_pair(w, pair, err);
+}
+
+/* the next round carries all rows; then its state is written down. Not by the queue, which others read, too. */
+static bool carry_whole(Work *w, const TablePair *pair)
+{
+    AUTO_CTX(tmp, NULL);
+
+    log_info("table %s: all rows are carried once more", table_label(tmp, pair->src));
+    mem_push(w->edge, w->edge->whole, w->edge->n_whole, pair->src->id);
+    return true;
+}
+
+/* a round has carried them */
+static bool note_whole(Work *w, Err *err)
+{
+    const Edge *edge = w->edge;
+
+    for (size_t i = 0; i < edge->n_whole; i++)
+        for (size_t p = 0; p < edge->n_pairs; p++)
+            if (edge->pairs[p].src->id == edge->whole[i] && !put_pair(w, &edge->pairs[p], err))
+                return false;
+    w->edge->n_whole = 0;
+    return true;
 }
 
 /*
  * Between sources no table is replaced by the other's: changes that the other has not heard of would be lost.
  * All rows count as changed, and meet those of the other side as in any round. Where foreign keys act none is
- * replaced either, as they may take rows of other tables along.
+ * replaced either, as they may take rows of other tables along; and a row may refer to one that has come since the
+ * other table was copied: both are in the same round.
  */
 static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_outdated, Err *err)
 {
@@ -504,13 +560,24 @@ static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_ou
     bool ask = w->edge->ordered || (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY);
 
     if (recopy && w->spec->back != NULL)
-        return carry_all_rows(w, pair, false, ", and compared as conflicts are", err);
+        return record_all_rows(w, pair, err);
     if (ask && !is_empty(w->to, pair->dst, &empty, err))
         return false;
-    if (empty)
-        return copy_table(w, pair, ret_outdated, err);
+    if (empty) {
+        if (copy_table(w, pair, ask, ret_outdated, err))
+            return true;
+        /* it was empty, but is not any more: rows that meet here are compared */
+        if (ask && w->spec->back != NULL && err_remedy(err) == REMEDY_CONFLICT) {
+            err_clear(err);
+            return record_all_rows(w, pair, err);
+        }
+        if (!w->edge->ordered || !err_is(err, SQLSTATE_FOREIGN_KEY))
+            return false;
+        err_clear(err);
+        return carry_whole(w, pair);
+    }
     if (recopy || w->spec->sync->onetimecopy == COPY_ALWAYS)
-        return carry_all_rows(w, pair, true, "", err);
+        return carry_whole(w, pair);
     log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
              table_label(tmp, pair->src), conn_label(w->to));
     return put_pair(w, pair, err);
@@ -637,7 +704,7 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         *ret_outdated = round.outdated;
         if (round.outdated)
             return true;
-        if (!edge_purge(edge, err))
+        if (!note_whole(w, err) || !edge_purge(edge, err))
             return false;
     }
     if (round.changes > 0)
@@ -675,7 +742,7 @@ static bool has_stopped_tables(const Work *w)
 
 /*
  * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
- * there; and what changes on the target matters only where something is missing.
+ * there, and what changes on the target matters only where something is missing.
  */
 static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
 {
@@ -694,7 +761,7 @@ static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
             !captured_is_incomplete(w->from, w->spec->name, w->plan, ret_again, err))
             return false;
     }
-    if (has_stopped_tables(w)) {
+    if (!quiet || has_stopped_tables(w)) {
         if (!read_print(tmp, w->to, &print, err))
             return false;
         *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
@@ -713,7 +780,8 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         w->wishes_ms = now;
         if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = w->wishes.to_copy > 0 && !w->spec->full && !w->wishes.paused;
+        *ret_again =
+            w->wishes.to_copy > (int64_t)w->edge->n_whole && !w->spec->full && !w->wishes.paused;
     }
     /* who kicks or reloads wants to hear of everything, also of tables that have just been made */
     bool asked = w->reloaded || w->wishes.kick_wanted > w->looked_for_kick;

@@ -467,10 +467,11 @@ static int rank_of(Plan *plan, const ReferencesRow *keys, size_t n, size_t table
     pair->rank = 1;
     int rank = 1;
     for (size_t i = 0; i < n; i++) {
+        if (keys[i].child != plan->tables[table].dst.oid)
+            continue;
         size_t parent = index_of_target(plan, keys[i].parent);
 
-        if (keys[i].child != plan->tables[table].dst.oid || parent == plan->n_tables ||
-            parent == table)
+        if (parent == plan->n_tables || parent == table)
             continue;
         int above = rank_of(plan, keys, n, parent);
         rank = above >= rank ? above + 1 : rank;

@@ -440,6 +440,42 @@ static bool delete_in_order(Edge *edge, OrderedTable *tables, size_t n, ApplySta
     return true;
 }
 
+static bool count_in_all(Edge *edge, const OrderedTable *tables, size_t n, int64_t *ret_count,
+                         Err *err)
+{
+    *ret_count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!apply_count_existing(tables[i].pair, edge->to, ret_count, err))
+            return false;
+    return true;
+}
+
+/*
+ * Deleting first takes a row along (ON DELETE CASCADE) that has moved to another parent on the source. It would be
+ * inserted again, but what refers to it is gone for good: so nothing is done then.
+ */
+static bool delete_first(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
+{
+    int64_t before, after;
+
+    if (!count_in_all(edge, tables, n, &before, err) ||
+        !delete_in_order(edge, tables, n, stats, err) ||
+        !count_in_all(edge, tables, n, &after, err))
+        return false;
+    if (after == before)
+        return true;
+    err_set(err, ERR_STATE,
+            "a unique value is free only after a deletion that takes %lld other row%s along",
+            (long long)(before - after), before - after == 1 ? "" : "s");
+    err_detail(err,
+               "Rows have moved away from one that was deleted; on the %s they still belong "
+               "to it.",
+               conn_label(edge->to));
+    return err_hint(err,
+                    "Nothing was changed. Delete the row that still has the unique value there, "
+                    "by hand; the log of that server tells which it is.");
+}
+
 /*
  * Foreign keys of the target act: parents are written before their children, and deleted after them. Deleting
  * comes last, since a child may have moved to another parent; where that meets unique values that are
@@ -462,10 +498,10 @@ static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplySt
             return false;
     if (!conn_do(edge->to, "SET CONSTRAINTS ALL DEFERRED", err))
         return false;
-    if (edge->replace_next ? !delete_in_order(edge, tables, n, stats, err) ||
-                                 !upsert_in_order(edge, tables, n, err)
-                           : !upsert_in_order(edge, tables, n, err) ||
-                                 !delete_in_order(edge, tables, n, stats, err))
+    if (edge->replace_next
+            ? !delete_first(edge, tables, n, stats, err) || !upsert_in_order(edge, tables, n, err)
+            : !upsert_in_order(edge, tables, n, err) ||
+                  !delete_in_order(edge, tables, n, stats, err))
         return false;
     for (size_t i = 0; i < n; i++)
         if (!apply_unstage(tables[i].pair, edge->to, err))
@@ -522,7 +558,7 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     const char *now;
 
     *ret_quiet = false;
-    if (edge->looked == NULL)
+    if (edge->looked == NULL || edge->n_whole > 0)
         return true;
     if (!queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -562,8 +598,8 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
 
 /*
  * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
- * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated (or
- * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated,
+ * rewritten or renamed meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
  */
 static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
 {
@@ -601,11 +637,12 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
         return false;
     for (size_t i = 0; i < n; i++) {
         const TablePair *pair = find_pair(edge, pending[i].tab);
+        bool same = false; /* a table that is gone is not */
 
         for (size_t r = 0; r < n_rows; r++)
-            if (rows[r].relid == pair->src->oid &&
-                (pair->shape == NULL || strcmp(rows[r].shape, pair->shape) != 0))
-                *ret_outdated = true;
+            same = same || (rows[r].relid == pair->src->oid && pair->shape != NULL &&
+                            strcmp(rows[r].shape, pair->shape) == 0);
+        *ret_outdated = *ret_outdated || !same;
     }
     return true;
 }
@@ -625,6 +662,24 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
     return true;
 }
 
+/* adds what is to be carried whole, as if there were a mark for that in the queue */
+static void add_whole_tables(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    for (size_t w = 0; w < edge->n_whole; w++) {
+        size_t i = 0;
+
+        while (i < *n && (*pending)[i].tab != edge->whole[w])
+            i++;
+        if (i == *n) {
+            Pending all = {.tab = edge->whole[w]};
+
+            mem_push(ctx, *pending, *n, all);
+        }
+        (*pending)[i].whole = (*pending)[i].all_rows = true;
+        (*pending)[i].inserts = false;
+    }
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -637,8 +692,10 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
 
     for (int tries = 1;; tries++) {
         if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
-            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
-            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err))
+            return false;
+        add_whole_tables(ctx, edge, ret_pending, ret_n);
+        if (!hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
             return true;

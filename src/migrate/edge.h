@@ -27,6 +27,9 @@ typedef struct Edge {
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *before_sql, *after_sql;
+    int *
+        whole; /* tables (by number) of which the next round carries every row, and takes others away */
+    size_t n_whole;
     SequenceState *sequences;
     size_t n_sequences;
     const char *registration; /* of the row in consumer that the progress belongs to */

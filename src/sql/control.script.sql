@@ -158,6 +158,7 @@ CREATE TABLE pgtandem.edge_table (
     state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped', 'gone')),
     captures     integer NOT NULL DEFAULT 0,    -- the source's number when it was last planned
     rel          bigint NOT NULL DEFAULT 0,     -- the table's oid on the source: it tells a renamed table from another
+    target_rel   bigint NOT NULL DEFAULT 0,     -- and here: another one does not have what was carried
     reason       text,
     rows         bigint,                        -- of the last copy
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -46,7 +46,7 @@ select purged, detached, registration, reads from pgtandem.consumer where edge =
 
 -- name: rewritten
 -- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was
--- doc: truncated or rewritten since. relids is an array
+-- doc: truncated or rewritten since; or whether a table or a column has got another name. relids is an array
 -- params: relids text
 -- returns: rewritten bool
 with recursive tree(oid) as (
@@ -56,6 +56,12 @@ with recursive tree(oid) as (
 -- the catalog is read in the snapshot, the function tells what is there now
 select exists (select 1 from tree t join pg_class c on c.oid = t.oid
                 where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+    or exists (select 1 from pg_class c
+                 join pg_namespace n on n.oid = c.relnamespace
+                 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                where c.oid = any ($1::text::oid[])
+                  and (pg_identify_object('pg_class'::regclass, c.oid, a.attnum)).identity
+                      is distinct from format('%I.%I.%I', n.nspname, c.relname, a.attname))
 
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together

@@ -1,19 +1,26 @@
 -- The replication service: its edges, and what tells that tables were altered.
 
 -- name: shapes
--- doc: one text for all columns of a table and all its partitions, which is another one when they are altered;
--- doc: relids is an array, NULL for all tables
+-- doc: one text for the name and all columns of a table and all its partitions, which is another one when they are
+-- doc: altered; relids is an array, NULL for all tables
 -- params: relids text
 -- returns: relid int8, shape text
 select a.attrelid::int8,
-       md5(string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum)
---@ >= 10           || case when c.relkind = 'p' then
---@ >= 10                   coalesce((with recursive tree as (
---@ >= 10                                 select i.inhrelid from pg_inherits i where i.inhparent = a.attrelid
---@ >= 10                                 union all
---@ >= 10                                 select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.inhrelid)
---@ >= 10                             select string_agg(t.inhrelid::text, ',' order by t.inhrelid) from tree t), '')
---@ >= 10              else '' end
+       md5(n.nspname || '.' || c.relname || '/' ||
+           string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum)
+--@ >= 10 < 12           || case when c.relkind = 'p' then
+--@ >= 10 < 12                   coalesce((with recursive tree as (
+--@ >= 10 < 12                                 select i.inhrelid from pg_inherits i where i.inhparent = a.attrelid
+--@ >= 10 < 12                                 union all
+--@ >= 10 < 12                                 select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.inhrelid)
+--@ >= 10 < 12                             select string_agg(t.inhrelid::text, ',' order by t.inhrelid) from tree t), '')
+--@ >= 10 < 12              else '' end
+           -- from 12 on a partition may be attached in spite of our lock and behind our snapshot: the function tells
+           -- of it all the same, as it looks at what is there now
+--@ >= 12           || case when c.relkind = 'p' then
+--@ >= 12                   (select string_agg(t.relid::oid::text, ',' order by t.relid::oid)
+--@ >= 12                      from pg_partition_tree(a.attrelid::regclass) t)
+--@ >= 12              else '' end
           )
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
@@ -22,15 +29,25 @@ select a.attrelid::int8,
    and a.attnum > 0 and not a.attisdropped
    and c.relkind in ('r', 'p') and c.relpersistence <> 't'
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
- group by a.attrelid, c.relkind
+ group by a.attrelid, c.relkind, n.nspname, c.relname
 
 -- name: references
--- doc: which table refers to which, those of partitions left out
+-- doc: which table refers to which, those of partitions left out. Where tables refer to each other in a circle, the
+-- doc: deferrable foreign keys in it do not count: the others decide the order.
 -- returns: child int8, parent int8
-select distinct c.conrelid::int8, c.confrelid::int8
-  from pg_constraint c
- where c.contype = 'f'
---@ >= 11   and c.conparentid = 0
+with recursive keys as (
+    select c.conrelid as child, c.confrelid as parent, bool_and(c.condeferrable) as deferrable
+      from pg_constraint c
+     where c.contype = 'f'
+--@ >= 11       and c.conparentid = 0
+     group by 1, 2
+), reach (origin, at) as (
+    select k.parent, k.parent from keys k where k.deferrable
+    union
+    select r.origin, k.parent from reach r join keys k on k.child = r.at)
+select k.child::int8, k.parent::int8
+  from keys k
+ where not (k.deferrable and exists (select 1 from reach r where r.origin = k.parent and r.at = k.child))
 
 -- name: definitions_print
 -- doc: changes when a table, a partition, a column or a unique index comes, goes or is altered
@@ -75,8 +92,8 @@ select edge, max(owner), bool_or(begins), bool_or(not begins)
 
 -- name: edge_tables
 -- params: edge text
--- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int, rel int8
-select schema_name, table_name, state, reason, rows, captures, rel
+-- returns: schema_name text, table_name text, state text, reason text?, rows int8?, captures int, rel int8, target_rel int8
+select schema_name, table_name, state, reason, rows, captures, rel, target_rel
   from pgtandem.edge_table where edge = $1 order by schema_name, table_name
 
 -- name: try_edge_lock
@@ -126,7 +143,7 @@ with recursive tree as (
 ), ours as (
     -- the name of a function ends with the table's number
     select g.tgrelid, split_part(p.proname::text, '_', 2) as id, count(nullif(g.tgenabled, 'A')) = 0 as on_always,
-           count(*) as n
+           bool_or(g.tgname = 'pgtandem_row') as by_row, count(*) as n
       from pg_trigger g
       join pg_proc p on p.oid = g.tgfoid
       join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgtandem'
@@ -138,7 +155,13 @@ select t.id, t.oid::int8,
   left join pgtandem.tab_rel r on r.tab = t.id and r.rel = t.oid::int8
   left join ours o on o.tgrelid = t.oid and o.id = t.id::text
  where t.relkind in ('r', 'p')
-   and (r.rel is null or o.n is null or o.n < r.triggers or not o.on_always)
+   and (r.rel is null or o.n is null or o.n < r.triggers or not o.on_always
+        -- it has got a parent or children, which statements may name instead of it
+        or (not o.by_row and t.root and t.relkind = 'r' and exists (
+               select 1 from pg_inherits i join pg_class c on c.oid = i.inhrelid
+                where t.oid in (i.inhrelid, i.inhparent)
+--@ >= 10                 and not c.relispartition
+               )))
  order by 1, 2
 
 -- name: forget_detached
@@ -161,10 +184,19 @@ with recursive tree as (
 select count(*) from forgotten
 
 -- name: edge_tabs
--- doc: the captured tables that an edge reads
+-- doc: the captured tables that an edge reads; captures is 0 for one that is not there (any more)
 -- params: edge text
--- returns: id int
-select tab from pgtandem.tab_edge where edge = $1 order by tab
+-- returns: id int, captures int
+select e.tab, coalesce(t.captures, 0)
+  from pgtandem.tab_edge e left join pgtandem.tab t on t.id = e.tab
+ where e.edge = $1 order by e.tab
+
+-- name: last_tab
+-- doc: the highest number that a table has, or that the queue has changes of
+-- returns: last int
+select greatest(coalesce((select max(id) from pgtandem.tab), 0),
+                coalesce((select max(abs(tab)) from pgtandem.queue_0), 0),
+                coalesce((select max(abs(tab)) from pgtandem.queue_1), 0))
 
 -- name: capture_functions
 -- doc: the functions of one captured table
