@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "pg/sqlstate.h"
 
 enum {
     ANALYZE_ROWS = 5000,         /* staged rows from which the planner needs to know their number */
@@ -36,6 +37,11 @@ char *apply_stage_sql(const void *ctx, const TablePair *table)
 
     add_stage_name(q, table);
     return mem_strdup(ctx, q->text->text);
+}
+
+char *apply_kept_sql(const void *ctx, const TablePair *table)
+{
+    return mem_printf(ctx, "pg_temp.pgtandem_kept_%d", table->dst->id);
 }
 
 static void add_ref(Sql *q, const Table *table)
@@ -81,6 +87,27 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
     sql_add(q, ")");
 }
 
+/* empties itself with each transaction */
+static bool create_kept(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DROP TABLE IF EXISTS ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, "; CREATE TEMP TABLE ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " ON COMMIT DELETE ROWS AS SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " WITH NO DATA");
+    return conn_exec(dst, q, err);
+}
+
 static bool create_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -116,10 +143,38 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     sql_add(q, " FROM ");
     add_ref(q, table->dst);
     sql_add(q, " WITH NO DATA");
-    if (!conn_exec(dst, q, err))
+    if (!conn_exec(dst, q, err) || (table->keep_keys && !create_kept(table, dst, err)))
         return err_add(err, "while creating a staging table");
     table->staged = true;
-    table->staged_rows = 0;
+    table->staged_rows = table->kept = table->kept_gone = 0;
+    return true;
+}
+
+bool apply_make_stage(TablePair *table, Conn *dst, Err *err)
+{
+    return table->staged || create_stage(table, dst, err);
+}
+
+static bool keep_keys(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "WITH k AS (INSERT INTO ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " RETURNING present) SELECT count(*), count(nullif(present, true)) FROM k");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return false;
+    table->kept += rows_i64(rows, 0, 0);
+    table->kept_gone += rows_i64(rows, 0, 1);
     return true;
 }
 
@@ -227,7 +282,7 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
  * takes the rows that exist on dst out of the stage. Not a NOT EXISTS in the INSERT: where the planner
  * believes a table to be empty, that scans it for every row, and meets all those inserted so far.
  */
-static bool unstage_existing(const TablePair *table, Conn *dst, Err *err)
+static bool unstage_existing(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -238,11 +293,12 @@ static bool unstage_existing(const TablePair *table, Conn *dst, Err *err)
     add_ref(q, table->dst);
     sql_add(q, " WHERE s.present AND ");
     add_match(q, table->dst, "s");
-    return conn_exec(dst, q, err);
+    return exec_counted(dst, q, ret_rows, err);
 }
 
-/* inserts every staged row that exists on src */
-static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
+/* inserts every staged row that exists on src; fitting: only those that collide with nothing */
+static bool insert_rows(const TablePair *table, Conn *dst, bool fitting, int64_t *ret_rows,
+                        Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -262,6 +318,8 @@ static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE s.present");
+    if (fitting)
+        sql_add(q, " ON CONFLICT DO NOTHING");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -327,28 +385,84 @@ static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
                    conn_label(dst));
 }
 
+bool apply_staged_inserts(const TablePair *table, Conn *dst, ApplyFilter *filter, int64_t *ret_rows,
+                          Err *err)
+{
+    int64_t unstaged;
+
+    if (!insert_rows(table, dst, true, ret_rows, err) ||
+        !unstage_existing(table, dst, &unstaged, err))
+        return false;
+    /* a row with one of our keys that is not ours */
+    return unstaged == *ret_rows || outrun(filter, dst, err);
+}
+
+/*
+ * Inserts when all handled keys are gone from dst. What then still collides are other rows; the filter
+ * decides what becomes of them. *ret_dropped: rows that it took out.
+ */
+static bool insert_or_refuse(TablePair *table, Conn *dst, ApplyFilter *filter,
+                             int64_t *ret_inserted, int64_t *ret_dropped, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t present;
+
+    if (!conn_do(dst, "SAVEPOINT pgtandem_insert", err))
+        return false;
+    if (insert_rows(table, dst, false, ret_inserted, err))
+        return conn_do(dst, "RELEASE SAVEPOINT pgtandem_insert", err);
+    if (err_remedy(err) != REMEDY_CONFLICT || !conn_caps(dst)->has_on_conflict)
+        return false;
+    ApplyRefused refused = {.why = err->detail == NULL
+                                       ? mem_strdup(tmp, err->msg)
+                                       : mem_printf(tmp, "%s (%s)", err->msg, err->detail)};
+    err_clear(err);
+    if (!conn_do(dst, "ROLLBACK TO SAVEPOINT pgtandem_insert", err) ||
+        !apply_staged_inserts(table, dst, filter, ret_inserted, err)) {
+        if (!filter->again && err->kind == ERR_SQL && err_remedy(err) == REMEDY_GIVE_UP) {
+            /* deferrable constraints cannot be asked so */
+            err_clear(err);
+            err_set(err, ERR_STATE, "%s", refused.why);
+            err_hint(err, "Change or delete one of the two rows.");
+        }
+        return false;
+    }
+    if (!count_present(table, dst, &present, err))
+        return false;
+    if (present > 0 && !filter->refused(filter, table, dst, &refused, err))
+        return false;
+    *ret_inserted += refused.written;
+    *ret_dropped = refused.dropped;
+    return true;
+}
+
 static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
                          const ApplyExpected *expected, ApplyStats *stats, Err *err)
 {
-    int64_t present, deleted = 0, updated = 0, inserted = 0;
+    int64_t present, unstaged, deleted = 0, updated = 0, inserted = 0, dropped = 0;
+    bool exact = filter != NULL && filter->exact;
     bool replace = mode == APPLY_REPLACE || needs_replace(table);
 
     if (!count_present(table, dst, &present, err) ||
         !delete_rows(table, dst, replace, &deleted, err))
         return false;
-    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+    if (exact && deleted != expected->deletes + (replace ? expected->updates : 0))
         return outrun(filter, dst, err);
     if (!fault("apply.between", err))
         return false;
     if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
         return false;
-    if (filter != NULL && !replace && updated != expected->updates)
+    if (exact && !replace && updated != expected->updates)
         return outrun(filter, dst, err);
-    if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
+    if (updated > 0 && updated < present && !unstage_existing(table, dst, &unstaged, err))
         return false;
-    if (updated < present && !insert_rows(table, dst, &inserted, err))
+    if (updated < present && replace && filter != NULL) {
+        if (!insert_or_refuse(table, dst, filter, &inserted, &dropped, err))
+            return false;
+    } else if (updated < present && !insert_rows(table, dst, false, &inserted, err)) {
         return false;
-    if (updated + inserted != present) {
+    }
+    if (updated + inserted + dropped != present) {
         err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
                 (long long)present, (long long)(updated + inserted));
         return err_hint(
@@ -370,7 +484,7 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
     ApplyExpected expected = {0};
     bool ok = false;
 
-    if (!table->staged && !create_stage(table, dst, err))
+    if (!apply_make_stage(table, dst, err))
         goto done;
     sql_add(in, "COPY ");
     add_stage_name(in, table);
@@ -388,11 +502,16 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
-    if (filter != NULL && copied.rows > 0 && !filter->run(filter, table, dst, &expected, err))
+    if (filter != NULL && filter->looks && copied.rows > 0 &&
+        !filter->run(filter, table, dst, &expected, err))
+        goto done;
+    if (copied.rows > 0 && table->keep_keys && !keep_keys(table, dst, err))
         goto done;
     if (whole) {
         expected = (ApplyExpected){0}; /* nothing is left */
-        if (!delete_everything(table, dst, err))
+        if ((filter != NULL && filter->emptied != NULL &&
+             !filter->emptied(filter, table, dst, err)) ||
+            !delete_everything(table, dst, err))
             goto done;
     }
     if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||

@@ -19,14 +19,23 @@
 
 typedef struct ConflictFilter {
     const EdgeSpec *spec;
-    Conn *from; /* in the round's transaction */
+    Conn *from;  /* in the round's transaction */
+    bool parked; /* there are rows that wait to be tried again */
+    struct ForeignKey
+        *foreign_keys; /* between the tables of the edge, where they sleep; see violation.h */
+    size_t n_foreign_keys;
+    TablePair *pairs;
+    size_t n_pairs;
 } ConflictFilter;
 
 /* the run function of an ApplyFilter; arg is a ConflictFilter */
 CHECKED bool conflict_filter(ApplyFilter *self, const TablePair *table, Conn *to,
                              ApplyExpected *ret_expected, Err *err);
 
-/* drops records that are older than the sync keeps them */
-CHECKED bool conflict_expire(Conn *to, const EdgeSpec *spec, Err *err);
+/* what is taken away by a TRUNCATE though the other side did not know of it */
+CHECKED bool conflict_emptied(ApplyFilter *self, const TablePair *table, Conn *to, Err *err);
+
+/* drops records that are older than the sync keeps them, and needed for nothing */
+CHECKED bool conflict_expire(Conn *from, Conn *to, const EdgeSpec *spec, Err *err);
 
 #endif

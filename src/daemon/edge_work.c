@@ -23,6 +23,7 @@
 #include "daemon/install.h"
 #include "daemon/plan.h"
 #include "daemon/service_log.h"
+#include "daemon/violation.h"
 #include "migrate/edge.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -41,6 +42,7 @@ enum {
     SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
+    PARKED_MS = 60000,       /* how often parked rows are tried again */
     FUSE_MS = 5000,          /* how often the size of the queue is looked at */
     BACKOFF_BASE_MS = 200,
     BACKOFF_CAP_MS = 5000,
@@ -60,6 +62,7 @@ typedef struct Work {
     Wishes wishes;
     const char *state;     /* as it was last written down */
     const char *print[2];  /* definitions of from and to when the plan was made */
+    int64_t parked_ms;     /* when parked rows were last tried again */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
     int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
@@ -247,15 +250,12 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->service = true;
-    edge->window = (Window){.own_only = !w->spec->sync->cascade,
-                            .but = w->spec->mine,
-                            .back = w->spec->back,
-                            .timed = w->spec->back != NULL};
-    if (w->spec->back != NULL) {
-        w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
-        w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
-        edge->filter = &w->filter;
-    }
+    edge->window =
+        (Window){.own_only = !w->spec->sync->cascade,
+                 .but = w->spec->mine,
+                 .back = w->spec->back,
+                 .timed = w->spec->back != NULL,
+                 .skipping = w->spec->back != NULL && w->spec->sync->conflict == CONFLICT_SKIP};
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
@@ -265,6 +265,15 @@ static void make_edge(Work *w)
             edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
         }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    w->conflicts = (ConflictFilter){
+        .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
+    w->filter = (ApplyFilter){.arg = &w->conflicts,
+                              .run = conflict_filter,
+                              .emptied = conflict_emptied,
+                              .refused = violation_refused,
+                              .end = violation_end,
+                              .exact = w->spec->back != NULL};
+    edge->filter = &w->filter;
     edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
@@ -359,6 +368,9 @@ static bool prepare(Work *w, Err *err)
         (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
+    if (!w->spec->full && !violation_begin(w, &w->conflicts, w->to, err))
+        return false;
+    w->filter.looks = w->spec->back != NULL || w->conflicts.parked;
     /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
     malloc_trim(0);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
@@ -520,6 +532,18 @@ static bool is_due(const Work *w)
     return sync->checktime_ms > 0 && clock_ms() - w->last_round_ms >= sync->checktime_ms;
 }
 
+/* a kick tries parked rows again at once */
+static bool try_parked(Work *w, Err *err)
+{
+    int64_t now = clock_ms();
+
+    if (!w->conflicts.parked ||
+        (w->wishes.kick_wanted <= w->wishes.kick_done && now - w->parked_ms < PARKED_MS))
+        return true;
+    w->parked_ms = now;
+    return violation_try_again(&w->conflicts, w->edge, err);
+}
+
 static bool make_round(Work *w, bool *ret_outdated, Err *err)
 {
     RoundStats round = {0};
@@ -530,6 +554,8 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         if (!copy_everything(w, err))
             return false;
     } else {
+        if (!try_parked(w, err))
+            return false;
         if (!edge_round(edge, &round, err)) {
             if (!w->filter.again)
                 return false;
@@ -627,7 +653,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         ConsumerRow *consumer;
 
         w->fuse_ms = now;
-        if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
+        if (!conflict_expire(w->from, w->to, w->spec, err))
             return false;
         if (!fuse_check(w->from, w->spec->from, &w->fuse_warned, err) ||
             !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))

@@ -210,23 +210,41 @@ static void print_text(const EdgeStatus *edges, size_t n)
     }
 }
 
+static void print_conflicting_row(const Db *db, const ConflictsRow *c, const char *row,
+                                  const char *at)
+{
+    /* of a violation there may be no other row */
+    if (row == NULL && strcmp(c->kind, "row") != 0)
+        return;
+    printf("    %s: %s%s%s\n", db->name, row == NULL ? "deleted" : row, at == NULL ? "" : " at ",
+           at == NULL ? "" : at);
+}
+
 static void print_conflict(const EdgeSpec *edge, const ConflictsRow *c)
 {
-    printf("%s %s %s.%s %s: %s wins (%s)\n", c->at, edge->name, c->schema_name, c->table_name,
-           c->key, c->winner, c->rule);
-    printf("    %s: %s%s%s\n", edge->from->name, c->from_row == NULL ? "deleted" : c->from_row,
-           c->from_at == NULL ? "" : " at ", c->from_at == NULL ? "" : c->from_at);
-    printf("    %s: %s%s%s\n", edge->to->name, c->to_row == NULL ? "deleted" : c->to_row,
-           c->to_at == NULL ? "" : " at ", c->to_at == NULL ? "" : c->to_at);
+    AUTO_CTX(tmp, NULL);
+    const char *end = c->winner[0] == '\0' ? "both stay"
+                      : c->parked          ? "parked"
+                                           : mem_printf(tmp, "%s wins", c->winner);
+
+    printf("%s %s %s.%s %s: %s (%s", c->at, edge->name, c->schema_name, c->table_name, c->key, end,
+           strcmp(c->kind, "row") == 0 ? c->rule : c->kind);
+    printf("%s%s)\n", c->constraint_name == NULL ? "" : " ",
+           c->constraint_name == NULL ? "" : c->constraint_name);
+    print_conflicting_row(edge->from, c, c->from_row, c->from_at);
+    print_conflicting_row(edge->to, c, c->to_row, c->to_at);
 }
 
 static json_t *conflict_json(const EdgeSpec *edge, const ConflictsRow *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:s?}", "at",
-                     c->at, "sync", edge->sync->name, "from", edge->from->name, "to",
-                     edge->to->name, "schema", c->schema_name, "table", c->table_name, "key",
-                     c->key, "rule", c->rule, "winner", c->winner, "from_row", c->from_row,
-                     "to_row", c->to_row, "from_at", c->from_at, "to_at", c->to_at);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s, s:s?, s:b, s:s?, s:s?, "
+                     "s:s?, s:s?}",
+                     "at", c->at, "kind", c->kind, "sync", edge->sync->name, "from",
+                     edge->from->name, "to", edge->to->name, "schema", c->schema_name, "table",
+                     c->table_name, "key", c->key, "constraint", c->constraint_name, "rule",
+                     c->rule, "winner", c->winner[0] == '\0' ? NULL : c->winner, "parked",
+                     c->parked, "from_row", c->from_row, "to_row", c->to_row, "from_at", c->from_at,
+                     "to_at", c->to_at);
 }
 
 /* those of one edge: printed, or put into list (unless it is NULL) */
@@ -263,7 +281,7 @@ bool service_conflicts(const Service *service, const char *const *syncs, size_t 
     bool ok = select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err);
 
     for (size_t i = 0; ok && i < n_edges; i++)
-        if (edges[i].back != NULL)
+        if (!edges[i].full)
             ok = show_conflicts(&edges[i], list, err);
     if (ok && json) {
         char *text = json_dumps(list, JSON_INDENT(2));

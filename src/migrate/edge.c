@@ -260,7 +260,8 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
     Sql *keys = queue_keys(tmp, pair->src, pending, &window);
 
     /* in the first round all that was copied meanwhile is there already */
-    if (pending->inserts && edge->applied != NULL && !edge->replace_next && edge->filter == NULL)
+    if (pending->inserts && edge->applied != NULL && !edge->replace_next &&
+        (edge->filter == NULL || !edge->filter->looks))
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
     return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, edge->filter, stats, err);
@@ -292,6 +293,9 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
         if (!apply_table(edge, pair, &pending[i], &applied, err))
             return false;
     }
+    if (edge->filter != NULL && edge->filter->end != NULL &&
+        !edge->filter->end(edge->filter, edge->to, err))
+        return false;
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;
@@ -320,7 +324,7 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     const char *now;
 
     *ret_quiet = false;
-    if (edge->looked == NULL)
+    if (edge->looked == NULL || edge->n_more > 0)
         return true;
     if (!queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -424,6 +428,30 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
     return true;
 }
 
+/* keys that are to be carried without a change */
+static bool add_more(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    Pending *list = NULL;
+    size_t n_list = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        mem_push(ctx, list, n_list, (*pending)[i]);
+    for (size_t m = 0; m < edge->n_more; m++) {
+        const Pending *more = &edge->more[m];
+        size_t i = 0;
+
+        while (i < n_list && list[i].tab != more->tab)
+            i++;
+        if (i == n_list)
+            mem_push(ctx, list, n_list, *more);
+        list[i].more = more->more;
+        list[i].inserts = false;
+    }
+    *pending = list;
+    *n = n_list;
+    return true;
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -436,7 +464,8 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
 
     for (int tries = 1;; tries++) {
         if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
-            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
+            !keep_ours(edge, *ret_pending, ret_n, err) ||
+            !add_more(ctx, edge, ret_pending, ret_n) || !fault("round.begun", err) ||
             !hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
@@ -490,6 +519,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         edge->unpurged_changes += ret_stats->changes;
     }
     ret_stats->ms = clock_ms() - begun;
+    edge->n_more = 0;
     edge->replace_next = false;
     return true;
 }

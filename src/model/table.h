@@ -100,6 +100,9 @@ typedef struct TablePair {
         *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
     bool timed;  /* keys come with the time of their last change */
     bool staged; /* apply's staging table exists in dst's session */
+    bool
+        keep_keys; /* handled keys are kept until the end of the round: how many, and of deleted rows */
+    int64_t kept, kept_gone;
     int64_t staged_rows; /* put through it since it was last truncated */
 } TablePair;
 
