@@ -21,35 +21,18 @@ create table grandchild (id int primary key, child int references child on delet
 NAMES = ("t", "u", "parent", "child", "grandchild")
 
 
-def masters(dbs, n, more="", tables=TABLES):
-    nodes = dbs(n, tables)
-    names = [chr(ord("A") + i) for i in range(n)]
-    service = Service(
-        {name: node.conninfo for name, node in zip(names, nodes)},
-        f"""
-        [sync s]
-        tables = all
-        exclude = gone
-        dbs = {", ".join(name + ":source" for name in names)}
-        {more}
-        """,
-    )
-    return nodes, service
+def service_of(nodes, role, settings):
+    names = [chr(ord("A") + i) for i in range(len(nodes))]
+    lines = ["[sync s]", "tables = all", "exclude = gone", "dbs = " + ", ".join(name + role for name in names), *settings]
+    return nodes, Service({name: node.conninfo for name, node in zip(names, nodes)}, "\n".join(lines))
 
 
-def one_way(dbs, more="", tables=TABLES, n=2):
-    nodes = dbs(n, tables)
-    names = [chr(ord("A") + i) for i in range(n)]
-    service = Service(
-        {name: node.conninfo for name, node in zip(names, nodes)},
-        f"""
-        [sync s]
-        tables = all
-        dbs = {", ".join(names)}
-        {more}
-        """,
-    )
-    return nodes, service
+def masters(dbs, n, *settings, tables=TABLES):
+    return service_of(dbs(n, tables), ":source", settings)
+
+
+def one_way(dbs, *settings, tables=TABLES):
+    return service_of(dbs(2, tables), "", settings)
 
 
 def contents(node):
@@ -227,7 +210,7 @@ def test_collision_by_expression_predicate_and_exclusion(dbs):
         create unique index e_mail on e (sub, lower(mail)) where active;
         create table x (id int primary key, during int4range, exclude using gist (during with &&));
     """
-    (a, b), service = one_way(dbs, "on-violation = park", tables)
+    (a, b), service = one_way(dbs, "on-violation = park", tables=tables)
     service.start()
     service.in_step()
     b.sql("insert into e values (1, 'A@b', true, 100); insert into x values (100, '[5,9]')")
@@ -244,7 +227,7 @@ def test_collision_by_expression_predicate_and_exclusion(dbs):
 @pytest.mark.parametrize("rule, winner", [("latest", -1), ("source", 0), ("target", 1)])
 def test_collision_of_masters(dbs, n, rule, winner):
     """The same value of a unique column on all nodes at once, in rows of different keys."""
-    nodes, service = masters(dbs, n, f"conflict = {rule}\non-violation = park")
+    nodes, service = masters(dbs, n, f"conflict = {rule}", "on-violation = park")
     nodes[0].sql("insert into u values (1, 'one', 0), (2, 'two', 0)")
     service.start()
     settle(service, nodes)
@@ -305,7 +288,7 @@ def test_child_of_a_deleted_parent(dbs, n):
 def test_children_of_a_row_that_loses(dbs):
     """Where a parent is taken away because it collides, its children go as well, on all nodes."""
     tables = TABLES.replace("create table parent (code text primary key, v text)", "create table parent (code text primary key, v text unique)")
-    nodes, service = masters(dbs, 2, "conflict = source\non-violation = park", tables)
+    nodes, service = masters(dbs, 2, "conflict = source", "on-violation = park", tables=tables)
     service.start()
     settle(service, nodes)
     apart(
@@ -359,7 +342,7 @@ def test_truncate_is_not_silent(dbs):
 def test_violations_under_load(dbs, n, rule):
     """Writers everywhere that collide by key, by another unique column and by foreign keys: all nodes become equal,
     and each acknowledged row is there, or among the conflicts, or was deleted by a writer."""
-    nodes, service = masters(dbs, n, f"conflict = {rule}\non-violation = park")
+    nodes, service = masters(dbs, n, f"conflict = {rule}", "on-violation = park")
     nodes[0].sql("insert into parent select 'p' || i, '' from generate_series(1, 12) i")
     service.start()
     settle(service, nodes)
