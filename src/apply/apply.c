@@ -87,7 +87,6 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
     sql_add(q, ")");
 }
 
-/* empties itself with each transaction */
 static bool create_kept(const TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -97,7 +96,7 @@ static bool create_kept(const TablePair *table, Conn *dst, Err *err)
     sql_trusted(q, apply_kept_sql(tmp, table));
     sql_add(q, "; CREATE TEMP TABLE ");
     sql_trusted(q, apply_kept_sql(tmp, table));
-    sql_add(q, " ON COMMIT DELETE ROWS AS SELECT present");
+    sql_add(q, " AS SELECT present");
     for (size_t k = 0; k < table->dst->n_keys; k++) {
         sql_add(q, ", k");
         sql_number(q, (int64_t)k + 1);
@@ -146,7 +145,7 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     if (!conn_exec(dst, q, err) || (table->keep_keys && !create_kept(table, dst, err)))
         return err_add(err, "while creating a staging table");
     table->staged = true;
-    table->staged_rows = table->kept = table->kept_gone = 0;
+    table->staged_rows = table->kept = table->kept_gone = table->kept_rows = 0;
     return true;
 }
 
@@ -475,6 +474,25 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilte
     return true;
 }
 
+bool apply_forget_kept(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (!table->staged || table->kept == 0)
+        return true;
+    table->kept_rows += table->kept;
+    table->kept = table->kept_gone = 0;
+    if (table->kept_rows >= STAGE_TRUNCATE_ROWS) {
+        sql_add(q, "TRUNCATE ");
+        table->kept_rows = 0;
+    } else {
+        sql_add(q, "DELETE FROM ");
+    }
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    return conn_exec(dst, q, err);
+}
+
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
                 ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
@@ -502,16 +520,17 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!conn_exec(dst, q, err))
             goto done;
     }
-    if (filter != NULL && filter->looks && copied.rows > 0 &&
-        !filter->run(filter, table, dst, &expected, err))
-        goto done;
+    if (filter != NULL && filter->looks && (whole || copied.rows > 0)) {
+        filter->whole = whole;
+        if (!filter->run(filter, table, dst, &expected, err))
+            goto done;
+        whole = filter->whole;
+    }
     if (copied.rows > 0 && table->keep_keys && !keep_keys(table, dst, err))
         goto done;
     if (whole) {
         expected = (ApplyExpected){0}; /* nothing is left */
-        if ((filter != NULL && filter->emptied != NULL &&
-             !filter->emptied(filter, table, dst, err)) ||
-            !delete_everything(table, dst, err))
+        if (!delete_everything(table, dst, err))
             goto done;
     }
     if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||

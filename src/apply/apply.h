@@ -46,8 +46,6 @@ typedef struct ApplyFilter {
     void *arg;
     bool (*run)(struct ApplyFilter *self, const TablePair *table, Conn *dst,
                 ApplyExpected *ret_expected, Err *err);
-    /* before all rows on dst are deleted, because src was truncated; may be NULL */
-    bool (*emptied)(struct ApplyFilter *self, const TablePair *table, Conn *dst, Err *err);
     /*
      * the rows that are left in the stage could not be inserted next to those on dst, deleting before
      * inserting did not help; has to leave none, by apply_staged_inserts() or by taking them out
@@ -56,6 +54,7 @@ typedef struct ApplyFilter {
                     Err *err);
     /* when all tables of the round are applied; may be NULL */
     bool (*end)(struct ApplyFilter *self, Conn *dst, Err *err);
+    bool whole; /* for run: src was truncated, so all rows on dst go; it may take that back */
     bool looks; /* run has something to look at: otherwise it is not called, and expects nothing */
     bool exact; /* others write on dst as well: what run expects has to be found */
     bool again; /* outrun by such a write: the round has to be made again */
@@ -68,10 +67,11 @@ char *apply_stage_sql(const void *ctx, const TablePair *table);
 CHECKED bool apply_make_stage(TablePair *table, Conn *dst, Err *err);
 
 /*
- * of a pair with keep_keys: the keys that the running transaction has handled, as a table with the
- * columns present and k1 …
+ * of a pair with keep_keys: the keys that the round has handled, as a table with the columns present and
+ * k1 …; the round's end has to empty it
  */
 char *apply_kept_sql(const void *ctx, const TablePair *table);
+CHECKED bool apply_forget_kept(TablePair *table, Conn *dst, Err *err);
 
 /*
  * inserts those staged rows that dst has room for, and takes them out of the stage; only for rows whose

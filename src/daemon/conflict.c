@@ -94,22 +94,99 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     return q;
 }
 
+/* nobody may write until all rows are replaced */
+static bool lock_table(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "SET LOCAL lock_timeout = ");
+    sql_number(q, CONFLICT_LOCK_MS);
+    sql_add(q, "; LOCK TABLE ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " IN SHARE ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = 0");
+    if (conn_exec(to, q, err))
+        return true;
+    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
+        return false;
+    return conflict_make_again(self, to, "rows are locked", err);
+}
+
+/* the rows that are lost by a TRUNCATE on the other side, which did not know of them */
+static bool record_truncated(const ConflictFilter *filter, const TablePair *pair, Conn *to,
+                             const char *since, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "WITH local AS (");
+    sql_splice(q, conflict_local_changes(q, filter, pair, since));
+    sql_add(q, ") ");
+    conflict_add_record(q, filter->spec, pair, "truncate");
+    sql_add(q, "key, NULL, ");
+    sql_literal(q, filter->spec->from->name);
+    sql_add(q, ", from_row, to_row, NULL, at, NULL, false FROM (SELECT ");
+    conflict_add_key(q, pair, "t");
+    sql_add(q, " AS key, (SELECT ");
+    conflict_add_json(q, pair, true);
+    sql_add(q, " FROM ");
+    sql_trusted(q, apply_stage_sql(tmp, pair));
+    sql_add(q, " s WHERE s.present AND ");
+    conflict_add_match(q, pair, "t", "s");
+    sql_add(q, ") AS from_row, ");
+    conflict_add_json(q, pair, false);
+    sql_add(q, " AS to_row, l.at FROM ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " t JOIN local l ON (");
+    conflict_add_match(q, pair, "t", "l");
+    sql_add(q, ")) x WHERE from_row IS DISTINCT FROM to_row");
+    if (!conn_exec(to, q, err))
+        return err_add(err, "while looking what a TRUNCATE takes away");
+    if (conn_affected(to) > 0)
+        log_info("%lld rows of table %s in the %s were written while it was truncated on the other "
+                 "side: they are gone, and kept among the conflicts",
+                 (long long)conn_affected(to), table_label(tmp, pair->src), conn_label(to));
+    return true;
+}
+
+/* what the round carries of this table is lost by a TRUNCATE on this side */
+static bool drop_staged(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    self->whole = false;
+    sql_add(q, "DELETE FROM ");
+    sql_trusted(q, apply_stage_sql(tmp, pair));
+    return conn_exec(to, q, err);
+}
+
 static bool settle_conflicts(ApplyFilter *self, const TablePair *pair, Conn *to,
                              ApplyExpected *ret_expected, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const ConflictFilter *filter = self->arg;
     const EdgeSpec *spec = filter->spec;
-    const char *since;
+    Window window = {.back = spec->name};
     int64_t n_locked;
     Rows *rows;
-    bool locked;
+    bool locked, truncated;
 
-    if (!conflict_peer_progress(tmp, filter, &since, err) ||
+    if ((self->whole && !lock_table(self, pair, to, err)) ||
+        !conflict_peer_progress(tmp, filter, &window.since, err) ||
         !lock_rows(pair, to, &locked, &n_locked, err))
         return err_add(err, "while looking for conflicts");
+    const char *since = window.since;
     if (!locked)
         return conflict_make_again(self, to, "rows are locked", err);
+    /* from here on nobody can truncate the table */
+    if (!queue_has_mark(to, pair->dst->id, &window, &truncated, err))
+        return err_add(err, "while looking for conflicts");
+    if (truncated && (!self->whole || !conflict_from_first(spec)))
+        return drop_staged(self, pair, to, err) && conflict_check_purged(self, to, since, err);
+    if (self->whole)
+        return record_truncated(filter, pair, to, since, err) &&
+               conflict_check_purged(self, to, since, err);
     if (!conn_query(tmp, to, settle_statement(tmp, filter, pair, since), &rows, err))
         return err_add(err, "while looking for conflicts");
     if (!conflict_check_purged(self, to, since, err))
@@ -158,58 +235,6 @@ bool conflict_filter(ApplyFilter *self, const TablePair *pair, Conn *to,
 
     return (!filter->parked || settle_parked(filter->spec, pair, to, err)) &&
            (filter->spec->back == NULL || settle_conflicts(self, pair, to, ret_expected, err));
-}
-
-/* a TRUNCATE wins over what was written meanwhile, but not in silence */
-bool conflict_emptied(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    const ConflictFilter *filter = self->arg;
-    const EdgeSpec *spec = filter->spec;
-    Sql *lock = sql_new(tmp), *q = sql_new(tmp);
-    const char *since;
-
-    if (spec->back == NULL)
-        return true;
-    /* nobody may write between the two statements */
-    sql_add(lock, "SET LOCAL lock_timeout = ");
-    sql_number(lock, CONFLICT_LOCK_MS);
-    sql_add(lock, "; LOCK TABLE ");
-    sql_trusted(lock, table_ref(tmp, pair->dst));
-    sql_add(lock, " IN SHARE ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = 0");
-    if (!conn_exec(to, lock, err)) {
-        if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
-            return false;
-        return conflict_make_again(self, to, "rows are locked", err);
-    }
-    if (!conflict_peer_progress(tmp, filter, &since, err))
-        return false;
-    sql_add(q, "WITH local AS (");
-    sql_splice(q, conflict_local_changes(q, filter, pair, since));
-    sql_add(q, ") ");
-    conflict_add_record(q, spec, pair, "truncate");
-    conflict_add_key(q, pair, "t");
-    sql_add(q, ", NULL, ");
-    sql_literal(q, spec->from->name);
-    sql_add(q, ", NULL, ");
-    conflict_add_json(q, pair, false);
-    sql_add(q, ", NULL, l.at, NULL, false FROM ");
-    sql_trusted(q, table_ref(tmp, pair->dst));
-    sql_add(q, " t JOIN local l ON (");
-    conflict_add_match(q, pair, "t", "l");
-    sql_add(q, ") WHERE NOT EXISTS (SELECT 1 FROM ");
-    sql_trusted(q, apply_stage_sql(tmp, pair));
-    sql_add(q, " s WHERE ");
-    conflict_add_match(q, pair, "t", "s");
-    sql_add(q, ")");
-    if (!conn_exec(to, q, err))
-        return err_add(err, "while looking what a TRUNCATE takes away");
-    int64_t lost = conn_affected(to);
-    if (lost > 0)
-        log_info("%lld rows of table %s in the %s were written while it was truncated on the other "
-                 "side: they are gone, and kept among the conflicts",
-                 (long long)lost, table_label(tmp, pair->src), conn_label(to));
-    return conflict_check_purged(self, to, since, err);
 }
 
 /*

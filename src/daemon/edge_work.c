@@ -269,7 +269,6 @@ static void make_edge(Work *w)
         .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
     w->filter = (ApplyFilter){.arg = &w->conflicts,
                               .run = conflict_filter,
-                              .emptied = conflict_emptied,
                               .refused = violation_refused,
                               .end = violation_end,
                               .exact = w->spec->back != NULL};

@@ -240,7 +240,8 @@ bool install_source(Conn *from, const EdgeSpec *edge, Plan *plan, Err *err)
 static bool delete_edge_rows(Conn *conn, const char *edge, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    static const char *const tables[] = {"consumer", "tab_edge", "progress", "edge_table", "edge"};
+    static const char *const tables[] = {"consumer",   "tab_edge", "progress",
+                                         "edge_table", "conflict", "edge"};
 
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         Sql *q = sql_new(tmp);

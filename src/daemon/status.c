@@ -25,6 +25,7 @@ typedef struct EdgeStatus {
     int64_t queue_bytes;
     int64_t rounds;
     int64_t rows;
+    int64_t parked;
     double lag_s;
     double last_round_s;
     EdgeTablesRow *tables;
@@ -38,7 +39,8 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
     EdgeRow *edge;
     ProgressRow *progress;
     EdgeLockHolderRow *holder;
-    size_t n, n_progress, n_holders;
+    ParkedCountRow *parked;
+    size_t n, n_progress, n_holders, n_parked;
     bool present;
 
     if (to == NULL || !install_is_present(to, &present, err))
@@ -48,7 +50,8 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
     if (!q_edge(ctx, to, s->spec->name, &edge, &n, err) ||
         !q_progress(ctx, to, s->spec->name, &progress, &n_progress, err) ||
         !q_edge_lock_holder(ctx, to, s->spec->name, &holder, &n_holders, err) ||
-        !q_edge_tables(ctx, to, s->spec->name, &s->tables, &s->n_tables, err))
+        !q_edge_tables(ctx, to, s->spec->name, &s->tables, &s->n_tables, err) ||
+        !q_parked_count(ctx, to, s->spec->name, &parked, &n_parked, err))
         return false;
     if (n != 1 || n_progress != 1)
         return true;
@@ -61,6 +64,7 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
     s->error_at = edge->error_at;
     s->rounds = progress->rounds;
     s->rows = progress->rows;
+    s->parked = parked->n;
     s->last_round_s = progress->age_null ? -1 : progress->age;
     *ret_in_step_s = edge->in_step_age_null ? -1 : edge->in_step_age;
     *ret_snapshot = progress->snapshot;
@@ -144,6 +148,7 @@ static json_t *edge_json(const EdgeStatus *s)
     json_object_set_new(json, "queue_bytes", unknown_or(s->queue_bytes));
     json_object_set_new(json, "rounds", unknown_or(s->rounds));
     json_object_set_new(json, "rows", unknown_or(s->rows));
+    json_object_set_new(json, "parked_rows", unknown_or(s->parked));
     for (size_t i = 0; i < s->n_tables; i++) {
         const EdgeTablesRow *t = &s->tables[i];
 
@@ -180,11 +185,15 @@ static const char *number(const void *ctx, int64_t n)
 
 static void print_details(const EdgeStatus *s)
 {
+    AUTO_CTX(tmp, NULL);
+
     if (s->error != NULL)
         printf("    %s%s%s\n", s->error_at == NULL ? "" : s->error_at,
                s->error_at == NULL ? "" : " ", s->error);
     if (s->error != NULL && s->hint != NULL)
         printf("    %s\n", s->hint);
+    if (s->parked > 0)
+        printf("    %s rows are parked, see \"pgtandem conflicts\"\n", number(tmp, s->parked));
     for (size_t i = 0; i < s->n_tables; i++)
         if (strcmp(s->tables[i].state, "ok") != 0)
             printf("    table %s.%s: %s%s%s\n", s->tables[i].schema_name, s->tables[i].table_name,
@@ -310,6 +319,7 @@ bool service_status(const Service *service, const char *const *syncs, size_t n, 
                                .queue_bytes = -1,
                                .rounds = -1,
                                .rows = -1,
+                               .parked = -1,
                                .lag_s = -1,
                                .last_round_s = -1};
         read_edge(tmp, &list[i]);

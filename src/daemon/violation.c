@@ -690,7 +690,8 @@ bool violation_end(ApplyFilter *self, Conn *to, Err *err)
         first = false;
     }
     for (size_t i = 0; i < filter->n_pairs; i++)
-        filter->pairs[i].kept = filter->pairs[i].kept_gone = 0;
+        if (!apply_forget_kept(&filter->pairs[i], to, err))
+            return false;
     return true;
 }
 
@@ -714,16 +715,18 @@ bool violation_try_again(ConflictFilter *filter, Edge *edge, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ParkedRowsRow *parked;
-    Pending *more = NULL;
     size_t n, n_more = 0;
+    Pending *more = mem_array(edge, Pending, filter->n_pairs + 1);
 
+    talloc_free(edge->more);
+    edge->more = more;
     edge->n_more = 0;
     if (!q_parked_rows(tmp, edge->to, filter->spec->name, &parked, &n, err))
         return false;
     filter->parked = n > 0;
     for (size_t p = 0; p < filter->n_pairs; p++) {
         const Table *src = filter->pairs[p].src;
-        Str *keys = str_new(edge);
+        Str *keys = str_new(more);
 
         for (size_t i = 0; i < n; i++) {
             if (strcmp(parked[i].table_name, src->name) != 0 ||
@@ -735,10 +738,8 @@ bool violation_try_again(ConflictFilter *filter, Edge *edge, Err *err)
         if (keys->len == 0)
             continue;
         str_char(keys, '}');
-        Pending pending = {.tab = src->id, .keys = "{}", .more = keys->text};
-        mem_push(edge, more, n_more, pending);
+        more[n_more++] = (Pending){.tab = src->id, .keys = "{}", .more = keys->text};
     }
-    edge->more = more;
     edge->n_more = n_more;
     return true;
 }

@@ -257,7 +257,12 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
 {
     AUTO_CTX(tmp, NULL);
     Window window = window_of(edge);
-    Sql *keys = queue_keys(tmp, pair->src, pending, &window);
+    Pending all = *pending;
+
+    /* where others write on `to`, a truncated table is replaced as a whole: see daemon/conflict.h */
+    if (pending->whole && edge->filter != NULL && edge->filter->exact)
+        all.all_rows = true;
+    Sql *keys = queue_keys(tmp, pair->src, &all, &window);
 
     /* in the first round all that was copied meanwhile is there already */
     if (pending->inserts && edge->applied != NULL && !edge->replace_next &&

@@ -26,8 +26,7 @@ typedef struct Edge {
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *before_sql, *after_sql;
-    const Pending
-        *more; /* keys that the next round carries, too: only tab, keys and more are set */
+    Pending *more; /* keys that the next round carries, too */
     size_t n_more;
     SequenceState *sequences;
     size_t n_sequences;

@@ -103,6 +103,7 @@ typedef struct TablePair {
     bool
         keep_keys; /* handled keys are kept until the end of the round: how many, and of deleted rows */
     int64_t kept, kept_gone;
+    int64_t kept_rows;   /* kept since that table was last truncated */
     int64_t staged_rows; /* put through it since it was last truncated */
 } TablePair;
 

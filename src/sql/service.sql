@@ -17,7 +17,7 @@ select a.attrelid::int8,
  group by a.attrelid
 
 -- name: definitions_print
--- doc: changes when a table, a column or a unique index comes, goes or is altered
+-- doc: changes when a table, a column, a unique index or a foreign key comes, goes or is altered
 -- returns: print text
 select md5(coalesce((select string_agg(x.line, ',' order by x.line)
   from (select c.oid || ':' || n.nspname || '.' || c.relname || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
@@ -32,6 +32,12 @@ select md5(coalesce((select string_agg(x.line, ',' order by x.line)
           join pg_class c on c.oid = i.indrelid
           join pg_namespace n on n.oid = c.relnamespace
          where i.indisunique
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+        union all
+        select k.conrelid || ' ' || k.oid || ':' || k.convalidated
+          from pg_constraint k
+          join pg_namespace n on n.oid = k.connamespace
+         where k.contype = 'f'
            and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')) x), ''))
 
 -- name: edge
@@ -167,6 +173,26 @@ select con.oid::int8, con.conname::text, cn.nspname::text, c.relname::text, ca.a
  where con.contype = 'f' and con.convalidated
 --@ >= 11   and con.conparentid = 0
  order by con.oid, g.n
+
+-- name: parked_count
+-- params: edge text
+-- returns: n int8
+select count(*) from pgtandem.conflict where edge = $1 and parked
+
+-- name: sequence_steps
+-- doc: sequences that may be read, and what they are counted up by
+-- returns: schema_name text, sequence_name text, step int8
+--@ >= 10 select n.nspname::text, c.relname::text, s.seqincrement
+--@ >= 10   from pg_sequence s
+--@ >= 10   join pg_class c on c.oid = s.seqrelid
+--@ >= 10   join pg_namespace n on n.oid = c.relnamespace
+--@ >= 10  where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 10    and c.relpersistence <> 't' and case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'SELECT') end
+--@ < 10 select sequence_schema::text, sequence_name::text, increment::int8
+--@ < 10   from information_schema.sequences
+--@ < 10  where sequence_schema !~ '^pg_' and sequence_schema not in ('information_schema', 'pgtandem')
+--@ < 10    and has_sequence_privilege(quote_ident(sequence_schema) || '.' || quote_ident(sequence_name), 'SELECT')
+ order by 1, 2
 
 -- name: parked_rows
 -- doc: keys of rows that an edge could not apply here, those that wait longest first

@@ -318,7 +318,55 @@ def test_foreign_key_stops_masters(dbs):
     service.stop()
 
 
+def test_parent_that_is_just_being_deleted(dbs):
+    """A transaction has deleted the parent of a row that comes, and is still open: the round waits for its end."""
+    nodes, service = masters(dbs, 2, "on-violation = park")
+    nodes[0].sql("insert into parent values ('p', ''), ('q', '')")
+    service.start()
+    settle(service, nodes)
+    connection = nodes[1].connect()
+    cursor = connection.cursor()
+    cursor.execute("begin; delete from parent where code = 'p'")
+    nodes[0].sql("insert into child values (1, 'p', '')")
+    time.sleep(2)
+    assert nodes[1].value("select count(*) from child") == 0
+    cursor.execute("commit")
+    rows = settle(service, nodes)
+    assert rows["child"] == [] and rows["parent"] == [("q", "")]
+    assert {r["key"] for r in kept(service, kind="foreign key")} == {"{1}"}
+    service.stop()
+
+
 # TRUNCATE, and what is kept
+
+
+@pytest.mark.parametrize("rule", ["latest", "target", "skip"])
+def test_two_truncates(dbs, rule):
+    """On both sides at a time, with rows written behind them: the same rows survive everywhere."""
+    nodes, service = masters(dbs, 2, f"conflict = {rule}")
+    nodes[0].sql("insert into t select i, 'first' from generate_series(1, 9) i")
+    service.start()
+    settle(service, nodes)
+    apart(service, nodes, "truncate t; insert into t values (1, 'of a'), (2, 'of a')", "truncate t; insert into t values (1, 'of b'), (3, 'of b')")
+    assert settle(service, nodes)["t"] in ([(1, "of a"), (2, "of a")], [(1, "of b"), (3, "of b")])
+    nodes[1].sql("insert into t values (4, 'later')")
+    assert (4, "later") in settle(service, nodes)["t"]
+    service.stop()
+
+
+def test_truncates_under_load(dbs):
+    nodes, service = masters(dbs, 3)
+    service.start()
+    settle(service, nodes)
+    for turn in range(60):
+        for i, node in enumerate(nodes):
+            if turn % 7 == 3 * i:
+                node.sql("truncate t")
+            node.sql("insert into t values (%s, 'x')", (turn * 10 + i,))
+            node.sql("update t set v = v || %s where id %% 5 = 0", (str(i),))
+        time.sleep(0.05)
+    settle(service, nodes)
+    service.stop()
 
 
 def test_truncate_is_not_silent(dbs):
@@ -332,6 +380,27 @@ def test_truncate_is_not_silent(dbs):
     assert {r["key"] for r in records} == {"{2}", "{3}", "{20}"} and {r["winner"] for r in records} == {"A"}
     assert all(json.loads(r["to_row"])["v"] == "lost" for r in records)
     poll_until(lambda: kept(service) == [], 20, "the end of the records")
+    service.stop()
+
+
+def test_numbers_of_sequences(dbs):
+    """validate says how sequences are to be interleaved, and is content when that is done."""
+    tables = TABLES + "create table s (id serial primary key, node text); create sequence free start 500;"
+    nodes, service = masters(dbs, 3, tables=tables)
+    nodes[1].sql("select setval('s_id_seq', 1234)")
+    told = service.ok("validate").out
+    statements = {name: [line.split(": ", 1)[1] for line in told.splitlines() if line.strip().startswith(f"{name}: ")] for name in "ABC"}
+    assert statements["B"] == ["ALTER SEQUENCE public.free INCREMENT BY 10 RESTART WITH 502;", "ALTER SEQUENCE public.s_id_seq INCREMENT BY 10 RESTART WITH 1242;"], told
+    for name, node in zip("ABC", nodes):
+        node.sql("".join(statements[name]))
+    assert "ALTER SEQUENCE" not in service.ok("validate").out
+    service.start()
+    settle(service, nodes)
+    apart(service, nodes, *["insert into s (node) select 'x' from generate_series(1, 20)"] * 3)
+    settle(service, nodes)
+    poll_until(lambda: {node.value("select count(*) from s") for node in nodes} == {60}, 20, "all rows")
+    assert kept(service) == []
+    assert "ALTER SEQUENCE" not in service.ok("validate").out
     service.stop()
 
 
