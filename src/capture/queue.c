@@ -51,7 +51,8 @@ static void add_window(Sql *q, const Window *window)
     sql_add(q, " AND q.tab <> 0");
     if (!window->own_only && window->back == NULL)
         return;
-    sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
+    /* what a round has decided by itself goes to everybody: see capture_add_recall() */
+    sql_add(q, " AND (q.at = '-infinity' OR NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
                " m WHERE m.tab = 0 AND m.txid = q.txid");
     if (window->own_only && window->but != NULL) {
         sql_add(q, " AND (left(m.ka[1], ");
@@ -67,7 +68,7 @@ static void add_window(Sql *q, const Window *window)
         sql_add(q, " AND m.ka[1] = ");
         sql_literal(q, window->back);
     }
-    sql_add(q, ")");
+    sql_add(q, "))");
 }
 
 typedef struct Delta {

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "capture/capture.h"
 #include "daemon/conflict_sql.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -265,6 +266,7 @@ static bool judge(ApplyFilter *self, TablePair *pair, Conn *to, const char *sinc
     add_keys_as(q, pair, false);
     sql_add(q, ")");
     add_noted(q, pair, "gone");
+    capture_add_recall(q, pair->dst, "(SELECT DISTINCT to_key AS key FROM better) b");
     sql_add(q, ", recorded AS (");
     conflict_add_record(q, spec, pair, "unique");
     sql_add(q, "to_key, name, winner, from_row, to_row, from_at, to_at, NULL, false FROM better) "
@@ -619,6 +621,7 @@ static bool park_orphans(ApplyFilter *self, ForeignKey *key, Conn *to, int64_t *
     add_keys_as(q, key->child, false);
     sql_add(q, ")");
     add_noted(q, key->child, "gone");
+    capture_add_recall(q, key->child->dst, "(SELECT key FROM o WHERE NOT incoming) b");
     /* only a row of the other node can come again */
     sql_add(q, ", again AS (UPDATE pgtandem.conflict r SET parked = true, settled_at = NULL, "
                "tried_at = now(), from_row = o.row FROM o WHERE o.incoming AND r.kind = "

@@ -36,6 +36,7 @@ CREATE TABLE pgtandem.tab (
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 -- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
+-- '-infinity': a round took the row away by its own decision, of which the node that it came from has to hear.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 
