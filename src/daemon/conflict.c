@@ -153,12 +153,36 @@ static bool record_truncated(const ConflictFilter *filter, const TablePair *pair
 static bool drop_staged(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
+    const ConflictFilter *filter = self->arg;
+    Sql *q = sql_new(tmp), *drop = sql_new(tmp);
 
     self->whole = false;
-    sql_add(q, "DELETE FROM ");
+    /* the opposite edge will take them away without knowing that they were not carried */
+    conflict_add_record(q, filter->spec, pair, "truncate");
+    sql_add(q, "key, NULL, ");
+    sql_literal(q, filter->spec->to->name);
+    sql_add(q, ", from_row, to_row, at, NULL, NULL, false FROM (SELECT ");
+    conflict_add_key(q, pair, "s");
+    sql_add(q, " AS key, s.at, ");
+    conflict_add_json(q, pair, true);
+    sql_add(q, " AS from_row, (SELECT ");
+    conflict_add_json(q, pair, false);
+    sql_add(q, " FROM ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " t WHERE ");
+    conflict_add_match(q, pair, "t", "s");
+    sql_add(q, ") AS to_row FROM ");
     sql_trusted(q, apply_stage_sql(tmp, pair));
-    return conn_exec(to, q, err);
+    sql_add(q, " s WHERE s.present) x WHERE from_row IS DISTINCT FROM to_row");
+    if (!conn_exec(to, q, err))
+        return err_add(err, "while looking what a TRUNCATE takes away");
+    if (conn_affected(to) > 0)
+        log_info("%lld rows of table %s are not carried, as it was truncated in the %s meanwhile: "
+                 "they are kept among the conflicts",
+                 (long long)conn_affected(to), table_label(tmp, pair->src), conn_label(to));
+    sql_add(drop, "DELETE FROM ");
+    sql_trusted(drop, apply_stage_sql(tmp, pair));
+    return conn_exec(to, drop, err);
 }
 
 static bool settle_conflicts(ApplyFilter *self, const TablePair *pair, Conn *to,
