@@ -1,7 +1,10 @@
 """Rules for conflicts that a list cannot say, rows that collide by other columns than the key, and foreign keys."""
 
+import contextlib
 import json
+import os
 import random
+import signal
 import threading
 import time
 
@@ -68,6 +71,17 @@ def apart(service, nodes, *scripts):
         node.sql(script)
         time.sleep(0.02)
     service.ok("resume", "s")
+
+
+@contextlib.contextmanager
+def held(service, edge):
+    """One direction stands still: the other one judges alone, and first."""
+    pid = service.workers()[edge]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def kept(service, **only):
@@ -138,6 +152,40 @@ def test_skip_leaves_both_rows(dbs):
     b.sql("update t set v = 'later' where id = 1")
     a.sql("update t set v = 'later' where id = 50; insert into t values (3, 'later')")
     assert {key: v for key, v in settle(service, [a, b])["t"] if v == "later"}.keys() == {1, 3, 50}
+    service.stop()
+
+
+@pytest.mark.parametrize("late", ["s/A/B", "s/B/A"])
+def test_skip_when_one_edge_is_late(dbs, late):
+    """It finds that the other one has met the conflict already, and carries what came after it."""
+    nodes, service = masters(dbs, 2, "conflict = skip")
+    nodes[0].sql("insert into t values (1, 'first'), (2, 'first')")
+    service.start()
+    settle(service, nodes)
+    with held(service, late):
+        for node, name in zip(nodes, "ab"):
+            node.sql(f"update t set v = 'of {name}'")
+        poll_until(lambda: len(kept(service)) == 2, 20, "two conflicts")
+        nodes["AB".index(late[2])].sql("update t set v = 'later' where id = 2")
+    service.in_step()
+    assert [node.sql("select v from t order by id") for node in nodes] == [
+        [("of a",), ("later",)],
+        [("of b",), ("later",)],
+    ]
+    service.stop()
+
+
+@pytest.mark.parametrize("late", ["s/A/B", "s/B/A"])
+@pytest.mark.parametrize("rule", ["latest", "source", "target"])
+def test_collision_when_one_edge_is_late(dbs, rule, late):
+    nodes, service = masters(dbs, 2, f"conflict = {rule}", "on-violation = park")
+    service.start()
+    settle(service, nodes)
+    with held(service, late):
+        nodes[0].sql("insert into u values (1, 'same', 0)")
+        nodes[1].sql("insert into u values (2, 'same', 0)")
+        poll_until(lambda: kept(service), 20, "a collision")
+    assert settle(service, nodes)["u"] == [(1 if rule == "source" else 2, "same", 0)]
     service.stop()
 
 
@@ -343,6 +391,26 @@ def test_parent_that_is_just_being_deleted(dbs):
     rows = settle(service, nodes)
     assert rows["child"] == [] and rows["parent"] == [("q", "")]
     assert {r["key"] for r in kept(service, kind="foreign key")} == {"{1}"}
+    service.stop()
+
+
+def test_row_that_is_taken_away_while_it_arrives(dbs):
+    """A round takes a child away whose parent is there again on the other side, where the child has come meanwhile."""
+    (a, b), service = masters(dbs, 2, "on-violation = park")
+    a.sql("insert into parent values ('p', '')")
+    service.start()
+    settle(service, [a, b])
+    connection = a.connect(autocommit=False)
+    connection.cursor().execute("select 1 from pgtandem.progress where edge = 's/B/A' for update")
+    b.sql("delete from parent")
+    time.sleep(1)  # the round has its snapshot, and waits for the row
+    b.sql("insert into parent values ('p', 'again')")
+    a.sql("insert into child values (1, 'p', '')")
+    poll_until(lambda: b.value("select count(*) from child") == 1, 20, "the child")
+    connection.rollback()
+    rows = settle(service, [a, b])
+    assert rows["parent"] == [("p", "again")] and rows["child"] == []
+    assert [r["to_row"] for r in kept(service, kind="foreign key")] == ['{"id":1,"parent":"p","v":""}']
     service.stop()
 
 
