@@ -51,9 +51,12 @@ static void add_window(Sql *q, const Window *window)
     sql_add(q, " AND q.tab <> 0");
     if (!window->own_only && window->back == NULL)
         return;
-    /* what a round has decided by itself goes to everybody: see capture_add_recall() */
-    sql_add(q, " AND (q.at = '-infinity' OR NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
-               " m WHERE m.tab = 0 AND m.txid = q.txid");
+    /*
+     * what a round has decided by itself goes to everybody, see capture_add_recall(); as a condition in
+     * here this stays a join
+     */
+    sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
+               " m WHERE m.tab = 0 AND m.txid = q.txid AND q.at IS DISTINCT FROM '-infinity'");
     if (window->own_only && window->but != NULL) {
         sql_add(q, " AND (left(m.ka[1], ");
         sql_number(q, (int64_t)strlen(window->but));
@@ -68,7 +71,7 @@ static void add_window(Sql *q, const Window *window)
         sql_add(q, " AND m.ka[1] = ");
         sql_literal(q, window->back);
     }
-    sql_add(q, "))");
+    sql_add(q, ")");
 }
 
 typedef struct Delta {
