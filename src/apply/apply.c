@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "pg/sqlstate.h"
 
 enum {
     ANALYZE_ROWS = 5000,         /* staged rows from which the planner needs to know their number */
@@ -36,6 +37,11 @@ char *apply_stage_sql(const void *ctx, const TablePair *table)
 
     add_stage_name(q, table);
     return mem_strdup(ctx, q->text->text);
+}
+
+char *apply_kept_sql(const void *ctx, const TablePair *table)
+{
+    return mem_printf(ctx, "pg_temp.pgtandem_kept_%d", table->dst->id);
 }
 
 static void add_ref(Sql *q, const Table *table)
@@ -81,6 +87,26 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
     sql_add(q, ")");
 }
 
+static bool create_kept(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DROP TABLE IF EXISTS ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, "; CREATE TEMP TABLE ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " AS SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " WITH NO DATA");
+    return conn_exec(dst, q, err);
+}
+
 static bool create_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -116,10 +142,38 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     sql_add(q, " FROM ");
     add_ref(q, table->dst);
     sql_add(q, " WITH NO DATA");
-    if (!conn_exec(dst, q, err))
+    if (!conn_exec(dst, q, err) || (table->keep_keys && !create_kept(table, dst, err)))
         return err_add(err, "while creating a staging table");
     table->staged = true;
-    table->staged_rows = 0;
+    table->staged_rows = table->kept = table->kept_gone = table->kept_rows = 0;
+    return true;
+}
+
+bool apply_make_stage(TablePair *table, Conn *dst, Err *err)
+{
+    return table->staged || create_stage(table, dst, err);
+}
+
+static bool keep_keys(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "WITH k AS (INSERT INTO ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " RETURNING present) SELECT count(*), count(nullif(present, true)) FROM k");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return false;
+    table->kept += rows_i64(rows, 0, 0);
+    table->kept_gone += rows_i64(rows, 0, 1);
     return true;
 }
 
@@ -244,7 +298,8 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
  * INSERT: where the planner believes a table to be empty, that scans it for every row, and meets all those
  * inserted so far.
  */
-static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, Err *err)
+static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, int64_t *ret_rows,
+                             Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -255,11 +310,12 @@ static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, Err *
     add_ref(q, table->dst);
     sql_add(q, " WHERE s.present AND ");
     add_match(q, table->dst, "s");
-    return conn_exec(dst, q, err);
+    return exec_counted(dst, q, ret_rows, err);
 }
 
-/* inserts every staged row that exists on src */
-static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
+/* inserts every staged row that exists on src; fitting: only those that collide with nothing */
+static bool insert_rows(const TablePair *table, Conn *dst, bool fitting, int64_t *ret_rows,
+                        Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -279,6 +335,8 @@ static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE s.present");
+    if (fitting)
+        sql_add(q, " ON CONFLICT DO NOTHING");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -343,22 +401,79 @@ static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
                    conn_label(dst));
 }
 
+bool apply_staged_inserts(const TablePair *table, Conn *dst, ApplyFilter *filter, int64_t *ret_rows,
+                          Err *err)
+{
+    int64_t unstaged;
+
+    if (!insert_rows(table, dst, true, ret_rows, err) ||
+        !unstage_existing(table, dst, false, &unstaged, err))
+        return false;
+    /* a row with one of our keys that is not ours */
+    return unstaged == *ret_rows || outrun(filter, dst, err);
+}
+
+/*
+ * Inserts when all handled keys are gone from dst. What then still collides are other rows; the filter
+ * decides what becomes of them. *ret_dropped: rows that it took out.
+ */
+static bool insert_or_refuse(TablePair *table, Conn *dst, ApplyFilter *filter,
+                             int64_t *ret_inserted, int64_t *ret_dropped, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t present;
+
+    if (!conn_do(dst, "SAVEPOINT pgtandem_insert", err))
+        return false;
+    if (insert_rows(table, dst, false, ret_inserted, err))
+        return conn_do(dst, "RELEASE SAVEPOINT pgtandem_insert", err);
+    if (err_remedy(err) != REMEDY_CONFLICT || !conn_caps(dst)->has_on_conflict)
+        return false;
+    ApplyRefused refused = {.why = err->detail == NULL
+                                       ? mem_strdup(tmp, err->msg)
+                                       : mem_printf(tmp, "%s (%s)", err->msg, err->detail)};
+    err_clear(err);
+    if (!conn_do(dst, "ROLLBACK TO SAVEPOINT pgtandem_insert", err) ||
+        !apply_staged_inserts(table, dst, filter, ret_inserted, err)) {
+        if (!filter->again && err->kind == ERR_SQL && err_remedy(err) == REMEDY_GIVE_UP) {
+            /* deferrable constraints cannot be asked so */
+            err_clear(err);
+            err_set(err, ERR_STATE, "%s", refused.why);
+            err_hint(err, "Change or delete one of the two rows.");
+        }
+        return false;
+    }
+    if (!count_present(table, dst, &present, err))
+        return false;
+    if (present > 0 && !filter->refused(filter, table, dst, &refused, err))
+        return false;
+    *ret_inserted += refused.written;
+    *ret_dropped = refused.dropped;
+    return true;
+}
+
 /* updates and inserts; expected NULL: nobody looked; keep: the stage is needed once more */
 static bool upsert_staged(TablePair *table, Conn *dst, bool insert_only, bool keep,
                           ApplyFilter *filter, const ApplyExpected *expected, Err *err)
 {
-    int64_t present, updated = 0, inserted = 0;
+    int64_t present, unstaged, updated = 0, inserted = 0, dropped = 0;
+    bool exact = filter != NULL && filter->exact;
 
     if (!count_present(table, dst, &present, err) ||
         (!insert_only && present > 0 && !update_rows(table, dst, &updated, err)))
         return false;
-    if (filter != NULL && !insert_only && updated != expected->updates)
+    if (exact && !insert_only && updated != expected->updates)
         return outrun(filter, dst, err);
-    if (updated > 0 && (keep || updated < present) && !unstage_existing(table, dst, keep, err))
+    if (updated > 0 && (keep || updated < present) &&
+        !unstage_existing(table, dst, keep, &unstaged, err))
         return false;
-    if (updated < present && !insert_rows(table, dst, &inserted, err))
+    if (updated < present && insert_only && filter != NULL) {
+        if (!insert_or_refuse(table, dst, filter, &inserted, &dropped, err))
+            return false;
+    } else if (updated < present && !insert_rows(table, dst, false, &inserted, err)) {
         return false;
-    if (updated + inserted != present) {
+    }
+    if (updated + inserted + dropped != present) {
         err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
                 (long long)present, (long long)(updated + inserted));
         return err_hint(
@@ -378,7 +493,8 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilte
 
     if (!delete_rows(table, dst, replace ? DELETE_KEYS : DELETE_GONE, &deleted, err))
         return false;
-    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+    if (filter != NULL && filter->exact &&
+        deleted != expected->deletes + (replace ? expected->updates : 0))
         return outrun(filter, dst, err);
     stats->deleted += deleted;
     return fault("apply.between", err) &&
@@ -409,7 +525,7 @@ static bool fill_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, 
     CopyStats copied;
     Sql *in = sql_new(tmp);
 
-    if (!table->staged && !create_stage(table, dst, err))
+    if (!apply_make_stage(table, dst, err))
         return false;
     sql_add(in, "COPY ");
     add_stage_name(in, table);
@@ -424,13 +540,25 @@ static bool fill_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, 
            (copied.rows < ANALYZE_ROWS || analyze_stage(table, dst, err));
 }
 
-bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyFilter *filter,
-                 ApplyExpected *ret_expected, ApplyStats *stats, Err *err)
+static bool filter_stage(TablePair *table, Conn *dst, bool *whole, ApplyFilter *filter,
+                         ApplyExpected *ret_expected, Err *err)
+{
+    if (filter == NULL || !filter->looks || (!*whole && table->staged_now == 0))
+        return true;
+    filter->whole = *whole;
+    if (!filter->run(filter, table, dst, ret_expected, err))
+        return false;
+    *whole = filter->whole;
+    return true;
+}
+
+bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool *whole,
+                 ApplyFilter *filter, ApplyExpected *ret_expected, ApplyStats *stats, Err *err)
 {
     *ret_expected = (ApplyExpected){0};
     return (fill_stage(table, src, dst, keys, stats, err) &&
-            (filter == NULL || table->staged_now == 0 ||
-             filter->run(filter, table, dst, ret_expected, err))) ||
+            filter_stage(table, dst, whole, filter, ret_expected, err) &&
+            (table->staged_now == 0 || !table->keep_keys || keep_keys(table, dst, err))) ||
            add_table(err, table);
 }
 
@@ -449,7 +577,8 @@ bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
     if (!whole && table->staged_now == 0)
         return true;
     if (!delete_rows(table, dst, whole ? DELETE_OTHERS : DELETE_GONE, &deleted, err) ||
-        (filter != NULL && !whole && deleted != expected->deletes && !outrun(filter, dst, err)))
+        (filter != NULL && filter->exact && !whole && deleted != expected->deletes &&
+         !outrun(filter, dst, err)))
         return add_table(err, table);
     stats->deleted += deleted;
     return true;
@@ -481,12 +610,31 @@ bool apply_unstage(TablePair *table, Conn *dst, Err *err)
     return table->staged_now == 0 || empty_stage(table, dst, err) || add_table(err, table);
 }
 
+bool apply_forget_kept(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (!table->staged || table->kept == 0)
+        return true;
+    table->kept_rows += table->kept;
+    table->kept = table->kept_gone = 0;
+    if (table->kept_rows >= STAGE_TRUNCATE_ROWS) {
+        sql_add(q, "TRUNCATE ");
+        table->kept_rows = 0;
+    } else {
+        sql_add(q, "DELETE FROM ");
+    }
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    return conn_exec(dst, q, err);
+}
+
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
                 ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
     ApplyExpected expected;
 
-    if (!apply_stage(table, src, dst, keys, filter, &expected, stats, err))
+    if (!apply_stage(table, src, dst, keys, &whole, filter, &expected, stats, err))
         return false;
     if (whole) {
         expected = (ApplyExpected){0}; /* nothing is left */

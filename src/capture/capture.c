@@ -820,3 +820,26 @@ bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err)
     }
     return conn_exec(conn, q, err);
 }
+
+static void add_recall(Sql *q, const Table *table, int segment, const char *from)
+{
+    sql_add(q, ", recall_");
+    sql_number(q, segment);
+    sql_add(q, " AS (INSERT INTO pgtandem.queue_");
+    sql_number(q, segment);
+    sql_add(q, " (txid, tab, k, ka, at) SELECT " TXID ", ");
+    sql_number(q, table->id);
+    sql_trusted(q, table->key_is_int ? ", key[1]::bigint, NULL" : ", NULL, key");
+    sql_add(q, ", '-infinity' FROM ");
+    sql_trusted(q, from);
+    sql_add(q, " WHERE (" SEGMENT_IS_0 ")");
+    if (segment != 0)
+        sql_add(q, " IS FALSE");
+    sql_add(q, ")");
+}
+
+void capture_add_recall(Sql *q, const Table *table, const char *from)
+{
+    add_recall(q, table, 0, from);
+    add_recall(q, table, 1, from);
+}

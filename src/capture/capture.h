@@ -67,4 +67,11 @@ CHECKED bool gate_close(Conn *conn, Err *err);
  */
 CHECKED bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err);
 
+/*
+ * ", name AS (…)" behind other parts of a WITH: notes in the queue of the node the keys of rows that a round of
+ * ours takes away there by its own decision, so that the node where the round comes from hears of it, too. from:
+ * a part with the column key (text[]).
+ */
+void capture_add_recall(Sql *q, const Table *table, const char *from);
+
 #endif

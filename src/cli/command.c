@@ -427,11 +427,13 @@ const Command cli_commands[] = {
       } },
 
     { .name = "conflicts", .id = CMD_CONFLICTS, .run = cli_conflicts, .max_arguments = 1000,
-      .summary = "show rows that were changed on two sources at a time",
+      .summary = "show rows that were changed on two sources at a time, or collide with others",
       .usage = "[SYNC...] [--json]",
-      .doc = "Of syncs with several sources: the newest first, with both rows, when they were changed, the rule and "
-             "the winner. They are kept on the node where the conflict was found, for as long as conflict-keep "
-             "says.",
+      .doc = "The newest first, with both rows, when they were changed, and the rule and the winner or the constraint: "
+             "rows that were changed on two sources at a time; rows that collide by another unique column, or whose "
+             "foreign key points to a deleted row (on-violation = park); rows that another node's TRUNCATE took away. "
+             "They are kept on the node where it was found, for as long as conflict-keep says. \"parked\": the row is "
+             "on its source, not here, and is tried again every minute and with each kick.",
       .on_source = "Only read.",
       .on_target = "Only read.",
       .interrupt = "At any time.",

@@ -26,6 +26,7 @@
 #include "daemon/plan.h"
 #include "daemon/select.h"
 #include "daemon/service_log.h"
+#include "daemon/violation.h"
 #include "migrate/edge.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -44,6 +45,7 @@ enum {
     SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
+    PARKED_MS = 60000,       /* how often parked rows are tried again */
     CONSUMER_MS = 5000,      /* how often it is asked whether the edge was detached */
     LET_GO_MS = 2000,        /* a place that is given up can be taken in that time */
     UNWANTED_MS = 1000,      /* how often the file is read again when the edge is not in it */
@@ -66,6 +68,7 @@ typedef struct Work {
     Wishes wishes;
     const char *state;     /* as it was last written down */
     const char *print[2];  /* definitions of from and to when the plan was made */
+    int64_t parked_ms;     /* when parked rows were last tried again */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
     int64_t wishes_ms, touch_ms, definitions_ms, consumer_ms;
@@ -315,11 +318,6 @@ static void make_edge(Work *w)
     edge->service = true;
     edge->ordered = w->spec->sync->target_triggers == TRIGGERS_FIRE;
     edge->window = edge_window(w->spec);
-    if (w->spec->back != NULL) {
-        w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
-        w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
-        edge->filter = &w->filter;
-    }
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
@@ -329,6 +327,14 @@ static void make_edge(Work *w)
             edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
         }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    w->conflicts = (ConflictFilter){
+        .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
+    w->filter = (ApplyFilter){.arg = &w->conflicts,
+                              .run = conflict_filter,
+                              .refused = violation_refused,
+                              .end = violation_end,
+                              .exact = w->spec->back != NULL};
+    edge->filter = &w->filter;
     edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
@@ -424,6 +430,9 @@ static bool prepare(Work *w, Err *err)
         (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
+    if (!w->spec->full && !violation_begin(w, &w->conflicts, w->to, err))
+        return false;
+    w->filter.looks = w->spec->back != NULL || w->conflicts.parked;
     /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
     malloc_trim(0);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
@@ -684,6 +693,18 @@ static bool is_due(const Work *w)
     return sync->checktime_ms > 0 && clock_ms() - w->last_round_ms >= sync->checktime_ms;
 }
 
+/* a kick tries parked rows again at once */
+static bool try_parked(Work *w, Err *err)
+{
+    int64_t now = clock_ms();
+
+    if (!w->conflicts.parked ||
+        (w->wishes.kick_wanted <= w->wishes.kick_done && now - w->parked_ms < PARKED_MS))
+        return true;
+    w->parked_ms = now;
+    return violation_try_again(&w->conflicts, w->edge, err);
+}
+
 static bool make_round(Work *w, bool *ret_outdated, Err *err)
 {
     RoundStats round = {0};
@@ -694,6 +715,8 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         if (!copy_everything(w, err))
             return false;
     } else {
+        if (!try_parked(w, err))
+            return false;
         if (!edge_round(edge, &round, err)) {
             if (!w->filter.again)
                 return false;
@@ -796,7 +819,7 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         ConsumerRow *consumer;
 
         w->consumer_ms = now;
-        if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
+        if (!conflict_expire(w->from, w->to, w->spec, err))
             return false;
         if (!q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;

@@ -151,7 +151,8 @@ bool install_source(Conn *from, const EdgeSpec *edge, const char *owner, Plan *p
 static bool delete_edge_rows(Conn *conn, const char *edge, bool begins_only, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    static const char *const tables[] = {"consumer", "tab_edge", "progress", "edge_table", "edge"};
+    static const char *const tables[] = {"consumer",   "tab_edge", "progress",
+                                         "edge_table", "conflict", "edge"};
 
     size_t n = begins_only ? 2 : sizeof tables / sizeof *tables;
 

@@ -77,7 +77,8 @@ Window edge_window(const EdgeSpec *edge)
     return (Window){.own_only = !edge->sync->cascade,
                     .but = edge->mine,
                     .back = edge->back,
-                    .timed = edge->back != NULL};
+                    .timed = edge->back != NULL,
+                    .skipping = edge->back != NULL && edge->sync->conflict == CONFLICT_SKIP};
 }
 
 EdgeSpec edge_back(const EdgeSpec *edge)

@@ -140,7 +140,7 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
             y->all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
             (long long)y->checktime_ms, y->target_triggers);
     add_text(s, y->conflict_text);
-    str_fmt(s, "%lld %d;", (long long)y->conflict_keep_ms, edge->back != NULL);
+    str_fmt(s, "%lld %d %d;", (long long)y->conflict_keep_ms, edge->back != NULL, y->on_violation);
     add_text(s, y->before_round);
     add_text(s, y->after_round);
     add_text(s, y->on_error);

@@ -383,15 +383,28 @@ bool edge_begin_apply(Edge *edge, Err *err)
            capture_mark_apply(edge->to, edge->name, edge->service, err);
 }
 
+/* the query of the keys that are carried */
+static Sql *keys_of(const void *ctx, const Edge *edge, const TablePair *pair,
+                    const Pending *pending)
+{
+    Window window = window_of(edge);
+    Pending all = *pending;
+
+    /* where others write on `to`, a truncated table is replaced as a whole: see daemon/conflict.h */
+    if (pending->whole && edge->filter != NULL && edge->filter->exact)
+        all.all_rows = true;
+    return queue_keys(ctx, pair->src, &all, &window);
+}
+
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
                         Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Window window = window_of(edge);
-    Sql *keys = queue_keys(tmp, pair->src, pending, &window);
+    Sql *keys = keys_of(tmp, edge, pair, pending);
 
     /* in the first round all that was copied meanwhile is there already */
-    if (pending->inserts && edge->applied != NULL && !edge->replace_next && edge->filter == NULL)
+    if (pending->inserts && edge->applied != NULL && !edge->replace_next &&
+        (edge->filter == NULL || !edge->filter->looks))
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
     return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, edge->filter, stats, err);
@@ -413,6 +426,7 @@ static bool run_hook_sql(Edge *edge, const char *text, const char *name, Err *er
 typedef struct OrderedTable {
     TablePair *pair;
     const Pending *pending;
+    bool whole;
     ApplyExpected expected;
 } OrderedTable;
 
@@ -434,7 +448,7 @@ static bool upsert_in_order(Edge *edge, OrderedTable *tables, size_t n, Err *err
 static bool delete_in_order(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
 {
     for (size_t i = n; i-- > 0;)
-        if (!apply_deletes(tables[i].pair, edge->to, tables[i].pending->whole, edge->filter,
+        if (!apply_deletes(tables[i].pair, edge->to, tables[i].whole, edge->filter,
                            &tables[i].expected, stats, err))
             return false;
     return true;
@@ -486,14 +500,15 @@ static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplySt
 {
     AUTO_CTX(tmp, NULL);
     OrderedTable *tables = mem_array(tmp, OrderedTable, n + 1);
-    Window window = window_of(edge);
 
     for (size_t i = 0; i < n; i++)
-        tables[i] = (OrderedTable){.pair = find_pair(edge, pending[i].tab), .pending = &pending[i]};
+        tables[i] = (OrderedTable){.pair = find_pair(edge, pending[i].tab),
+                                   .pending = &pending[i],
+                                   .whole = pending[i].whole};
     qsort(tables, n, sizeof *tables, compare_ranks);
     for (size_t i = 0; i < n; i++)
         if (!apply_stage(tables[i].pair, edge->from, edge->to,
-                         queue_keys(tmp, tables[i].pair->src, tables[i].pending, &window),
+                         keys_of(tmp, edge, tables[i].pair, tables[i].pending), &tables[i].whole,
                          edge->filter, &tables[i].expected, stats, err))
             return false;
     if (!conn_do(edge->to, "SET CONSTRAINTS ALL DEFERRED", err))
@@ -530,6 +545,9 @@ static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const ch
         return false;
     for (size_t i = 0; i < n; i++)
         stats->changes += pending[i].changes;
+    if (edge->filter != NULL && edge->filter->end != NULL &&
+        !edge->filter->end(edge->filter, edge->to, err))
+        return false;
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;
@@ -558,7 +576,7 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     const char *now;
 
     *ret_quiet = false;
-    if (edge->looked == NULL || edge->n_whole > 0)
+    if (edge->looked == NULL || edge->n_whole > 0 || edge->n_more > 0)
         return true;
     if (!queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -680,6 +698,30 @@ static void add_whole_tables(const void *ctx, const Edge *edge, Pending **pendin
     }
 }
 
+/* keys that are to be carried without a change */
+static bool add_more(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    Pending *list = NULL;
+    size_t n_list = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        mem_push(ctx, list, n_list, (*pending)[i]);
+    for (size_t m = 0; m < edge->n_more; m++) {
+        const Pending *more = &edge->more[m];
+        size_t i = 0;
+
+        while (i < n_list && list[i].tab != more->tab)
+            i++;
+        if (i == n_list)
+            mem_push(ctx, list, n_list, *more);
+        list[i].more = more->more;
+        list[i].inserts = false;
+    }
+    *pending = list;
+    *n = n_list;
+    return true;
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -695,7 +737,8 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
             !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err))
             return false;
         add_whole_tables(ctx, edge, ret_pending, ret_n);
-        if (!hold_tables(edge, *ret_pending, *ret_n, &held, err))
+        if (!add_more(ctx, edge, ret_pending, ret_n) ||
+            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
             return true;
@@ -748,6 +791,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         edge->unpurged_changes += ret_stats->changes;
     }
     ret_stats->ms = clock_ms() - begun;
+    edge->n_more = 0;
     edge->replace_next = false;
     return true;
 }

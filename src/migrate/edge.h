@@ -30,6 +30,8 @@ typedef struct Edge {
     int *
         whole; /* tables (by number) of which the next round carries every row, and takes others away */
     size_t n_whole;
+    Pending *more; /* keys that the next round carries, too */
+    size_t n_more;
     SequenceState *sequences;
     size_t n_sequences;
     const char *registration; /* of the row in consumer that the progress belongs to */

@@ -104,6 +104,10 @@ typedef struct TablePair {
     bool staged; /* apply's staging table exists in dst's session */
     int64_t staged_rows; /* put through it since it was last truncated, */
     int64_t staged_now;  /* … and in this round */
+    bool
+        keep_keys; /* handled keys are kept until the end of the round: how many, and of deleted rows */
+    int64_t kept, kept_gone;
+    int64_t kept_rows; /* kept since that table was last truncated */
 } TablePair;
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */

@@ -49,6 +49,7 @@ CREATE TABLE pgtandem.tab_rel (
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 -- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
+-- '-infinity': a round took the row away by its own decision, of which the node that it came from has to hear.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 
@@ -165,20 +166,27 @@ CREATE TABLE pgtandem.edge_table (
     PRIMARY KEY (edge, schema_name, table_name)
 );
 
--- rows that were changed here and on the other side by transactions that did not know of each other
+-- rows that were changed here and on the other side by transactions that did not know of each other, and rows
+-- that could not be together with others
 CREATE TABLE pgtandem.conflict (
     no           bigserial PRIMARY KEY,
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind         text NOT NULL DEFAULT 'row' CHECK (kind IN ('row', 'unique', 'foreign key', 'truncate')),
     edge         text NOT NULL,
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
-    key          text[] NOT NULL,
+    key          text[] NOT NULL,               -- of the row; of a violation: of the row that had to give way
+    constraint_name text,                       -- of a violation
     rule         text NOT NULL,
-    winner       text NOT NULL,                 -- the name of a database
-    from_row     text,                          -- as JSON; NULL: deleted there
+    winner       text NOT NULL,                 -- the name of a database; empty: nobody
+    from_row     text,                          -- as JSON; NULL: deleted there, or there is none
     to_row       text,                          -- this node's row
     from_at      timestamptz,
-    to_at        timestamptz
+    to_at        timestamptz,
+    seen         text,                          -- txid_snapshot of this node when it was judged
+    parked       boolean NOT NULL DEFAULT false,-- the other node's row is not here, and is tried again
+    tried_at     timestamptz,
+    settled_at   timestamptz                    -- when it was no longer parked
 );
 
 -- which edges that begin here read which captured table

@@ -50,7 +50,7 @@ select k.child::int8, k.parent::int8
  where not (k.deferrable and exists (select 1 from reach r where r.origin = k.parent and r.at = k.child))
 
 -- name: definitions_print
--- doc: changes when a table, a partition, a column or a unique index comes, goes or is altered
+-- doc: changes when a table, a partition, a column, a unique index or a foreign key comes, goes or is altered
 -- returns: print text
 select md5(coalesce((select string_agg(x.line, ',' order by x.line)
   from (select c.oid || ':' || n.nspname || '.' || c.relname || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
@@ -67,6 +67,12 @@ select md5(coalesce((select string_agg(x.line, ',' order by x.line)
           join pg_class c on c.oid = i.indrelid
           join pg_namespace n on n.oid = c.relnamespace
          where i.indisunique
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+        union all
+        select k.conrelid || ' ' || k.oid || ':' || k.convalidated
+          from pg_constraint k
+          join pg_namespace n on n.oid = k.connamespace
+         where k.contype = 'f'
            and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')) x), ''))
 
 -- name: edge
@@ -224,12 +230,86 @@ select edge, confirmed, detached, extract(epoch from clock_timestamp() - confirm
   from pgtandem.consumer
  order by detached, txid_snapshot_xmin(confirmed::txid_snapshot) nulls first, edge
 
+-- name: collision_indexes
+-- doc: what keeps rows of a table from being together: columns or expressions of unique indexes and exclusion
+-- doc: constraints with the operators that compare them; those that are checked at once
+-- params: relid int8
+-- returns: name text, n int, expression text, op_schema text, op_name text, coll_schema text?, coll_name text?, predicate text?, nulls_equal bool
+select x.relname::text, g.n, pg_get_indexdef(i.indexrelid, g.n, true), opn.nspname::text, op.oprname::text,
+       coln.nspname::text, col.collname::text, pg_get_expr(i.indpred, i.indrelid),
+--@ >= 15       i.indnullsnotdistinct
+--@ < 15       false
+  from pg_index i
+  join pg_class x on x.oid = i.indexrelid
+  left join pg_constraint con on con.conindid = i.indexrelid and con.conrelid = i.indrelid and con.conexclop is not null
+--@ >= 11  cross join lateral generate_series(1, i.indnkeyatts::int) as g (n)
+--@ < 11  cross join lateral generate_series(1, i.indnatts::int) as g (n)
+  join pg_operator op
+    on op.oid = coalesce(con.conexclop[g.n],
+                         (select ao.amopopr
+                            from pg_opclass oc
+                            join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
+                                           and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
+                           where oc.oid = i.indclass[g.n - 1]
+                           limit 1))
+  join pg_namespace opn on opn.oid = op.oprnamespace
+  left join pg_collation col on col.oid = i.indcollation[g.n - 1]
+  left join pg_namespace coln on coln.oid = col.collnamespace
+ where i.indrelid = $1::oid and i.indisvalid and i.indimmediate and (i.indisunique or con.oid is not null)
+ order by x.relname, g.n
+
+-- name: reference_columns
+-- doc: valid foreign keys, one row for each column
+-- returns: id int8, name text, child_schema text, child_name text, child_column text, parent_schema text, parent_name text, parent_column text, op_schema text, op_name text
+select con.oid::int8, con.conname::text, cn.nspname::text, c.relname::text, ca.attname::text,
+       pn.nspname::text, p.relname::text, pa.attname::text, opn.nspname::text, op.oprname::text
+  from pg_constraint con
+  join pg_class c on c.oid = con.conrelid
+  join pg_namespace cn on cn.oid = c.relnamespace
+  join pg_class p on p.oid = con.confrelid
+  join pg_namespace pn on pn.oid = p.relnamespace
+ cross join lateral generate_subscripts(con.conkey, 1) as g (n)
+  join pg_attribute ca on ca.attrelid = con.conrelid and ca.attnum = con.conkey[g.n]
+  join pg_attribute pa on pa.attrelid = con.confrelid and pa.attnum = con.confkey[g.n]
+  join pg_operator op on op.oid = con.conpfeqop[g.n]
+  join pg_namespace opn on opn.oid = op.oprnamespace
+ where con.contype = 'f' and con.convalidated
+--@ >= 11   and con.conparentid = 0
+ order by con.oid, g.n
+
+-- name: parked_count
+-- params: edge text
+-- returns: n int8
+select count(*) from pgtandem.conflict where edge = $1 and parked
+
+-- name: sequence_steps
+-- doc: sequences that may be read, and what they are counted up by
+-- returns: schema_name text, sequence_name text, step int8
+--@ >= 10 select n.nspname::text, c.relname::text, s.seqincrement
+--@ >= 10   from pg_sequence s
+--@ >= 10   join pg_class c on c.oid = s.seqrelid
+--@ >= 10   join pg_namespace n on n.oid = c.relnamespace
+--@ >= 10  where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 10    and c.relpersistence <> 't' and case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'SELECT') end
+--@ < 10 select sequence_schema::text, sequence_name::text, increment::int8
+--@ < 10   from information_schema.sequences
+--@ < 10  where sequence_schema !~ '^pg_' and sequence_schema not in ('information_schema', 'pgtandem')
+--@ < 10    and has_sequence_privilege(quote_ident(sequence_schema) || '.' || quote_ident(sequence_name), 'SELECT')
+ order by 1, 2
+
+-- name: parked_rows
+-- doc: keys of rows that an edge could not apply here, those that wait longest first
+-- params: edge text
+-- returns: schema_name text, table_name text, key text, single text
+select schema_name, table_name, key::text, key[1]
+  from pgtandem.conflict where edge = $1 and parked order by tried_at nulls first, no limit 1000
+
 -- name: conflicts
 -- doc: the conflicts that this node has kept for an edge, the newest first
 -- params: edge text
--- returns: at text, schema_name text, table_name text, key text, rule text, winner text, from_row text?, to_row text?, from_at text?, to_at text?
-select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), schema_name, table_name, key::text, rule, winner,
-       from_row, to_row,
+-- returns: at text, kind text, schema_name text, table_name text, key text, constraint_name text?, rule text, winner text, parked bool, from_row text?, to_row text?, from_at text?, to_at text?
+select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), kind, schema_name, table_name, key::text,
+       constraint_name, rule, winner, parked, from_row, to_row,
        to_char(from_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
        to_char(to_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
   from pgtandem.conflict where edge = $1 order by no desc
