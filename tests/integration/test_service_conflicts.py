@@ -17,7 +17,7 @@ from lib.wait import poll_until
 TABLES = """
 create table t (id int primary key, v text);
 create table u (id int primary key, mail text, n int, unique (mail));
-create table parent (code text primary key, v text);
+create table parent (code text collate "C" primary key, v text);
 create table child (id int primary key, parent text references parent, v text);
 create table grandchild (id int primary key, child int references child on delete cascade);
 """
@@ -280,6 +280,27 @@ def test_collision_by_expression_predicate_and_exclusion(dbs):
     service.stop()
 
 
+def test_parked_rows_with_keys_of_text(dbs):
+    tables = """
+        create table k (code text collate "C", day date, mail text unique, primary key (code, day));
+        create table nothing (id int primary key);
+    """
+    (a, b), service = one_way(dbs, "on-violation = park", tables=tables)
+    service.start()
+    service.in_step()
+    b.sql("insert into k values ('local', '2024-01-01', 'x')")
+    a.sql("""insert into k values ('{a,"b', '2024-02-29', 'x'), ('c', '2024-01-01', 'y')""")
+    for _ in range(2):
+        service.in_step()
+        assert len(kept(service, parked=True)) == len(kept(service)) == 1
+        assert b.value("select count(*) from k") == 2
+    assert service.edge("s")["parked_rows"] == 1 and "1 rows are parked" in service.ok("status").out
+    b.sql("delete from k where code = 'local'")
+    service.in_step()
+    assert b.sql("select * from k order by 1") == a.sql("select * from k order by 1") and kept(service, parked=True) == []
+    service.stop()
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("rule, winner", [("latest", -1), ("source", 0), ("target", 1)])
 def test_collision_of_masters(dbs, n, rule, winner):
@@ -344,7 +365,7 @@ def test_child_of_a_deleted_parent(dbs, n):
 
 def test_children_of_a_row_that_loses(dbs):
     """Where a parent is taken away because it collides, its children go as well, on all nodes."""
-    tables = TABLES.replace("create table parent (code text primary key, v text)", "create table parent (code text primary key, v text unique)")
+    tables = TABLES.replace('"C" primary key, v text', '"C" primary key, v text unique')
     nodes, service = masters(dbs, 2, "conflict = source", "on-violation = park", tables=tables)
     service.start()
     settle(service, nodes)
