@@ -56,6 +56,10 @@ void conflict_add_record_match(Sql *q, const EdgeSpec *spec, const TablePair *pa
         sql_number(q, (int64_t)k + 1);
         sql_add(q, "]::");
         sql_trusted(q, pair->dst->keys[k].type);
+        if (pair->dst->keys[k].collation != NULL) {
+            sql_add(q, " COLLATE ");
+            sql_trusted(q, pair->dst->keys[k].collation);
+        }
         sql_add(q, " ");
         sql_trusted(q, pair->dst->keys[k].eq_op);
         sql_add(q, " ");

@@ -446,7 +446,9 @@ static bool read_foreign_keys(const void *ctx, ConflictFilter *filter, Conn *to,
         for (; i < n && rows[i].id == rows[first].id; i++) {
             ForeignKeyColumn column = {.child = rows[i].child_column,
                                        .parent = rows[i].parent_column,
-                                       .op = operator_sql(ctx, rows[i].op_schema, rows[i].op_name)};
+                                       .op = operator_sql(ctx, rows[i].op_schema, rows[i].op_name),
+                                       .coll_schema = rows[i].coll_schema,
+                                       .coll_name = rows[i].coll_name};
 
             mem_push(ctx, key.columns, key.n_columns, column);
         }
@@ -469,6 +471,10 @@ static void add_reference(Sql *q, const ForeignKey *key, const char *parent)
         sql_trusted(q, parent);
         sql_add(q, ".");
         sql_ident(q, key->columns[i].parent);
+        if (key->columns[i].coll_name != NULL) {
+            sql_add(q, " COLLATE ");
+            sql_name(q, key->columns[i].coll_schema, key->columns[i].coll_name);
+        }
         sql_add(q, " ");
         sql_trusted(q, key->columns[i].op);
         sql_add(q, " t.");

@@ -23,7 +23,8 @@
 typedef struct ForeignKeyColumn {
     const char *child;
     const char *parent;
-    const char *op; /* parent op child */
+    const char *op;                      /* parent op child */
+    const char *coll_schema, *coll_name; /* of the parent, which the server compares by; or NULL */
 } ForeignKeyColumn;
 
 typedef struct ForeignKey {

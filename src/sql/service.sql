@@ -260,9 +260,10 @@ select x.relname::text, g.n, pg_get_indexdef(i.indexrelid, g.n, true), opn.nspna
 
 -- name: reference_columns
 -- doc: valid foreign keys, one row for each column
--- returns: id int8, name text, child_schema text, child_name text, child_column text, parent_schema text, parent_name text, parent_column text, op_schema text, op_name text
+-- returns: id int8, name text, child_schema text, child_name text, child_column text, parent_schema text, parent_name text, parent_column text, op_schema text, op_name text, coll_schema text?, coll_name text?
 select con.oid::int8, con.conname::text, cn.nspname::text, c.relname::text, ca.attname::text,
-       pn.nspname::text, p.relname::text, pa.attname::text, opn.nspname::text, op.oprname::text
+       pn.nspname::text, p.relname::text, pa.attname::text, opn.nspname::text, op.oprname::text,
+       coln.nspname::text, col.collname::text
   from pg_constraint con
   join pg_class c on c.oid = con.conrelid
   join pg_namespace cn on cn.oid = c.relnamespace
@@ -273,6 +274,8 @@ select con.oid::int8, con.conname::text, cn.nspname::text, c.relname::text, ca.a
   join pg_attribute pa on pa.attrelid = con.confrelid and pa.attnum = con.confkey[g.n]
   join pg_operator op on op.oid = con.conpfeqop[g.n]
   join pg_namespace opn on opn.oid = op.oprnamespace
+  left join pg_collation col on col.oid = pa.attcollation
+  left join pg_namespace coln on coln.oid = col.collnamespace
  where con.contype = 'f' and con.convalidated
 --@ >= 11   and con.conparentid = 0
  order by con.oid, g.n
