@@ -356,7 +356,7 @@ def pytest_runtest_call(item):
 @pytest.fixture
 def dbs(request, _clusters):
     """make(n): n new databases of one server (15), as conninfo by name, and what to ask them with."""
-    cluster = _clusters.get("15", "service", {"max_connections": "200"})
+    cluster = _clusters.get("15", "service", {"max_connections": "300"})
     request.node.clusters = (cluster,)
     cluster.log_mark()
     made = []
