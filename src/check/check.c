@@ -479,6 +479,47 @@ static bool check_keyless_large(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+static bool read_large(const void *ctx, Conn *conn, CheckLargeObjectsRow **ret, Err *err)
+{
+    size_t n;
+
+    return q_check_large_objects(ctx, conn, ret, &n, err);
+}
+
+/* carried when both roles may; else told, if there are any */
+static bool check_large_objects(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLargeObjectsRow *source, *target;
+
+    if (!read_large(tmp, p->in->source, &source, err) ||
+        !read_large(tmp, p->in->target, &target, err))
+        return false;
+    if (source->n == 0 || (source->superuser && target->superuser))
+        return true;
+    add_object(f, "%s large object%s, %s", str_count(tmp, source->n), source->n == 1 ? "" : "s",
+               str_bytes_human(tmp, source->bytes));
+    if (!source->superuser)
+        add_object(f, "source: role %s is no superuser", p->src.node->role_name);
+    if (!target->superuser)
+        add_object(f, "target: role %s is no superuser", p->dst.node->role_name);
+    return true;
+}
+
+/* objects keep their ids, and what the source does not have is taken out of the copy */
+static bool check_large_target(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLargeObjectsRow *source, *target;
+
+    if (!read_large(tmp, p->in->source, &source, err) ||
+        !read_large(tmp, p->in->target, &target, err))
+        return false;
+    if (target->n > 0 && source->superuser && target->superuser)
+        add_object(f, "%s large object%s", str_count(tmp, target->n), target->n == 1 ? "" : "s");
+    return true;
+}
+
 static bool check_matviews(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -695,11 +736,19 @@ static const Check checks[] = {
     {.id = "large-objects",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
-     .query = &query_check_large_objects,
-     .title = "the source has large objects, which are not carried",
-     .hint = "Move them into bytea columns, remove orphans with vacuumlo, or accept it and copy "
-             "them by yourself while "
-             "nobody writes them."},
+     .run = check_large_objects,
+     .title =
+         "the source has large objects, which are not carried: only superusers may read, write "
+         "and lock them",
+     .hint =
+         "Connect as a superuser on both nodes; or move them into bytea columns, remove orphans "
+         "with vacuumlo, or accept it and copy them by yourself while nobody writes them."},
+    {.id = "large-objects-on-target",
+     .severity = SEVERITY_ERROR,
+     .run = check_large_target,
+     .title = "the target has large objects of its own",
+     .hint = "Remove them (SELECT lo_unlink(oid) FROM pg_largeobject_metadata), or name another "
+             "database as the target."},
     {.id = "subscription-on-source",
      .severity = SEVERITY_ERROR,
      .acceptable = true,

@@ -13,6 +13,7 @@ static const struct {
     {90500, offsetof(Caps, has_skip_locked)},
     {90600, offsetof(Caps, has_idle_in_xact_timeout)},
     {90600, offsetof(Caps, has_setting_missing_ok)},
+    {100000, offsetof(Caps, dump_leaves_blobs_out)},
     {100000, offsetof(Caps, has_transition_tables)},
     {100000, offsetof(Caps, has_identity)},
     {100000, offsetof(Caps, has_declarative_partitions)},

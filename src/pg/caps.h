@@ -14,6 +14,7 @@ typedef struct Caps {
     bool has_skip_locked;            /* 9.5 */
     bool has_idle_in_xact_timeout;   /* 9.6 */
     bool has_setting_missing_ok;     /* 9.6: current_setting(name, missing_ok) */
+    bool dump_leaves_blobs_out;      /* 10: pg_dump --no-blobs */
     bool has_transition_tables;      /* 10 */
     bool has_identity;               /* 10 */
     bool has_declarative_partitions; /* 10 */

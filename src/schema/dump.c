@@ -240,11 +240,23 @@ static bool passes(const char *errors)
     return false;
 }
 
+/* large objects are not definitions; pg_dump before 10 lists them, and their owners and comments */
+static void drop_large_objects(DumpEntry *entries, size_t *n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        if (!str_starts(entries[i].type, "BLOB") && !str_starts(entries[i].name, "LARGE OBJECT "))
+            entries[kept++] = entries[i];
+    *n = kept;
+}
+
 bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
                   DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *argv[20], *env[ENV_MAX], *conninfo, *password;
+    Caps caps;
     size_t n = 0, n_env = 0, len;
     char *out, *errors;
     int status;
@@ -259,6 +271,9 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     argv[n++] = "--exclude-schema=pgtandem";
     argv[n++] = "--no-tablespaces";
     argv[n++] = "--no-password";
+    caps_fill(&caps, dump->version);
+    if (caps.dump_leaves_blobs_out)
+        argv[n++] = "--no-blobs";
     argv[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
     if (!options->with_owners)
         argv[n++] = "--no-owner";
@@ -291,6 +306,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     if (errors[0] != '\0')
         log_warn("%s: %s", dump->path, errors);
     dump_split(ctx, out, ret_entries, ret_n);
+    drop_large_objects(*ret_entries, ret_n);
     return true;
 }
 

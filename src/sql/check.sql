@@ -105,10 +105,9 @@ select a.name::text,
 --@ < 9.5 select ''::text where false
 
 -- name: check_large_objects
--- returns: object text
-select count(*)::text || case when count(*) = 1 then ' large object' else ' large objects' end
+-- returns: n int8, bytes int8, superuser bool
+select count(*), pg_relation_size('pg_largeobject'), current_setting('is_superuser') = 'on'
   from pg_largeobject_metadata
-having count(*) > 0
 
 -- name: check_subscriptions
 -- returns: object text

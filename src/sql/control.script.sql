@@ -49,7 +49,9 @@ CREATE TABLE pgtandem.progress (
     rounds       bigint NOT NULL DEFAULT 0,
     rows         bigint NOT NULL DEFAULT 0,
     peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
-    timeline     text NOT NULL DEFAULT ''       -- of the peer
+    timeline     text NOT NULL DEFAULT '',      -- of the peer
+    large_snapshot text,                        -- of the peer: what of its large objects is here; NULL: not all yet
+    large_pass   text                           -- and when the first copy of them began
 );
 
 -- who reads this node's queue, one row for each edge that begins here: a segment is emptied when all of them
@@ -63,9 +65,10 @@ CREATE TABLE pgtandem.consumer (
     detached_at  timestamptz
 );
 
--- triggers, rules and foreign keys that sleep while this node is the copy, to be put back as they were
+-- triggers, rules, foreign keys and functions (those that write large objects: the right to call them) that sleep
+-- while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
-    kind         text NOT NULL CHECK (kind IN ('trigger', 'rule', 'foreign key')),
+    kind         text NOT NULL CHECK (kind IN ('trigger', 'rule', 'foreign key', 'function')),
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
     name         text NOT NULL,
