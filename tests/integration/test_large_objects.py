@@ -96,7 +96,7 @@ def test_writers_of_large_objects_only(one_pair, tool, app):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             here.sql("select lo_put(1003, 0, 'x')", user=app)
         there.sql("select lo_put(1003, 0, 'y'); select lo_unlink(lo_create(0))", user=app)
-        there.sql(f"select lo_unlink({1010 + side}); select lo_truncate64(lo_open(1020, 131072), 0)")
+        there.sql(f"select lo_unlink({1010 + side}); select lo_truncate64(lo_open({1020 + side}, 131072), 0)")
     tool.ok("switchover")
     run.sigint()
     run.wait()
