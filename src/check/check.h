@@ -33,7 +33,17 @@ typedef struct CheckInput {
     bool allow_nonempty;
     const char *const *accepted;
     size_t n_accepted;
+    int64_t jobs;
 } CheckInput;
+
+/* what will be copied, and how long that takes at the speed of one connection */
+typedef struct Estimate {
+    size_t tables;
+    int64_t bytes;
+    int64_t seconds;
+} Estimate;
+
+Estimate check_estimate(const Catalog *source);
 
 /* runs all checks; findings (errors first) belong to ctx */
 CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
@@ -42,7 +52,7 @@ CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_f
 /* number of findings that refuse the run */
 size_t check_count_errors(const Finding *findings, size_t n);
 
-/* prints findings to standard output, as text or JSON */
-void check_print(const Finding *findings, size_t n, bool json);
+/* prints findings and estimate to standard output, as text or JSON */
+void check_print(const Finding *findings, size_t n, const Estimate *estimate, bool json);
 
 #endif

@@ -193,6 +193,8 @@ bool refresh_views(Run *run, Side to, Err *err)
         log_progress("materialized view %s.%s", views[i].schema_name, views[i].view_name);
         sql_add(q, "REFRESH MATERIALIZED VIEW ");
         sql_name(q, views[i].schema_name, views[i].view_name);
+        sql_add(q, "; ANALYZE ");
+        sql_name(q, views[i].schema_name, views[i].view_name);
         if (!conn_exec(run->conn[to], q, err))
             return err_add(err, "while refreshing materialized view %s.%s", views[i].schema_name,
                            views[i].view_name);
