@@ -37,6 +37,7 @@ typedef struct Edge {
     bool large;               /* large objects are carried, too: large.h */
     int64_t large_ms;         /* when they were last looked at, */
     int64_t large_took_ms;    /* and how long that took */
+    const char *large_map;    /* a look may leave out pages: large_narrow(); or NULL */
 } Edge;
 
 typedef struct RoundStats {

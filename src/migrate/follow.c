@@ -133,11 +133,16 @@ bool follow(Run *run, bool *ret_handover, Err *err)
 
 bool follow_until_close(Run *run, Err *err)
 {
+    return follow_prepare(run, err) && rounds_until_close(run, err);
+}
+
+bool rounds_until_close(Run *run, Err *err)
+{
     RoundStats round;
     LargeStats large;
     size_t moved;
 
-    if (!follow_prepare(run, err) || !large_carry(run->edge, &large, err))
+    if (!large_carry(run->edge, &large, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))

@@ -15,6 +15,8 @@
 
 enum {
     PASS_PAGES = 32768, /* pages in one transaction of the first copy: 64 MB */
+    NARROW_BYTES = 16 * 1024 * 1024, /* smaller catalogs are read faster than this is prepared */
+    NARROW_PAGES = 4000,             /* so many pages are read one by one, more in one scan */
     BATCH_OBJECTS = 500 /* in one transaction: each takes a place in the lock table */
 };
 
@@ -174,12 +176,41 @@ static bool merge_stage(Look *look, Err *err)
     }
 }
 
+/* few pages were written since large_narrow(): only these are read */
+static bool add_map(Look *look, Sql *condition, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *map = look->edge->large_map;
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    if (map == NULL)
+        return true;
+    sql_add(q, "SELECT pg_catalog.count(*) FROM ");
+    sql_trusted(q, map);
+    sql_add(q, "('pg_catalog.pg_largeobject') v WHERE NOT v.all_visible");
+    if (!conn_query(tmp, look->edge->from, q, &rows, err))
+        return false;
+    log_debug("large objects: %lld pages to read", (long long)rows_i64(rows, 0, 0));
+    if (rows_i64(rows, 0, 0) > NARROW_PAGES)
+        return true;
+    /* every place in a page where a row may be; a row takes 28 bytes at least */
+    sql_add(condition, "p.ctid = ANY (ARRAY(SELECT pg_catalog.format('(%s,%s)', v.blkno, n)::tid FROM ");
+    sql_trusted(condition, map);
+    sql_add(condition,
+            "('pg_catalog.pg_largeobject') v, pg_catalog.generate_series(1, "
+            "pg_catalog.current_setting('block_size')::int / 28) n WHERE NOT v.all_visible)) AND ");
+    return true;
+}
+
 static bool carry_pages(Look *look, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *condition = sql_new(tmp);
     int64_t rows;
 
+    if (!add_map(look, condition, err))
+        return false;
     sql_add(condition, "pg_catalog.age(p.xmin) <= (SELECT pg_catalog.age(");
     sql_literal(condition, look->pages_since);
     sql_add(condition, "::pg_catalog.xid))");
@@ -508,6 +539,67 @@ bool large_carry(Edge *edge, LargeStats *ret_stats, Err *err)
     edge->large_ms = clock_ms();
     edge->large_took_ms = ret_stats->ms;
     return true;
+}
+
+/*
+ * A page that is written loses its mark in the visibility map, and VACUUM (which may come any time)
+ * sets it only when every transaction that runs sees all of its rows. So while the horizon's snapshot
+ * lasts, every page that was written since has no mark.
+ */
+static bool prepare_map(Edge *edge, const char **ret_function, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    LargeMapRow *map;
+    size_t n;
+
+    if (!q_large_map(tmp, edge->from, &map, &n, err))
+        return false;
+    if (map->function == NULL && map->available &&
+        (!conn_do(edge->from, "CREATE EXTENSION pg_visibility SCHEMA pgtandem", err) ||
+         !q_large_map(tmp, edge->from, &map, &n, err)))
+        return false;
+    *ret_function = map->function == NULL ? NULL : mem_strdup(edge, map->function);
+    return *ret_function == NULL ||
+           (conn_do(edge->from, "SET lock_timeout = 2000", err) &&
+            conn_do(edge->from, "VACUUM pg_catalog.pg_largeobject", err) &&
+            conn_do(edge->from, "SET lock_timeout = 0", err));
+}
+
+bool large_narrow(Edge *edge, Conn *horizon, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    LargeCountsRow *counts;
+    LargeStats stats;
+    const char *function;
+    size_t n;
+
+    if (!q_large_counts(tmp, edge->from, &counts, &n, err))
+        return false;
+    if (counts->bytes < NARROW_BYTES)
+        return true;
+    if (!prepare_map(edge, &function, err)) {
+        /* an event trigger, an autovacuum that does not end: then the last look takes longer */
+        if (err->kind != ERR_SQL || conn_is_broken(edge->from))
+            return false;
+        log_warn("the last look at large objects will read all of them: %s", err->msg);
+        err_clear(err);
+        return conn_do(edge->from, "SET lock_timeout = 0", err);
+    }
+    if (function == NULL)
+        return true;
+    if (!conn_do(horizon,
+                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT "
+                 "pg_catalog.txid_current_snapshot()",
+                 err) ||
+        !large_carry(edge, &stats, err))
+        return err_add(err, "while preparing large objects for the switch");
+    edge->large_map = function;
+    return true;
+}
+
+void large_widen(Edge *edge)
+{
+    edge->large_map = NULL;
 }
 
 /* --- fence, end --- */

@@ -45,6 +45,7 @@ typedef struct Switch {
     const char *event; /* "switchover" or "rollback" */
     Conn *fence;       /* the transaction that holds the tables of `from` */
     int fence_pid;     /* its server process */
+    Conn *horizon;     /* see large_narrow(); or NULL */
     Conn *large_fence; /* a second one, for large objects: it outlives the first; or NULL */
     Poolers *poolers;
     Address from_address;
@@ -199,6 +200,11 @@ static bool step_drain(Switch *sw, Err *err)
         if (++rounds > DRAIN_ROUNDS)
             return err_set(err, ERR_BUG, "changes keep coming although all tables are locked");
     } while (round.changes > 0);
+    if (sw->horizon != NULL && !conn_do(sw->horizon, "SELECT 1", err)) {
+        log_debug("large objects: %s", err->msg);
+        err_clear(err);
+        large_widen(sw->run->edge);
+    }
     return large_carry(sw->run->edge, &large, err) &&
            edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
            edge_sequences(sw->run->edge, &moved, err);
@@ -335,6 +341,8 @@ static void end_large_fence(Switch *sw)
         log_debug("waiting for large objects: %s", err->msg);
     talloc_free(sw->large_fence);
     sw->large_fence = NULL;
+    talloc_free(sw->horizon);
+    sw->horizon = NULL;
 }
 
 static bool step_open(Switch *sw, Err *err)
@@ -541,6 +549,14 @@ static bool captured_everywhere(Switch *sw, Err *err)
     return true;
 }
 
+static bool prepare_large(Switch *sw, const ConnSpec *spec, Err *err)
+{
+    if (!sw->run->edge->large)
+        return true;
+    sw->horizon = conn_open(sw, spec, "switch", err);
+    return sw->horizon != NULL && large_narrow(sw->run->edge, sw->horizon, err);
+}
+
 /* everything that can be done or found out while the application goes on writing */
 static bool switch_preflight(Switch *sw, Err *err)
 {
@@ -570,7 +586,8 @@ static bool switch_preflight(Switch *sw, Err *err)
     if (run->config->dry_run)
         return true;
     /* views that read much may take long: so the backlog is worked off again afterwards */
-    return refresh_views(run, sw->to, err) && follow_until_close(run, err);
+    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) &&
+           rounds_until_close(run, err);
 }
 
 static bool run_hook(Switch *sw, Err *err)

@@ -109,3 +109,10 @@ select p.oid::regprocedure::text
    and exists (select 1 from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
                 where x.grantee = 0 and x.privilege_type = 'EXECUTE')
  order by 1
+
+-- name: large_map
+-- doc: the function that reads the visibility map, and whether its extension is there or could be created
+-- returns: function text?, available bool
+select (select quote_ident(n.nspname) || '.pg_visibility_map'
+          from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_visibility'),
+       exists (select 1 from pg_available_extensions a where a.name = 'pg_visibility')
