@@ -11,13 +11,14 @@
 #include "capture/queue.h"
 #include "migrate/items.h"
 #include "migrate/sleep.h"
+#include "pg/sqlstate.h"
 #include "sql/queries.h"
 
 enum {
-    PASS_PAGES = 32768, /* pages in one transaction of the first copy: 64 MB */
+    PASS_PAGES = 32768,              /* pages in one transaction of the first copy: 64 MB */
     NARROW_BYTES = 16 * 1024 * 1024, /* smaller catalogs are read faster than this is prepared */
     NARROW_PAGES = 4000,             /* so many pages are read one by one, more in one scan */
-    BATCH_OBJECTS = 500 /* in one transaction: each takes a place in the lock table */
+    BATCH_OBJECTS = 500              /* in one transaction: each takes a place in the lock table */
 };
 
 /* one look while it lasts */
@@ -195,7 +196,8 @@ static bool add_map(Look *look, Sql *condition, Err *err)
     if (rows_i64(rows, 0, 0) > NARROW_PAGES)
         return true;
     /* every place in a page where a row may be; a row takes 28 bytes at least */
-    sql_add(condition, "p.ctid = ANY (ARRAY(SELECT pg_catalog.format('(%s,%s)', v.blkno, n)::tid FROM ");
+    sql_add(condition,
+            "p.ctid = ANY (ARRAY(SELECT pg_catalog.format('(%s,%s)', v.blkno, n)::tid FROM ");
     sql_trusted(condition, map);
     sql_add(condition,
             "('pg_catalog.pg_largeobject') v, pg_catalog.generate_series(1, "
@@ -546,6 +548,22 @@ bool large_carry(Edge *edge, LargeStats *ret_stats, Err *err)
  * sets it only when every transaction that runs sees all of its rows. So while the horizon's snapshot
  * lasts, every page that was written since has no mark.
  */
+/* an autovacuum that is at work there may last */
+static bool vacuum_large(Conn *conn, Err *err)
+{
+    if (!conn_do(conn, "SET lock_timeout = 2000", err))
+        return false;
+    /* few dead rows would be left where they are, and keep their pages from getting the mark */
+    bool ok = conn_caps(conn)->vacuum_skips_indexes
+                  ? conn_do(conn, "VACUUM (INDEX_CLEANUP on) pg_catalog.pg_largeobject", err)
+                  : conn_do(conn, "VACUUM pg_catalog.pg_largeobject", err);
+    if (!ok && err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE)) {
+        err_clear(err);
+        ok = true;
+    }
+    return conn_do(conn, "SET lock_timeout = 0", ok ? err : err_new(conn)) && ok;
+}
+
 static bool prepare_map(Edge *edge, const char **ret_function, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -559,13 +577,19 @@ static bool prepare_map(Edge *edge, const char **ret_function, Err *err)
          !q_large_map(tmp, edge->from, &map, &n, err)))
         return false;
     *ret_function = map->function == NULL ? NULL : mem_strdup(edge, map->function);
-    return *ret_function == NULL ||
-           (conn_do(edge->from, "SET lock_timeout = 2000", err) &&
-            conn_do(edge->from, "VACUUM pg_catalog.pg_largeobject", err) &&
-            conn_do(edge->from, "SET lock_timeout = 0", err));
+    return *ret_function == NULL || vacuum_large(edge->from, err);
 }
 
-bool large_narrow(Edge *edge, Conn *horizon, Err *err)
+/* VACUUM sets no mark on a page with rows that this snapshot does not see */
+static bool hold_horizon(Conn *conn, Err *err)
+{
+    return conn_do(conn,
+                   "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT "
+                   "pg_catalog.txid_current_snapshot()",
+                   err);
+}
+
+bool large_narrow(Edge *edge, Conn *const horizon[2], Err *err)
 {
     AUTO_CTX(tmp, NULL);
     LargeCountsRow *counts;
@@ -583,18 +607,21 @@ bool large_narrow(Edge *edge, Conn *horizon, Err *err)
             return false;
         log_warn("the last look at large objects will read all of them: %s", err->msg);
         err_clear(err);
-        return conn_do(edge->from, "SET lock_timeout = 0", err);
+        return true;
     }
     if (function == NULL)
         return true;
-    if (!conn_do(horizon,
-                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT "
-                 "pg_catalog.txid_current_snapshot()",
-                 err) ||
-        !large_carry(edge, &stats, err))
+    if (!hold_horizon(horizon[0], err) || !large_carry(edge, &stats, err))
         return err_add(err, "while preparing large objects for the switch");
     edge->large_map = function;
-    return true;
+    /*
+     * that look was a scan, and much may have been written meanwhile: once more from here. The marks
+     * come only when the pages before the second snapshot have been looked at.
+     */
+    if (!hold_horizon(horizon[1], err) || !large_carry(edge, &stats, err))
+        return err_add(err, "while preparing large objects for the switch");
+    conn_rollback(horizon[0]);
+    return vacuum_large(edge->from, err);
 }
 
 void large_widen(Edge *edge)

@@ -31,10 +31,10 @@ CHECKED bool large_carry(Edge *edge, LargeStats *ret_stats, Err *err);
 /*
  * Before a switch: from now on a look reads the pages only that were written since, as the server's
  * visibility map tells. That needs the extension pg_visibility, which is created in our schema; where
- * it is not there, or when little would be gained, nothing changes. `horizon` is a session on the
- * same node that has to stay as it is until the last look: large_widen() is for when it is lost.
+ * it is not there, or when little would be gained, nothing changes. The horizons are sessions on the
+ * same node; the second has to stay as it is until the last look: large_widen() is for when it is lost.
  */
-CHECKED bool large_narrow(Edge *edge, Conn *horizon, Err *err);
+CHECKED bool large_narrow(Edge *edge, Conn *const horizon[2], Err *err);
 void large_widen(Edge *edge);
 
 /*

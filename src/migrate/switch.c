@@ -553,8 +553,12 @@ static bool prepare_large(Switch *sw, const ConnSpec *spec, Err *err)
 {
     if (!sw->run->edge->large)
         return true;
-    sw->horizon = conn_open(sw, spec, "switch", err);
-    return sw->horizon != NULL && large_narrow(sw->run->edge, sw->horizon, err);
+    Conn *first = conn_open(sw, spec, "switch", err);
+    sw->horizon = first == NULL ? NULL : conn_open(sw, spec, "switch", err);
+    bool ok = sw->horizon != NULL &&
+              large_narrow(sw->run->edge, (Conn *const[2]){first, sw->horizon}, err);
+    talloc_free(first);
+    return ok;
 }
 
 /* everything that can be done or found out while the application goes on writing */
