@@ -43,7 +43,7 @@ static bool run(const void *ctx, int argc, char **argv, bool *ret_worker, Err *e
         print_help_or_version(cli);
         return flush_results(err);
     }
-    *ret_worker = cli->command->id == CMD_WORKER || cli->command->id == CMD_EDGE;
+    *ret_worker = (cli->command->id & (CMD_WORKER | CMD_MEMBER | CMD_EDGE | CMD_KEEPER)) != 0;
     log_init(cli->verbose ? LOG_DEBUG
              : cli->quiet ? LOG_WARN
                           : LOG_INFO,

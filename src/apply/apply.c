@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "pg/sqlstate.h"
 
 enum {
     ANALYZE_ROWS = 5000,         /* staged rows from which the planner needs to know their number */
@@ -36,6 +37,11 @@ char *apply_stage_sql(const void *ctx, const TablePair *table)
 
     add_stage_name(q, table);
     return mem_strdup(ctx, q->text->text);
+}
+
+char *apply_kept_sql(const void *ctx, const TablePair *table)
+{
+    return mem_printf(ctx, "pg_temp.pgtandem_kept_%d", table->dst->id);
 }
 
 static void add_ref(Sql *q, const Table *table)
@@ -81,6 +87,26 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
     sql_add(q, ")");
 }
 
+static bool create_kept(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DROP TABLE IF EXISTS ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, "; CREATE TEMP TABLE ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " AS SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " WITH NO DATA");
+    return conn_exec(dst, q, err);
+}
+
 static bool create_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -116,10 +142,38 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     sql_add(q, " FROM ");
     add_ref(q, table->dst);
     sql_add(q, " WITH NO DATA");
-    if (!conn_exec(dst, q, err))
+    if (!conn_exec(dst, q, err) || (table->keep_keys && !create_kept(table, dst, err)))
         return err_add(err, "while creating a staging table");
     table->staged = true;
-    table->staged_rows = 0;
+    table->staged_rows = table->kept = table->kept_gone = table->kept_rows = 0;
+    return true;
+}
+
+bool apply_make_stage(TablePair *table, Conn *dst, Err *err)
+{
+    return table->staged || create_stage(table, dst, err);
+}
+
+static bool keep_keys(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "WITH k AS (INSERT INTO ");
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    sql_add(q, " SELECT present");
+    for (size_t k = 0; k < table->dst->n_keys; k++) {
+        sql_add(q, ", k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    sql_add(q, " FROM ");
+    add_stage_name(q, table);
+    sql_add(q, " RETURNING present) SELECT count(*), count(nullif(present, true)) FROM k");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return false;
+    table->kept += rows_i64(rows, 0, 0);
+    table->kept_gone += rows_i64(rows, 0, 1);
     return true;
 }
 
@@ -154,17 +208,33 @@ static bool exec_counted(Conn *dst, const Sql *q, int64_t *ret_rows, Err *err)
     return true;
 }
 
-static bool delete_rows(const TablePair *table, Conn *dst, bool all, int64_t *ret_rows, Err *err)
+/* which rows on dst go */
+typedef enum Deletion {
+    DELETE_GONE,  /* those of keys that have no row on src */
+    DELETE_KEYS,  /* those of all keys */
+    DELETE_OTHERS /* all but those of keys that have one */
+} Deletion;
+
+static bool delete_rows(const TablePair *table, Conn *dst, Deletion which, int64_t *ret_rows,
+                        Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "DELETE FROM ");
     add_ref(q, table->dst);
+    if (which == DELETE_OTHERS) {
+        sql_add(q, " WHERE NOT EXISTS (SELECT 1 FROM ");
+        add_stage_name(q, table);
+        sql_add(q, " s WHERE s.present IS NOT FALSE AND ");
+        add_match(q, table->dst, "s");
+        sql_add(q, ")");
+        return exec_counted(dst, q, ret_rows, err);
+    }
     sql_add(q, " USING ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE ");
-    if (!all)
+    if (which == DELETE_GONE)
         sql_add(q, "NOT s.present AND ");
     add_match(q, table->dst, "s");
     return exec_counted(dst, q, ret_rows, err);
@@ -224,25 +294,28 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
 }
 
 /*
- * takes the rows that exist on dst out of the stage. Not a NOT EXISTS in the INSERT: where the planner
- * believes a table to be empty, that scans it for every row, and meets all those inserted so far.
+ * takes the rows that exist on dst out of the stage, or (keep) marks them there. Not a NOT EXISTS in the
+ * INSERT: where the planner believes a table to be empty, that scans it for every row, and meets all those
+ * inserted so far.
  */
-static bool unstage_existing(const TablePair *table, Conn *dst, Err *err)
+static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, int64_t *ret_rows,
+                             Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "DELETE FROM ");
+    sql_trusted(q, keep ? "UPDATE " : "DELETE FROM ");
     add_stage_name(q, table);
-    sql_add(q, " s USING ");
+    sql_trusted(q, keep ? " s SET present = NULL FROM " : " s USING ");
     add_ref(q, table->dst);
     sql_add(q, " WHERE s.present AND ");
     add_match(q, table->dst, "s");
-    return conn_exec(dst, q, err);
+    return exec_counted(dst, q, ret_rows, err);
 }
 
-/* inserts every staged row that exists on src */
-static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Err *err)
+/* inserts every staged row that exists on src; fitting: only those that collide with nothing */
+static bool insert_rows(const TablePair *table, Conn *dst, bool fitting, int64_t *ret_rows,
+                        Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -262,6 +335,8 @@ static bool insert_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE s.present");
+    if (fitting)
+        sql_add(q, " ON CONFLICT DO NOTHING");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -310,8 +385,7 @@ static bool delete_everything(const TablePair *table, Conn *dst, Err *err)
     return conn_exec(dst, q, err);
 }
 
-/* UPDATE cannot reach every column of this table */
-static bool needs_replace(const TablePair *table)
+bool apply_needs_replace(const TablePair *table)
 {
     for (size_t i = 0; i < table->n_columns; i++)
         if (table_column(table->dst, table->columns[i]->name)->identity_always &&
@@ -327,28 +401,79 @@ static bool outrun(ApplyFilter *filter, Conn *dst, Err *err)
                    conn_label(dst));
 }
 
-static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
-                         const ApplyExpected *expected, ApplyStats *stats, Err *err)
+bool apply_staged_inserts(const TablePair *table, Conn *dst, ApplyFilter *filter, int64_t *ret_rows,
+                          Err *err)
 {
-    int64_t present, deleted = 0, updated = 0, inserted = 0;
-    bool replace = mode == APPLY_REPLACE || needs_replace(table);
+    int64_t unstaged;
+
+    if (!insert_rows(table, dst, true, ret_rows, err) ||
+        !unstage_existing(table, dst, false, &unstaged, err))
+        return false;
+    /* a row with one of our keys that is not ours */
+    return unstaged == *ret_rows || outrun(filter, dst, err);
+}
+
+/*
+ * Inserts when all handled keys are gone from dst. What then still collides are other rows; the filter
+ * decides what becomes of them. *ret_dropped: rows that it took out.
+ */
+static bool insert_or_refuse(TablePair *table, Conn *dst, ApplyFilter *filter,
+                             int64_t *ret_inserted, int64_t *ret_dropped, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t present;
+
+    if (!conn_do(dst, "SAVEPOINT pgtandem_insert", err))
+        return false;
+    if (insert_rows(table, dst, false, ret_inserted, err))
+        return conn_do(dst, "RELEASE SAVEPOINT pgtandem_insert", err);
+    if (err_remedy(err) != REMEDY_CONFLICT || !conn_caps(dst)->has_on_conflict)
+        return false;
+    ApplyRefused refused = {.why = err->detail == NULL
+                                       ? mem_strdup(tmp, err->msg)
+                                       : mem_printf(tmp, "%s (%s)", err->msg, err->detail)};
+    err_clear(err);
+    if (!conn_do(dst, "ROLLBACK TO SAVEPOINT pgtandem_insert", err) ||
+        !apply_staged_inserts(table, dst, filter, ret_inserted, err)) {
+        if (!filter->again && err->kind == ERR_SQL && err_remedy(err) == REMEDY_GIVE_UP) {
+            /* deferrable constraints cannot be asked so */
+            err_clear(err);
+            err_set(err, ERR_STATE, "%s", refused.why);
+            err_hint(err, "Change or delete one of the two rows.");
+        }
+        return false;
+    }
+    if (!count_present(table, dst, &present, err))
+        return false;
+    if (present > 0 && !filter->refused(filter, table, dst, &refused, err))
+        return false;
+    *ret_inserted += refused.written;
+    *ret_dropped = refused.dropped;
+    return true;
+}
+
+/* updates and inserts; expected NULL: nobody looked; keep: the stage is needed once more */
+static bool upsert_staged(TablePair *table, Conn *dst, bool insert_only, bool keep,
+                          ApplyFilter *filter, const ApplyExpected *expected, Err *err)
+{
+    int64_t present, unstaged, updated = 0, inserted = 0, dropped = 0;
+    bool exact = filter != NULL && filter->exact;
 
     if (!count_present(table, dst, &present, err) ||
-        !delete_rows(table, dst, replace, &deleted, err))
+        (!insert_only && present > 0 && !update_rows(table, dst, &updated, err)))
         return false;
-    if (filter != NULL && deleted != expected->deletes + (replace ? expected->updates : 0))
+    if (exact && !insert_only && updated != expected->updates)
         return outrun(filter, dst, err);
-    if (!fault("apply.between", err))
+    if (updated > 0 && (keep || updated < present) &&
+        !unstage_existing(table, dst, keep, &unstaged, err))
         return false;
-    if (!replace && present > 0 && !update_rows(table, dst, &updated, err))
+    if (updated < present && insert_only && filter != NULL) {
+        if (!insert_or_refuse(table, dst, filter, &inserted, &dropped, err))
+            return false;
+    } else if (updated < present && !insert_rows(table, dst, false, &inserted, err)) {
         return false;
-    if (filter != NULL && !replace && updated != expected->updates)
-        return outrun(filter, dst, err);
-    if (updated > 0 && updated < present && !unstage_existing(table, dst, err))
-        return false;
-    if (updated < present && !insert_rows(table, dst, &inserted, err))
-        return false;
-    if (updated + inserted != present) {
+    }
+    if (updated + inserted + dropped != present) {
         err_set(err, ERR_STATE, "%lld rows should have been written but %lld were",
                 (long long)present, (long long)(updated + inserted));
         return err_hint(
@@ -357,52 +482,168 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilte
             "that is not ours. Run \"pgtandem verify\".",
             conn_label(dst));
     }
+    return true;
+}
+
+static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
+                         const ApplyExpected *expected, ApplyStats *stats, Err *err)
+{
+    int64_t deleted = 0;
+    bool replace = mode == APPLY_REPLACE || apply_needs_replace(table);
+
+    if (!delete_rows(table, dst, replace ? DELETE_KEYS : DELETE_GONE, &deleted, err))
+        return false;
+    if (filter != NULL && filter->exact &&
+        deleted != expected->deletes + (replace ? expected->updates : 0))
+        return outrun(filter, dst, err);
+    stats->deleted += deleted;
+    return fault("apply.between", err) &&
+           upsert_staged(table, dst, replace, false, filter, expected, err);
+}
+
+static bool add_table(Err *err, const TablePair *table)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+}
+
+static bool analyze_stage(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "ANALYZE ");
+    add_stage_name(q, table);
+    return conn_exec(dst, q, err);
+}
+
+static bool fill_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, ApplyStats *stats,
+                       Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CopyStats copied;
+    Sql *in = sql_new(tmp);
+
+    if (!apply_make_stage(table, dst, err))
+        return false;
+    sql_add(in, "COPY ");
+    add_stage_name(in, table);
+    sql_add(in, " FROM STDIN");
+    if (!conn_copy_pipe(src, read_statement(tmp, table, keys), dst, in, NULL, NULL, &copied, err))
+        return false;
+    table->staged_rows += copied.rows;
+    table->staged_now = copied.rows;
+    stats->rows += copied.rows;
+    stats->bytes += copied.bytes;
+    return fault("apply.staged", err) &&
+           (copied.rows < ANALYZE_ROWS || analyze_stage(table, dst, err));
+}
+
+static bool filter_stage(TablePair *table, Conn *dst, bool *whole, ApplyFilter *filter,
+                         ApplyExpected *ret_expected, Err *err)
+{
+    if (filter == NULL || !filter->looks || (!*whole && table->staged_now == 0))
+        return true;
+    filter->whole = *whole;
+    if (!filter->run(filter, table, dst, ret_expected, err))
+        return false;
+    *whole = filter->whole;
+    return true;
+}
+
+bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool *whole,
+                 ApplyFilter *filter, ApplyExpected *ret_expected, ApplyStats *stats, Err *err)
+{
+    *ret_expected = (ApplyExpected){0};
+    return (fill_stage(table, src, dst, keys, stats, err) &&
+            filter_stage(table, dst, whole, filter, ret_expected, err) &&
+            (table->staged_now == 0 || !table->keep_keys || keep_keys(table, dst, err))) ||
+           add_table(err, table);
+}
+
+bool apply_upserts(TablePair *table, Conn *dst, ApplyFilter *filter, const ApplyExpected *expected,
+                   Err *err)
+{
+    return table->staged_now == 0 ||
+           upsert_staged(table, dst, false, true, filter, expected, err) || add_table(err, table);
+}
+
+bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
+                   const ApplyExpected *expected, ApplyStats *stats, Err *err)
+{
+    int64_t deleted = 0;
+
+    if (!whole && table->staged_now == 0)
+        return true;
+    if (!delete_rows(table, dst, whole ? DELETE_OTHERS : DELETE_GONE, &deleted, err) ||
+        (filter != NULL && filter->exact && !whole && deleted != expected->deletes &&
+         !outrun(filter, dst, err)))
+        return add_table(err, table);
     stats->deleted += deleted;
     return true;
+}
+
+bool apply_count_existing(const TablePair *table, Conn *dst, int64_t *count, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    if (table->staged_now == 0)
+        return true;
+    sql_add(q, "SELECT count(*) FROM ");
+    add_ref(q, table->dst);
+    sql_add(q, " JOIN ");
+    add_stage_name(q, table);
+    sql_add(q, " s ON ");
+    add_match(q, table->dst, "s");
+    sql_add(q, " WHERE s.present");
+    if (!conn_query(tmp, dst, q, &rows, err))
+        return add_table(err, table);
+    *count += rows_i64(rows, 0, 0);
+    return true;
+}
+
+bool apply_unstage(TablePair *table, Conn *dst, Err *err)
+{
+    return table->staged_now == 0 || empty_stage(table, dst, err) || add_table(err, table);
+}
+
+bool apply_forget_kept(TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (!table->staged || table->kept == 0)
+        return true;
+    table->kept_rows += table->kept;
+    table->kept = table->kept_gone = 0;
+    if (table->kept_rows >= STAGE_TRUNCATE_ROWS) {
+        sql_add(q, "TRUNCATE ");
+        table->kept_rows = 0;
+    } else {
+        sql_add(q, "DELETE FROM ");
+    }
+    sql_trusted(q, apply_kept_sql(tmp, table));
+    return conn_exec(dst, q, err);
 }
 
 bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole, ApplyMode mode,
                 ApplyFilter *filter, ApplyStats *stats, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    CopyStats copied;
-    Sql *in = sql_new(tmp);
-    ApplyExpected expected = {0};
-    bool ok = false;
+    ApplyExpected expected;
 
-    if (!table->staged && !create_stage(table, dst, err))
-        goto done;
-    sql_add(in, "COPY ");
-    add_stage_name(in, table);
-    sql_add(in, " FROM STDIN");
-    if (!conn_copy_pipe(src, read_statement(tmp, table, keys), dst, in, NULL, NULL, &copied, err))
-        goto done;
-    table->staged_rows += copied.rows;
-    if (!fault("apply.staged", err))
-        goto done;
-    if (copied.rows >= ANALYZE_ROWS) {
-        Sql *q = sql_new(tmp);
-
-        sql_add(q, "ANALYZE ");
-        add_stage_name(q, table);
-        if (!conn_exec(dst, q, err))
-            goto done;
-    }
-    if (filter != NULL && copied.rows > 0 && !filter->run(filter, table, dst, &expected, err))
-        goto done;
+    if (!apply_stage(table, src, dst, keys, &whole, filter, &expected, stats, err))
+        return false;
     if (whole) {
         expected = (ApplyExpected){0}; /* nothing is left */
         if (!delete_everything(table, dst, err))
-            goto done;
+            return add_table(err, table);
     }
-    if (copied.rows > 0 && (!write_staged(table, dst, mode, filter, &expected, stats, err) ||
-                            !empty_stage(table, dst, err)))
-        goto done;
-    stats->rows += copied.rows;
-    stats->bytes += copied.bytes;
-    ok = true;
-done:
-    return ok || err_add(err, "while applying changes of table %s", table_label(tmp, table->src));
+    if (table->staged_now > 0 && !write_staged(table, dst, mode, filter, &expected, stats, err))
+        return add_table(err, table);
+    return apply_unstage(table, dst, err);
 }
 
 /* COPY of the rows that `from` (what stands behind FROM; the table is t) finds on src into dst */
@@ -440,14 +681,27 @@ bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys
            err_add(err, "while copying new rows of table %s", table_label(tmp, table->src));
 }
 
-bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+bool apply_empty_table(const TablePair *table, Conn *dst, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return delete_everything(table, dst, err) ||
+           err_add(err, "while emptying table %s", table_label(tmp, table->dst));
+}
+
+bool apply_all_rows(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *from = sql_new(tmp);
 
     add_read_ref(from, table);
-    return (delete_everything(table, dst, err) && load_rows(table, src, dst, from, stats, err)) ||
+    return load_rows(table, src, dst, from, stats, err) ||
            err_add(err, "while copying table %s", table_label(tmp, table->src));
+}
+
+bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats, Err *err)
+{
+    return apply_empty_table(table, dst, err) && apply_all_rows(table, src, dst, stats, err);
 }
 
 /* reads the sequences [first, end) on src and sets those that moved on dst */

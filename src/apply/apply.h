@@ -35,15 +35,53 @@ typedef struct ApplyExpected {
     int64_t deletes;
 } ApplyExpected;
 
+/* staged rows that collide with other rows of dst */
+typedef struct ApplyRefused {
+    const char *why; /* what the server said of the first one */
+    int64_t written; /* of them, after the filter had made room */
+    int64_t dropped; /* and those that it took out of the stage */
+} ApplyRefused;
+
 typedef struct ApplyFilter {
-    const void *arg;
+    void *arg;
     bool (*run)(struct ApplyFilter *self, const TablePair *table, Conn *dst,
                 ApplyExpected *ret_expected, Err *err);
+    /*
+     * the rows that are left in the stage could not be inserted next to those on dst, deleting before
+     * inserting did not help; has to leave none, by apply_staged_inserts() or by taking them out
+     */
+    bool (*refused)(struct ApplyFilter *self, TablePair *table, Conn *dst, ApplyRefused *refused,
+                    Err *err);
+    /* when all tables of the round are applied; may be NULL */
+    bool (*end)(struct ApplyFilter *self, Conn *dst, Err *err);
+    bool whole; /* for run: src was truncated, so all rows on dst go; it may take that back */
+    bool looks; /* run has something to look at: otherwise it is not called, and expects nothing */
+    bool exact; /* others write on dst as well: what run expects has to be found */
     bool again; /* outrun by such a write: the round has to be made again */
 } ApplyFilter;
 
+/* UPDATE cannot reach every column of the table on dst: rows are deleted and inserted */
+bool apply_needs_replace(const TablePair *table);
+
 /* the staging table of a pair on dst; belongs to ctx */
 char *apply_stage_sql(const void *ctx, const TablePair *table);
+
+/* makes the staging table unless it is there, and that of apply_kept_sql() */
+CHECKED bool apply_make_stage(TablePair *table, Conn *dst, Err *err);
+
+/*
+ * of a pair with keep_keys: the keys that the round has handled, as a table with the columns present and
+ * k1 …; the round's end has to empty it
+ */
+char *apply_kept_sql(const void *ctx, const TablePair *table);
+CHECKED bool apply_forget_kept(TablePair *table, Conn *dst, Err *err);
+
+/*
+ * inserts those staged rows that dst has room for, and takes them out of the stage; only for rows whose
+ * keys are not on dst
+ */
+CHECKED bool apply_staged_inserts(const TablePair *table, Conn *dst, ApplyFilter *filter,
+                                  int64_t *ret_rows, Err *err);
 
 /*
  * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was
@@ -53,6 +91,24 @@ char *apply_stage_sql(const void *ctx, const TablePair *table);
  */
 CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
                         ApplyMode mode, ApplyFilter *filter, ApplyStats *stats, Err *err);
+
+/*
+ * The same in parts, for tables whose foreign keys act on dst: all tables are staged first, then written in
+ * an order that the foreign keys allow, and unstaged at last. apply_upserts() and apply_deletes() may come in
+ * either order. No row is deleted to be inserted again, as deleting may take rows of other tables along.
+ * expected is what apply_stage() returned.
+ */
+CHECKED bool apply_stage(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool *whole,
+                         ApplyFilter *filter, ApplyExpected *ret_expected, ApplyStats *stats,
+                         Err *err);
+CHECKED bool apply_upserts(TablePair *table, Conn *dst, ApplyFilter *filter,
+                           const ApplyExpected *expected, Err *err);
+/* whole: also all rows that are not staged */
+CHECKED bool apply_deletes(TablePair *table, Conn *dst, bool whole, ApplyFilter *filter,
+                           const ApplyExpected *expected, ApplyStats *stats, Err *err);
+/* how many of the staged rows that exist on src do on dst: adds to *count */
+CHECKED bool apply_count_existing(const TablePair *table, Conn *dst, int64_t *count, Err *err);
+CHECKED bool apply_unstage(TablePair *table, Conn *dst, Err *err);
 
 /*
  * Copies the rows of these keys into the table on dst, without looking whether they are there: for
@@ -65,6 +121,11 @@ CHECKED bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const S
 /* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);
+
+/* the two halves of it */
+CHECKED bool apply_empty_table(const TablePair *table, Conn *dst, Err *err);
+CHECKED bool apply_all_rows(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
+                            Err *err);
 
 /*
  * sets sequences on dst to their state on src where they differ from what was last set; see

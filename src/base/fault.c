@@ -20,6 +20,7 @@ typedef struct FaultSpec {
 static FaultSpec *specs;
 static size_t n_specs;
 static bool loaded;
+static char *our_name;
 
 static void load(void)
 {
@@ -45,6 +46,22 @@ static void load(void)
     }
 }
 
+void fault_set_who(const char *who)
+{
+    talloc_free(our_name);
+    our_name = mem_strdup(NULL, who);
+}
+
+/* "name", or "name@who" where that is who we are */
+static bool is_meant(const char *spec, const char *name)
+{
+    size_t n = strlen(name);
+
+    return strncmp(spec, name, n) == 0 &&
+           (spec[n] == '\0' ||
+            (spec[n] == '@' && our_name != NULL && strcmp(spec + n + 1, our_name) == 0));
+}
+
 bool fault(const char *name, Err *err)
 {
     if (!loaded)
@@ -52,7 +69,7 @@ bool fault(const char *name, Err *err)
     for (size_t i = 0; i < n_specs; i++) {
         FaultSpec *spec = &specs[i];
 
-        if (strcmp(spec->name, name) != 0 || ++spec->passes != spec->nth)
+        if (!is_meant(spec->name, name) || ++spec->passes != spec->nth)
             continue;
         log_warn("fault point %s: %s", name, spec->action);
         if (strcmp(spec->action, "kill") == 0)

@@ -26,8 +26,42 @@ typedef enum MoveCapture {
     MOVE_TABLES    /* old and new keys by statement: a row may move between partitions */
 } MoveCapture;
 
-/* x."id", or ARRAY[x."a"::text, …]; the prefix is a fixed word of ours */
-static void add_key(Sql *q, const Table *table, const char *prefix)
+/*
+ * Where the key is what a row begins with, it is named by its place: so the application can go on writing
+ * when somebody renames its columns. (Behind other columns the place changes when one of these is dropped,
+ * and partitions may have their columns in another order.)
+ */
+static bool key_has_place(const Table *table, bool leaves)
+{
+    if (leaves || table->partitioned || table->n_columns < table->n_keys)
+        return false;
+    for (size_t i = 0; i < table->n_keys; i++)
+        if (!table_is_key(table, table->columns[i].name))
+            return false;
+    return true;
+}
+
+/* p1, p2 …: what key_has_place() calls the first columns of a row */
+static void add_places(Sql *q, const Table *table)
+{
+    for (size_t i = 0; i < table->n_keys; i++) {
+        sql_trusted(q, i == 0 ? " (p" : ", p");
+        sql_number(q, (int64_t)i + 1);
+    }
+    sql_add(q, ")");
+}
+
+static void add_place(Sql *q, const Table *table, const char *key)
+{
+    for (size_t i = 0; i < table->n_columns; i++)
+        if (strcmp(table->columns[i].name, key) == 0) {
+            sql_add(q, "p");
+            sql_number(q, (int64_t)i + 1);
+        }
+}
+
+/* x."id", or ARRAY[x."a"::text, …]; the prefix is a fixed word of ours. by_place: x.p1 … */
+static void add_key_by(Sql *q, const Table *table, const char *prefix, bool by_place)
 {
     if (!table->key_is_int)
         sql_add(q, "ARRAY[");
@@ -36,7 +70,10 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
             sql_add(q, ", ");
         sql_trusted(q, prefix);
         sql_add(q, ".");
-        sql_ident(q, table->keys[k].name);
+        if (by_place)
+            add_place(q, table, table->keys[k].name);
+        else
+            sql_ident(q, table->keys[k].name);
         if (table->key_is_int)
             sql_add(q, "::pg_catalog.int8");
         else
@@ -45,6 +82,11 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
     }
     if (!table->key_is_int)
         sql_add(q, "]");
+}
+
+static void add_key(Sql *q, const Table *table, const char *prefix)
+{
+    add_key_by(q, table, prefix, false);
 }
 
 /* INSERT INTO one segment; `values` ends the statement: VALUES (…) or SELECT … */
@@ -94,15 +136,18 @@ static Sql *select_me(const void *ctx, int number)
 }
 
 /* the keys in a transition table */
-static Sql *keys_of_transition(const void *ctx, const Table *table, int number, const char *name)
+static Sql *keys_of_transition(const void *ctx, const Table *table, int number, const char *name,
+                               bool by_place)
 {
     Sql *select = select_me(ctx, number);
 
     sql_add(select, ", ");
-    add_key(select, table, "x");
+    add_key_by(select, table, "x", by_place);
     sql_add(select, " FROM ");
     sql_trusted(select, name);
     sql_add(select, " x");
+    if (by_place)
+        add_places(select, table);
     return select;
 }
 
@@ -129,6 +174,18 @@ static Sql *key_of_row(const void *ctx, const Table *table, const char *row)
     add_key(values, table, row);
     sql_add(values, ")");
     return values;
+}
+
+/* the same of the old row, by place */
+static Sql *key_of_old_places(const void *ctx, const Table *table)
+{
+    Sql *select = select_me(ctx, table->id);
+
+    sql_add(select, ", ");
+    add_key_by(select, table, "x", true);
+    sql_add(select, " FROM (SELECT OLD.*) x");
+    add_places(select, table);
+    return select;
 }
 
 /* the text of a key depends on the writer's session */
@@ -270,13 +327,18 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_s
     }
     if (by_statement) {
         int id = table->id;
+        bool place = key_has_place(table, leaves);
 
-        add_function(q, table, "inserted", keys_of_transition(ctx, table, -id, "pgtandem_new"));
+        add_function(q, table, "inserted",
+                     keys_of_transition(ctx, table, -id, "pgtandem_new", place));
         if (moves != MOVE_TABLES)
-            add_function(q, table, "updated", keys_of_transition(ctx, table, id, "pgtandem_new"));
-        add_function(q, table, "deleted", keys_of_transition(ctx, table, id, "pgtandem_old"));
+            add_function(q, table, "updated",
+                         keys_of_transition(ctx, table, id, "pgtandem_new", place));
+        add_function(q, table, "deleted",
+                     keys_of_transition(ctx, table, id, "pgtandem_old", place));
         add_function(q, table, "moved",
                      moves == MOVE_TABLES ? keys_of_both(ctx, table)
+                     : place              ? key_of_old_places(ctx, table)
                                           : key_of_row(ctx, table, "OLD"));
     } else {
         add_row_function(ctx, q, table);
@@ -427,29 +489,178 @@ static bool with_locks(Conn *conn, const TriggerRelationsRow *rels, size_t n, co
     return lock_and_run(conn, locks, work, label, err);
 }
 
+/* how a table is captured on this node */
+typedef struct Capture {
+    const Table *table;
+    bool by_statement;
+    MoveCapture moves;
+    TriggerRelationsRow *rels; /* the table and all its partitions */
+    size_t n_rels;
+} Capture;
+
+static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capture *ret, Err *err)
+{
+    ret->table = table;
+    ret->by_statement =
+        !table->row_level && (table->n_keys == 0 || conn_caps(conn)->has_transition_tables);
+    return q_trigger_relations(ctx, conn, table->oid, &ret->rels, &ret->n_rels, err) &&
+           find_moves(conn, table, ret->n_rels > 1, &ret->moves, err);
+}
+
+static void add_capture_functions(const void *ctx, Sql *q, const Capture *c)
+{
+    add_functions(ctx, q, c->table, c->by_statement, c->moves, c->n_rels > 1);
+}
+
+/* "INSERT INTO pgtandem.tab_rel" for one relation; its triggers are there */
+static void add_rel(Sql *q, const Table *table, int64_t rel)
+{
+    sql_add(q, "INSERT INTO pgtandem.tab_rel (tab, rel, root, triggers) SELECT ");
+    sql_number(q, table->id);
+    sql_add(q, ", ");
+    sql_number(q, rel);
+    sql_trusted(q, rel == table->oid ? ", true" : ", false");
+    sql_add(q, ", count(*) FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = "
+               "t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname = "
+               "'pgtandem' WHERE NOT t.tgisinternal AND p.proname <> 'gate' AND t.tgrelid = ");
+    sql_number(q, rel);
+    sql_add(q, ";\n");
+}
+
+/* DROP TRIGGER for those that another table's capture left on it: a partition may have been a table */
+static bool add_drop_others(Conn *conn, Sql *q, const Table *table, const TriggerRelationsRow *rel,
+                            bool *ret_any, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OtherTriggersRow *others;
+    size_t n;
+
+    if (!q_other_triggers(tmp, conn, rel->oid, table->id, &others, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        *ret_any = true;
+        sql_add(q, "DROP TRIGGER IF EXISTS ");
+        sql_ident(q, others[i].name);
+        sql_add(q, " ON ");
+        sql_name(q, rel->schema_name, rel->table_name);
+        sql_add(q, ";\n");
+    }
+    return true;
+}
+
 bool capture_table(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     char *label = table_label(tmp, table);
-    bool by_statement = conn_caps(conn)->has_transition_tables && !table->row_level;
-    MoveCapture moves;
-    TriggerRelationsRow *rels;
-    size_t n;
+    Capture c;
+    bool others = false;
     Sql *q = sql_new(tmp);
 
-    if (table->n_keys == 0)
-        by_statement = !table->row_level;
-    if (!q_trigger_relations(tmp, conn, table->oid, &rels, &n, err) ||
-        !find_moves(conn, table, n > 1, &moves, err))
+    if (!choose_capture(tmp, conn, table, &c, err))
         return false;
-    add_functions(tmp, q, table, by_statement, moves, n > 1);
-    for (size_t i = 0; i < n; i++)
-        add_triggers(q, table, &rels[i], by_statement, moves);
+    for (size_t i = 0; i < c.n_rels; i++)
+        if (!add_drop_others(conn, q, table, &c.rels[i], &others, err))
+            return false;
+    add_capture_functions(tmp, q, &c);
+    sql_add(q, "DELETE FROM pgtandem.tab_rel WHERE tab = ");
+    sql_number(q, table->id);
+    sql_add(q, ";\n");
+    for (size_t i = 0; i < c.n_rels; i++) {
+        add_triggers(q, table, &c.rels[i], c.by_statement, c.moves);
+        add_rel(q, table, c.rels[i].oid);
+    }
     sql_add(q, "UPDATE pgtandem.tab SET captured = true WHERE id = ");
     sql_number(q, table->id);
-    if (!with_locks(conn, rels, n, "SHARE ROW EXCLUSIVE", q, label, err))
+    if (!with_locks(conn, c.rels, c.n_rels, others ? "ACCESS EXCLUSIVE" : "SHARE ROW EXCLUSIVE", q,
+                    label, err))
         return err_add(err, "while installing capture on table %s", label);
     return true;
+}
+
+bool capture_names_again(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Capture c;
+    Sql *q = sql_new(tmp);
+
+    if (!choose_capture(tmp, conn, table, &c, err))
+        return false;
+    add_capture_functions(tmp, q, &c);
+    return conn_exec(conn, q, err) ||
+           err_add(err, "while changing capture of table %s", table_label(tmp, table));
+}
+
+/*
+ * Every row of a relation as changed, in this transaction; `from` is what stands behind FROM. With no time at
+ * all, so that it never wins against a change.
+ */
+static void add_all_keys(Sql *q, const Table *table, const char *from)
+{
+    for (int segment = 0; segment < 2; segment++) {
+        sql_add(q, "INSERT INTO pgtandem.queue_");
+        sql_number(q, segment);
+        sql_trusted(q, table->key_is_int ? " (txid, tab, k, at) " : " (txid, tab, ka, at) ");
+        sql_splice(q, select_me(q, table->id));
+        sql_add(q, ", ");
+        add_key(q, table, "x");
+        sql_add(q, ", '-infinity' FROM ");
+        sql_trusted(q, from);
+        sql_add(q, " x WHERE (" SEGMENT_IS_0 ")");
+        if (segment != 0)
+            sql_add(q, " IS FALSE");
+        sql_add(q, ";\n");
+    }
+}
+
+bool capture_all_rows(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "BEGIN;\n");
+    add_all_keys(q, table, table_ref(tmp, table));
+    sql_add(q, "COMMIT");
+    if (conn_exec(conn, q, err))
+        return true;
+    conn_rollback(conn);
+    return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
+}
+
+/* ONLY "schema"."name"; belongs to ctx */
+static const char *rel_ref(const void *ctx, const TriggerRelationsRow *rel)
+{
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "ONLY ");
+    sql_name(q, rel->schema_name, rel->table_name);
+    return q->text->text;
+}
+
+bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, size_t n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Capture c;
+    Sql *q = sql_new(tmp);
+    size_t n_new = 0;
+
+    if (!choose_capture(tmp, conn, table, &c, err))
+        return false;
+    TriggerRelationsRow *come = mem_array(tmp, TriggerRelationsRow, c.n_rels + 1);
+    for (size_t i = 0; i < c.n_rels; i++)
+        for (size_t r = 0; r < n; r++)
+            if (c.rels[i].oid == rels[r])
+                come[n_new++] = c.rels[i];
+    add_capture_functions(tmp, q, &c);
+    for (size_t i = 0; i < n_new; i++) {
+        add_triggers(q, table, &come[i], c.by_statement, c.moves);
+        add_rel(q, table, come[i].oid);
+        if (strcmp(come[i].kind, "r") == 0)
+            add_all_keys(q, table, rel_ref(tmp, &come[i]));
+    }
+    return n_new == 0 ||
+           with_locks(conn, come, n_new, "SHARE ROW EXCLUSIVE", q, table_label(tmp, table), err) ||
+           err_add(err, "while installing capture on new partitions of table %s",
+                   table_label(tmp, table));
 }
 
 bool capture_gate_only(Conn *conn, const Table *root, Err *err)
@@ -545,7 +756,7 @@ bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err)
         bool ours = str_ends(rows[i].function, suffix);
 
         for (size_t r = 0; r < n_rels; r++)
-            ours = ours || rows[i].oid == rels[r].oid;
+            ours = ours || (rows[i].oid == rels[r].oid && strcmp(rows[i].function, "gate") == 0);
         if (ours)
             rows[kept++] = rows[i];
     }
@@ -559,6 +770,8 @@ bool capture_remove_table(Conn *conn, int tab, int64_t relid, Err *err)
         sql_add(q, "();\n");
     }
     sql_add(q, "DROP SEQUENCE IF EXISTS pgtandem.mark_");
+    sql_number(q, tab);
+    sql_add(q, "; DELETE FROM pgtandem.tab_rel WHERE tab = ");
     sql_number(q, tab);
     sql_add(q, "; DELETE FROM pgtandem.tab WHERE id = ");
     sql_number(q, tab);
@@ -606,4 +819,27 @@ bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err)
         add_queue_mark(q, 1, edge);
     }
     return conn_exec(conn, q, err);
+}
+
+static void add_recall(Sql *q, const Table *table, int segment, const char *from)
+{
+    sql_add(q, ", recall_");
+    sql_number(q, segment);
+    sql_add(q, " AS (INSERT INTO pgtandem.queue_");
+    sql_number(q, segment);
+    sql_add(q, " (txid, tab, k, ka, at) SELECT " TXID ", ");
+    sql_number(q, table->id);
+    sql_trusted(q, table->key_is_int ? ", key[1]::bigint, NULL" : ", NULL, key");
+    sql_add(q, ", '-infinity' FROM ");
+    sql_trusted(q, from);
+    sql_add(q, " WHERE (" SEGMENT_IS_0 ")");
+    if (segment != 0)
+        sql_add(q, " IS FALSE");
+    sql_add(q, ")");
+}
+
+void capture_add_recall(Sql *q, const Table *table, const char *from)
+{
+    add_recall(q, table, 0, from);
+    add_recall(q, table, 1, from);
 }

@@ -25,6 +25,19 @@
  */
 CHECKED bool capture_table(Conn *conn, const Table *table, Err *err);
 
+/* the functions anew, after the key's columns got other names; idempotent */
+CHECKED bool capture_names_again(Conn *conn, const Table *table, Err *err);
+
+/*
+ * Puts the triggers on n partitions (oids) that came to a captured table, and records every row in them as
+ * changed, in one transaction. None of their rows may have been carried before.
+ */
+CHECKED bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, size_t n,
+                                Err *err);
+
+/* records every row of a captured table as changed, so that the next round carries all of them */
+CHECKED bool capture_all_rows(Conn *conn, const Table *table, Err *err);
+
 /* puts only the gate on a partitioned table whose partitions are captured by themselves */
 CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);
 
@@ -53,5 +66,12 @@ CHECKED bool gate_close(Conn *conn, Err *err);
  * rounds that read only the node's own changes find it.
  */
 CHECKED bool capture_mark_apply(Conn *conn, const char *edge, bool in_queue, Err *err);
+
+/*
+ * ", name AS (…)" behind other parts of a WITH: notes in the queue of the node the keys of rows that a round of
+ * ours takes away there by its own decision, so that the node where the round comes from hears of it, too. from:
+ * a part with the column key (text[]).
+ */
+void capture_add_recall(Sql *q, const Table *table, const char *from);
 
 #endif

@@ -51,8 +51,12 @@ static void add_window(Sql *q, const Window *window)
     sql_add(q, " AND q.tab <> 0");
     if (!window->own_only && window->back == NULL)
         return;
+    /*
+     * what a round has decided by itself goes to everybody, see capture_add_recall(); as a condition in
+     * here this stays a join
+     */
     sql_add(q, " AND NOT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS
-               " m WHERE m.tab = 0 AND m.txid = q.txid");
+               " m WHERE m.tab = 0 AND m.txid = q.txid AND q.at IS DISTINCT FROM '-infinity'");
     if (window->own_only && window->but != NULL) {
         sql_add(q, " AND (left(m.ka[1], ");
         sql_number(q, (int64_t)strlen(window->but));
@@ -247,7 +251,52 @@ static void add_grouping(Sql *q, const Table *table)
     }
 }
 
-Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window)
+/* k1 …, of an array of keys such as Pending has */
+static void add_listed_keys(Sql *q, const Table *table, const char *keys)
+{
+    add_key_columns(q, table, table->key_is_int ? "u.e" : "(u.e::text[])", false);
+    sql_add(q, " FROM unnest(");
+    sql_literal(q, keys);
+    sql_trusted(q, table->key_is_int ? "::bigint[]) u(e)" : "::text[]) u(e)");
+}
+
+/*
+ * " AND NOT …": changes that the opposite edge has met as a conflict, and kept from being overwritten
+ * here, do not go there either. Later changes of the same key do.
+ */
+static void add_skipped(Sql *q, const Table *table, const Window *window)
+{
+    sql_add(q, " AND NOT EXISTS (SELECT 1 FROM pgtandem.conflict c WHERE c.edge = ");
+    sql_literal(q, window->back);
+    sql_add(q, " AND c.kind = 'row' AND c.winner = '' AND c.schema_name = ");
+    sql_literal(q, table->schema);
+    sql_add(q, " AND c.table_name = ");
+    sql_literal(q, table->name);
+    for (size_t k = 0; k < table->n_keys; k++) {
+        sql_add(q, " AND (c.key)[");
+        sql_number(q, (int64_t)k + 1);
+        sql_add(q, "]::");
+        sql_trusted(q, table->keys[k].type);
+        if (table->keys[k].collation != NULL) {
+            sql_add(q, " COLLATE ");
+            sql_trusted(q, table->keys[k].collation);
+        }
+        sql_add(q, " ");
+        sql_trusted(q, table->keys[k].eq_op);
+        if (table->key_is_int) {
+            sql_add(q, " q.k::");
+        } else {
+            sql_add(q, " (q.ka)[");
+            sql_number(q, (int64_t)k + 1);
+            sql_add(q, "]::");
+        }
+        sql_trusted(q, table->keys[k].type);
+    }
+    sql_add(q, " AND txid_visible_in_snapshot(q.txid, c.seen::txid_snapshot))");
+}
+
+static Sql *captured_keys(const void *ctx, const Table *table, const Pending *pending,
+                          const Window *window)
 {
     Sql *q = sql_new(ctx);
 
@@ -264,17 +313,7 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
     if (pending->keys != NULL && !window->timed) {
         /* different texts may be equal for the key's type or collation */
         sql_add(q, "SELECT DISTINCT ");
-        if (table->key_is_int) {
-            add_key_columns(q, table, "u.e", false);
-            sql_add(q, " FROM unnest(");
-            sql_literal(q, pending->keys);
-            sql_add(q, "::bigint[]) u(e)");
-        } else {
-            add_key_columns(q, table, "(u.e::text[])", false);
-            sql_add(q, " FROM unnest(");
-            sql_literal(q, pending->keys);
-            sql_add(q, "::text[]) u(e)");
-        }
+        add_listed_keys(q, table, pending->keys);
         return q;
     }
     sql_trusted(q, pending->inserts || window->timed ? "SELECT " : "SELECT DISTINCT ");
@@ -291,8 +330,34 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
     else
         sql_add(q, " AND q.ka <> '{}'");
     add_window(q, window);
+    if (window->skipping)
+        add_skipped(q, table, window);
     if (window->timed)
         add_grouping(q, table);
+    return q;
+}
+
+Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window)
+{
+    Sql *captured = captured_keys(ctx, table, pending, window);
+
+    if (pending->more == NULL || pending->all_rows)
+        return captured;
+    Sql *q = sql_new(ctx);
+
+    sql_add(q, "SELECT ");
+    for (size_t k = 0; k < table->n_keys; k++) {
+        sql_trusted(q, k > 0 ? ", u.k" : "u.k");
+        sql_number(q, (int64_t)k + 1);
+    }
+    if (window->timed)
+        sql_add(q, ", max(u.at) AS at");
+    sql_add(q, " FROM (");
+    sql_splice(q, captured);
+    sql_add(q, " UNION ALL SELECT * FROM (SELECT ");
+    add_listed_keys(q, table, pending->more);
+    sql_trusted(q, window->timed ? ") m CROSS JOIN (SELECT NULL::timestamptz) n) u" : ") m) u");
+    add_grouping(q, table);
     return q;
 }
 

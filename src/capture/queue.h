@@ -20,6 +20,8 @@ typedef struct Pending {
     bool all_rows;    /* the same, and every row has to be carried, whatever its key */
     bool inserts;     /* many, and nothing but INSERTs: each key is there once, new to the peer */
     const char *keys; /* the changed keys as an array literal; NULL: too many to be named */
+    const char
+        *more; /* keys to be carried though nothing was captured, written likewise; or NULL */
 } Pending;
 
 /* which deltas are read */
@@ -29,6 +31,7 @@ typedef struct Window {
     const char *but;   /* … except those of edges whose names begin so (may be NULL) */
     const char *back;  /* never what this edge applied there (may be NULL) */
     bool timed;        /* queue_keys() also tells when: column at */
+    bool skipping; /* queue_keys() leaves out what `back` has met as a conflict that nobody wins */
 } Window;
 
 /*

@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "model/provider.h"
 #include "sql/queries.h"
 
 enum {
@@ -30,6 +31,7 @@ enum {
 /* what several checks need, read once */
 typedef struct Facts {
     CheckNodeRow *node;
+    ProviderRow *provider;
     CheckSettingsRow *settings;
     size_t n_settings;
     CheckSchemasRow *schemas;
@@ -49,6 +51,7 @@ typedef struct Check {
     Severity severity;
     bool acceptable;
     bool on_target; /* where query runs */
+    bool of_target; /* about the target database as such: not when it is still to be made */
     const Query *query;
     bool (*run)(const Preflight *p, Finding *f, Err *err);
     const char *title;
@@ -82,15 +85,11 @@ static void add_object(Finding *f, const char *fmt, ...)
 static bool check_same(const Preflight *p, Finding *f, Err *err)
 {
     const CheckNodeRow *a = p->src.node, *b = p->dst.node;
-    /*
-     * two physical copies of one server have the same identifier, but were not started in the same
-     * microsecond
-     */
-    bool same_server =
-        strcmp(a->system_id, b->system_id) == 0 && strcmp(a->started, b->started) == 0;
 
     (void)err;
-    if (same_server && strcmp(a->database, b->database) == 0 && a->database_oid == b->database_oid)
+    /* no two servers were started in the same microsecond, physical copies of each other included */
+    if (strcmp(a->started, b->started) == 0 && strcmp(a->database, b->database) == 0 &&
+        a->database_oid == b->database_oid)
         add_object(f, "database %s", a->database);
     return true;
 }
@@ -328,17 +327,34 @@ static bool may_be_replica(Conn *conn, const Facts *facts, bool *ret_may, Err *e
     return !*ret_may || conn_do(conn, "RESET session_replication_role", err);
 }
 
+static void add_no_replica(const void *ctx, Conn *conn, const Facts *facts, Finding *f)
+{
+    add_object(f, "%s: role %s. %s", conn_label(conn), facts->node->role_name,
+               provider_allow_replica(ctx, facts->provider, conn_caps(conn)->has_parameter_rights));
+}
+
 static bool check_replica_role(const Preflight *p, Finding *f, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
     bool source, target;
 
     if (!may_be_replica(p->in->source, &p->src, &source, err) ||
         !may_be_replica(p->in->target, &p->dst, &target, err))
         return false;
     if (!source)
-        add_object(f, "source: role %s", p->src.node->role_name);
+        add_no_replica(tmp, p->in->source, &p->src, f);
     if (!target)
-        add_object(f, "target: role %s", p->dst.node->role_name);
+        add_no_replica(tmp, p->in->target, &p->dst, f);
+    return true;
+}
+
+static bool check_provider_schemas(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    if (p->src.provider->own_schema)
+        add_object(f, "source: _heroku");
+    if (p->dst.provider->own_schema)
+        add_object(f, "target: _heroku");
     return true;
 }
 
@@ -422,7 +438,29 @@ static void test_privilege(const Preflight *p, const CheckExtensionsRow *extensi
 
 static bool check_extension_privilege(const Preflight *p, Finding *f, Err *err)
 {
+    const ProviderRow *provider = p->dst.provider;
+    const char *admin_role = provider_admin_role(provider);
+
+    /* what a service offers its customers' administrators may create, trusted or not */
+    if (provider->name[0] != '\0' && provider->admin)
+        return true;
+    if (admin_role != NULL)
+        set_hint(f, "Let an administrator run CREATE EXTENSION there, or GRANT %s TO %s.",
+                 admin_role, provider->role_name);
     return for_extensions(p, test_privilege, f, err);
+}
+
+static void test_list(const Preflight *p, const CheckExtensionsRow *extension,
+                      const CheckAvailableRow *have, Finding *f)
+{
+    (void)p;
+    if (have != NULL && !have->installed && have->list != NULL)
+        add_object(f, "%s (%s)", extension->name, have->list);
+}
+
+static bool check_extension_list(const Preflight *p, Finding *f, Err *err)
+{
+    return for_extensions(p, test_list, f, err);
 }
 
 static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
@@ -596,7 +634,10 @@ static bool check_owners(const Preflight *p, Finding *f, Err *err)
     for (size_t i = 0; i < n_used; i++) {
         const CheckRolesRow *role = find_role(roles, n_roles, used[i].name);
 
-        if (role == NULL)
+        if (role == NULL && strcmp(used[i].name, p->src.node->role_name) == 0)
+            add_object(f, "%s (our role on the source: what it owns will belong to \"%s\")",
+                       used[i].name, p->dst.node->role_name);
+        else if (role == NULL)
             add_object(f, "%s (%s here, does not exist on the target)", used[i].name,
                        used[i].owns ? "owns objects" : "has rights");
         else if (used[i].owns && !role->may_own)
@@ -762,6 +803,7 @@ static bool check_long_transactions(const Preflight *p, Finding *f, Err *err)
 
 static const Check checks[] = {
     {.id = "source-target-same",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_same,
      .title =
@@ -798,12 +840,14 @@ static const Check checks[] = {
      .hint = "Install client programs of the target's version, or name their directory with "
              "--pg-bindir."},
     {.id = "target-not-empty",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_not_empty,
      .title = "the target database is not empty",
      .hint = "Name a new database as the target: CREATE DATABASE ... TEMPLATE template0. With "
              "--allow-nonempty what is there stays."},
     {.id = "name-taken",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_name_taken,
      .title = "there is a schema \"pgtandem\" that is not ours to use",
@@ -818,6 +862,7 @@ static const Check checks[] = {
              "the owning roles "
              "(GRANT owner TO role)."},
     {.id = "schema-privilege",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_privileges,
      .title = "rights are missing",
@@ -830,6 +875,7 @@ static const Check checks[] = {
              "LEVEL SECURITY for the "
              "time of the upgrade."},
     {.id = "encoding-differs",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .run = check_encoding,
@@ -932,10 +978,16 @@ static const Check checks[] = {
      .title = "extensions are newer on the source than on the target",
      .hint = "Install newer packages on the target's machine."},
     {.id = "extension-privilege",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_extension_privilege,
      .title = "extensions that only a superuser can create are not in the target database yet",
      .hint = "Let an administrator run CREATE EXTENSION there, unless your provider lets you."},
+    {.id = "extension-not-allowed",
+     .severity = SEVERITY_ERROR,
+     .run = check_extension_list,
+     .title = "extensions of the source are not in the target's list of those that may be created",
+     .hint = "Add them to the named parameter of the target, in your provider's console."},
     {.id = "extension-tables",
      .severity = SEVERITY_WARNING,
      .run = check_extension_tables,
@@ -949,40 +1001,47 @@ static const Check checks[] = {
      .title = "functions in C belong to no extension: the target needs their libraries",
      .hint = "Install the libraries, built for the target's version, on the target's machine."},
     {.id = "database-settings",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_database_settings,
      .title = "settings of the database are not carried over",
      .hint = "Repeat ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE ... SET on the target."},
     {.id = "role-settings",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_role_settings,
      .title = "settings of roles are not carried over",
      .hint = "Repeat ALTER ROLE ... SET on the target (pg_dumpall --roles-only has them)."},
     {.id = "database-properties",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_database_properties,
      .title = "rights on the database itself, its comment and its limits are not carried over",
      .hint = "Repeat GRANT and REVOKE ... ON DATABASE, COMMENT ON DATABASE and ALTER DATABASE on "
              "the target."},
     {.id = "policy-roles-missing",
+     .of_target = true,
      .severity = SEVERITY_ERROR,
      .run = check_policy_roles,
      .title = "roles that row-level security policies are for do not exist on the target",
-     .hint = "Create these roles on the target (pg_dumpall --roles-only)."},
+     .hint = "Create these roles on the target (pg_dumpall --roles-only --no-role-passwords)."},
     {.id = "owners-missing",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_owners,
      .title = "roles of the source cannot be used on the target: objects will belong to our role, "
               "rights are not "
               "carried",
-     .hint = "Create the roles there (pg_dumpall --roles-only) and make our role a member of those "
-             "that own objects."},
+     .hint = "Create the roles there (pg_dumpall --roles-only --no-role-passwords) and make our "
+             "role a member of those that own objects."},
     {.id = "logins-missing",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_logins,
      .title = "roles that log in and have rights through others do not exist on the target",
      .hint = "Create them there, with their memberships and passwords (pg_dumpall --roles-only)."},
     {.id = "collation-differs",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_collation,
      .title = "the databases sort text differently",
@@ -1035,20 +1094,23 @@ static const Check checks[] = {
      .hint = "Make sure that they let it pass. They are not carried: create them on the target "
              "after the switch."},
     {.id = "target-event-triggers",
+     .of_target = true,
      .severity = SEVERITY_WARNING,
      .on_target = true,
      .query = &query_check_event_triggers,
      .title = "event triggers of the target fire when the schema is created there",
      .hint = "Make sure that they let it pass."},
 
+    {.id = "provider-schemas",
+     .severity = SEVERITY_INFO,
+     .run = check_provider_schemas,
+     .title = "schemas and event triggers of the provider's own are left alone"},
     {.id = "replica-role",
      .severity = SEVERITY_INFO,
      .run = check_replica_role,
      .title = "session_replication_role may not be set: foreign keys, triggers and rules of a copy "
               "sleep instead",
-     .hint = "Nothing has to be done. With GRANT SET ON PARAMETER session_replication_role "
-             "(PostgreSQL 15) or as a "
-             "superuser they stay as they are."},
+     .hint = "Nothing has to be done. Where it may be set they stay as they are."},
     {.id = "unlogged-tables",
      .severity = SEVERITY_INFO,
      .query = &query_check_unlogged_tables,
@@ -1153,9 +1215,10 @@ static bool run_check(const Preflight *p, const Check *check, Finding *f, Err *e
 
 static bool read_facts(const void *ctx, Conn *conn, Facts *facts, Err *err)
 {
-    size_t n_node;
+    size_t n_node, n_provider;
 
     if (!q_check_node(ctx, conn, &facts->node, &n_node, err) ||
+        !q_provider(ctx, conn, &facts->provider, &n_provider, err) ||
         !q_check_settings(ctx, conn, &facts->settings, &facts->n_settings, err) ||
         !q_check_schemas(ctx, conn, &facts->schemas, &facts->n_schemas, err))
         return false;
@@ -1181,6 +1244,9 @@ bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
     }
     for (size_t i = 0; i < n_checks; i++) {
         const Check *check = &checks[i];
+
+        if (check->of_target && input->target_to_be_made)
+            continue;
         Finding f = {.id = check->id,
                      .severity = check->severity,
                      .acceptable = check->acceptable,
@@ -1333,7 +1399,7 @@ static json_t *json_text(const char *text)
     return text == NULL ? json_null() : json_string(text);
 }
 
-static void print_json(const Finding *findings, size_t n, const Estimate *estimate)
+json_t *check_json(const Finding *findings, size_t n)
 {
     static const char *const names[] = {
         [SEVERITY_INFO] = "info",
@@ -1354,12 +1420,21 @@ static void print_json(const Finding *findings, size_t n, const Estimate *estima
                                               "objects", objects, "more", (json_int_t)f->n_more,
                                               "hint", json_text(f->hint)));
     }
-    json_t *all = mem_or_die(
-        json_pack("{s:o, s:I, s:I, s:{s:I, s:I, s:I}}", "findings", list, "errors",
-                  (json_int_t)count_severity(findings, n, SEVERITY_ERROR), "warnings",
-                  (json_int_t)count_severity(findings, n, SEVERITY_WARNING), "estimate", "tables",
-                  (json_int_t)estimate->tables, "bytes", (json_int_t)estimate->bytes, "seconds",
-                  (json_int_t)estimate->seconds));
+    return mem_or_die(json_pack("{s:o, s:I, s:I}", "findings", list, "errors",
+                                (json_int_t)count_severity(findings, n, SEVERITY_ERROR), "warnings",
+                                (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
+}
+
+static void print_json(const Finding *findings, size_t n, const Estimate *estimate)
+{
+    json_t *all = check_json(findings, n);
+
+    if (estimate != NULL)
+        json_object_set_new(
+            all, "estimate",
+            mem_or_die(json_pack("{s:I, s:I, s:I}", "tables", (json_int_t)estimate->tables, "bytes",
+                                 (json_int_t)estimate->bytes, "seconds",
+                                 (json_int_t)estimate->seconds)));
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);

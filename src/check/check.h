@@ -6,6 +6,8 @@
 #ifndef CHECK_CHECK_H
 #define CHECK_CHECK_H
 
+#include <jansson.h>
+
 #include "model/table.h"
 #include "pg/conn.h"
 
@@ -31,6 +33,7 @@ typedef struct CheckInput {
     int pg_dump_version; /* as PQserverVersion, 0 when none */
     bool allow_downgrade;
     bool allow_nonempty;
+    bool target_to_be_made; /* target is another database of that server */
     const char *const *accepted;
     size_t n_accepted;
     int64_t jobs;
@@ -52,7 +55,10 @@ CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_f
 /* number of findings that refuse the run */
 size_t check_count_errors(const Finding *findings, size_t n);
 
-/* prints findings and estimate to standard output, as text or JSON */
+/* the findings as an object; the caller releases it */
+json_t *check_json(const Finding *findings, size_t n);
+
+/* prints findings and estimate (unless NULL) to standard output, as text or JSON */
 void check_print(const Finding *findings, size_t n, const Estimate *estimate, bool json);
 
 #endif

@@ -30,6 +30,12 @@ static bool run_worker(const Cli *cli, Err *err)
     return migrate_worker(err);
 }
 
+static bool run_member(const Cli *cli, Err *err)
+{
+    (void)cli;
+    return migrate_member(err);
+}
+
 static bool run_spec(const Cli *cli, Err *err)
 {
     AUTO_CTX(tmp, cli);
@@ -43,7 +49,7 @@ static bool run_spec(const Cli *cli, Err *err)
 
 /* clang-format off */
 const Command cli_commands[] = {
-    { .name = "check", .id = CMD_CHECK, .migrate = migrate_check,
+    { .name = "check", .id = CMD_CHECK, .migrate = migrate_check, .server = server_check,
       .summary = "tell what would stand in the way of an upgrade, and how to fix it",
       .usage = NODES " [options]",
       .doc = "Connects to both nodes and goes through a list of checks: versions and roles, "
@@ -63,7 +69,7 @@ const Command cli_commands[] = {
           { "a finding that is known and harmless", "pgtandem check --accept large-objects" },
       } },
 
-    { .name = "upgrade", .id = CMD_UPGRADE, .migrate = migrate_upgrade,
+    { .name = "upgrade", .id = CMD_UPGRADE, .migrate = migrate_upgrade, .server = server_upgrade,
       .summary = "copy the old node to the new one and follow its changes",
       .usage = NODES " [--switchover] [options]",
       .doc = "Makes the target a live copy of the source while the application goes on writing "
@@ -87,7 +93,7 @@ const Command cli_commands[] = {
             "pgtandem upgrade --switchover --on-switch ./point-app-to-new-db" },
       } },
 
-    { .name = "switchover", .id = CMD_SWITCHOVER, .migrate = migrate_switchover,
+    { .name = "switchover", .id = CMD_SWITCHOVER, .migrate = migrate_switchover, .server = server_switchover,
       .summary = "move the application from the old node to the new one",
       .usage = NODES " [options]",
       .doc = "Stops writes on the source for a moment, carries over the last changes and "
@@ -114,7 +120,7 @@ const Command cli_commands[] = {
             "pgtandem switchover --on-switch ./point-app" },
       } },
 
-    { .name = "rollback", .id = CMD_ROLLBACK, .migrate = migrate_rollback,
+    { .name = "rollback", .id = CMD_ROLLBACK, .migrate = migrate_rollback, .server = server_rollback,
       .summary = "move the application back to the old node, with all it wrote since",
       .usage = NODES " [options]",
       .doc = "A switchover in the other direction: carries what was written on the target since "
@@ -131,7 +137,7 @@ const Command cli_commands[] = {
           { "back to the old node", "pgtandem rollback --on-switch ./point-app" },
       } },
 
-    { .name = "finish", .id = CMD_FINISH, .migrate = migrate_finish,
+    { .name = "finish", .id = CMD_FINISH, .migrate = migrate_finish, .server = server_finish,
       .summary = "end the run after a switchover and remove every trace",
       .usage = NODES " [options]",
       .doc = "Ends the upgrade for good: the new node no longer records changes for a way back. "
@@ -148,7 +154,7 @@ const Command cli_commands[] = {
             "pgtandem finish --source service=old --target service=new" },
       } },
 
-    { .name = "abort", .id = CMD_ABORT, .migrate = migrate_abort,
+    { .name = "abort", .id = CMD_ABORT, .migrate = migrate_abort, .server = server_abort,
       .summary = "give up the upgrade while the application is on the old node",
       .usage = NODES " [options]",
       .doc = "Ends an upgrade that is not wanted any more, before a switchover or after a "
@@ -164,7 +170,7 @@ const Command cli_commands[] = {
             "pgtandem abort --source service=old --target service=new" },
       } },
 
-    { .name = "verify", .id = CMD_VERIFY, .migrate = migrate_verify,
+    { .name = "verify", .id = CMD_VERIFY, .migrate = migrate_verify, .server = server_verify,
       .summary = "compare the rows of both nodes while they are in use",
       .usage = NODES " [options]",
       .doc = "Computes checksums of all rows of all tables on both nodes and looks again at "
@@ -181,7 +187,7 @@ const Command cli_commands[] = {
           { "gently, for a busy old node", "pgtandem verify --jobs 1" },
       } },
 
-    { .name = "status", .id = CMD_STATUS, .run = cli_status, .max_arguments = 1000,
+    { .name = "status", .id = CMD_STATUS, .run = cli_status, .server = server_status, .max_arguments = 1000,
       .summary = "show how far the upgrade is, or how the syncs of the service are",
       .usage = NODES " [--watch] [--json], or [SYNC...] [--json]",
       .doc = "Reads the state of the run from the databases, so it works from any machine, "
@@ -247,8 +253,9 @@ const Command cli_commands[] = {
       .summary = "remove a sync with all it has installed, or something else from the file",
       .usage = "db|group|tables|table|sync NAME [--force]",
       .doc = "A sync's triggers, functions and rows are taken off its databases first, whether the service runs "
-             "or not; the schema pgtandem goes with the last one. Something that is in use is not removed. "
-             "Where another machine stands by with the same file, stop it first.",
+             "or not; the schema pgtandem goes with the last one. So does what syncs that were edited have left, also "
+             "before a database is removed. Something that is in use is not removed. Where another machine "
+             "stands by with the same file, stop it first.",
       .words = KINDS,
       .on_source = "Of a sync: triggers and recorded changes that no other sync needs are removed.",
       .on_target = "Of a sync: its progress is removed. The rows stay.",
@@ -317,8 +324,8 @@ const Command cli_commands[] = {
       .usage = "[--config FILE]",
       .doc = "Workers whose syncs have changed are started anew, the others go on. A file with problems changes "
              "nothing; the log says why. The log file is opened anew, too, so this is also for rotating it.",
-      .on_source = "What new syncs need is added.",
-      .on_target = "What new syncs need is added.",
+      .on_source = "What new syncs need is added, what is not in the file any more is taken away.",
+      .on_target = "The same.",
       .interrupt = "At any time.",
       .next = "status shows the syncs as they are now.",
       .examples = {
@@ -329,7 +336,8 @@ const Command cli_commands[] = {
       .summary = "ask for a round now, and wait for it if you like",
       .usage = "[SYNC...|all] [--wait[=DURATION]]",
       .doc = "With --wait it returns when everything that was committed before has arrived: what scripts want to "
-             "know before the next step. Fullcopy targets are copied anew.",
+             "know before the next step; of a sync that has just been started it awaits the beginning, too. Fullcopy "
+             "targets are copied anew.",
       .on_source = "Only read.",
       .on_target = "Gets what is pending.",
       .interrupt = "At any time; the kick stays valid.",
@@ -341,14 +349,15 @@ const Command cli_commands[] = {
 
     { .name = "pause", .id = CMD_PAUSE, .run = cli_pause, .max_arguments = 1000,
       .summary = "have syncs rest, wherever they are worked on",
-      .usage = "[SYNC...|all]",
-      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart.",
+      .usage = "[SYNC...|all] [--wait[=DURATION]]",
+      .doc = "Changes go on being recorded. The pause is kept in the databases, so it outlives a restart. A round "
+             "or copy that is at work is ended first; status says \"pausing\" until then.",
       .on_source = "Triggers go on recording; mind the size of the queue.",
       .on_target = "Stays as it is.",
       .interrupt = "At any time.",
       .next = "resume.",
       .examples = {
-          { "while the target is being maintained", "pgtandem pause migrate_rds" },
+          { "while the target is being maintained", "pgtandem pause migrate_rds --wait" },
       } },
 
     { .name = "resume", .id = CMD_RESUME, .run = cli_resume, .max_arguments = 1000,
@@ -418,11 +427,13 @@ const Command cli_commands[] = {
       } },
 
     { .name = "conflicts", .id = CMD_CONFLICTS, .run = cli_conflicts, .max_arguments = 1000,
-      .summary = "show rows that were changed on two sources at a time",
+      .summary = "show rows that were changed on two sources at a time, or collide with others",
       .usage = "[SYNC...] [--json]",
-      .doc = "Of syncs with several sources: the newest first, with both rows, when they were changed, the rule and "
-             "the winner. They are kept on the node where the conflict was found, for as long as conflict-keep "
-             "says.",
+      .doc = "The newest first, with both rows, when they were changed, and the rule and the winner or the constraint: "
+             "rows that were changed on two sources at a time; rows that collide by another unique column, or whose "
+             "foreign key points to a deleted row (on-violation = park); rows that another node's TRUNCATE took away. "
+             "They are kept on the node where it was found, for as long as conflict-keep says. \"parked\": the row is "
+             "on its source, not here, and is tried again every minute and with each kick.",
       .on_source = "Only read.",
       .on_target = "Only read.",
       .interrupt = "At any time.",
@@ -435,6 +446,16 @@ const Command cli_commands[] = {
       .summary = "work on one edge of a sync",
       .usage = "SYNC FROM TO",
       .doc = "Started by the service." },
+
+    { .name = "keeper", .id = CMD_KEEPER, .hidden = true, .run = cli_keeper,
+      .summary = "guard the queues, take away what is not in the file any more",
+      .usage = "",
+      .doc = "Started by the service." },
+
+    { .name = "member", .id = CMD_MEMBER, .hidden = true, .run = run_member,
+      .summary = "work on one database in a run of all",
+      .usage = "",
+      .doc = "Started by commands with --all-databases." },
 
     { .name = "worker", .id = CMD_WORKER, .hidden = true, .run = run_worker,
       .summary = "do the jobs that come on standard input",
@@ -473,6 +494,12 @@ bool command_run(const Cli *cli, Err *err)
 {
     const Command *c = cli->command;
 
+    if (cli->config.all_databases && c->server != NULL && cli->config.source.conninfo != NULL)
+        return c->server(&cli->config, err);
+    if (cli->config.n_excluded > 0) {
+        err_set(err, ERR_USAGE, "--exclude-database goes with --all-databases only");
+        return err_hint(err, "Nothing was changed.");
+    }
     return c->migrate != NULL ? c->migrate(&cli->config, err) : c->run(cli, err);
 }
 

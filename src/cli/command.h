@@ -42,6 +42,8 @@ typedef struct Command {
 
     /* what it does: one of the two */
     bool (*migrate)(const Config *config, Err *err);
+    bool (*server)(const Config *config,
+                   Err *err); /* with --all-databases; NULL: it has no meaning there */
     bool (*run)(const Cli *cli, Err *err);
 } Command;
 

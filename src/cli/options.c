@@ -36,6 +36,19 @@ const Option cli_options[] = {
               "target keep their meaning for the whole run: they are not exchanged for a "
               "rollback." },
 
+    { .name = "all-databases", .type = OPT_FLAG,
+      .field = FIELD(bool, config.all_databases), .commands = CMD_NODES,
+      .help = "all databases of the server, with its roles, in one run",
+      .doc  = "--source and --target then name any database of the two servers. Databases and roles that the "
+              "target lacks are created, --jobs is for all databases together, and one switchover moves all of "
+              "them or none. All commands of such a run need this option. --on-switch runs once, with empty "
+              "PGTANDEM_..._DBNAME; --pgbouncer cannot be used." },
+    { .name = "exclude-database", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "NAME",
+      LIST(config.excluded, config.n_excluded), .commands = CMD_CHECK | CMD_UPGRADE | CMD_SWITCHOVER,
+      .help = "with --all-databases: leave this one out",
+      .doc  = "It is neither copied nor switched. Takes several with commas between, and may be given several "
+              "times. Databases that templates are made of and those of a provider are left out anyway." },
+
     { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
       .min = 1, .max = 64,
       .field = FIELD(int64_t, config.jobs), .commands = CMD_UPGRADE | CMD_VERIFY,
@@ -130,15 +143,16 @@ const Option cli_options[] = {
       .doc  = "The log then goes to the file that log-file names, or beside the configuration file." },
     { .name = "wait", .type = OPT_DURATION, .flags = OPT_NO_ENV | OPT_BARE, .arg = "DURATION", .def = "0ms",
       .min = 0, .max = 1000 * HOUR_MS,
-      .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK,
-      .help = "return when everything has arrived",
-      .doc  = "Everything that was committed on the sources before. With a time (--wait=30s) it gives up after "
-              "it with exit code 1; the kick stays valid." },
+      .field = FIELD(int64_t, wait_ms), .commands = CMD_KICK | CMD_PAUSE,
+      .help = "return when it is done",
+      .doc  = "Of kick: everything that was committed on the sources before has arrived. Of pause: nothing is "
+              "written on the targets any more. With a time (--wait=30s) it gives up after it with exit code 1; "
+              "what was asked for stays valid." },
     { .name = "force", .type = OPT_FLAG, .flags = OPT_NO_ENV,
       .field = FIELD(bool, force), .commands = CMD_REMOVE,
       .help = "leave out databases that cannot be reached",
-      .doc  = "What a sync has installed there stays, and has to be removed by hand: DROP SCHEMA pgtandem "
-              "CASCADE." },
+      .doc  = "What is there stays until the running service reaches the database. If that leaves the file, too, "
+              "it has to be removed by hand: DROP SCHEMA pgtandem CASCADE, when no other sync has it." },
 
     { .name = "json", .type = OPT_FLAG,
       .field = FIELD(bool, config.json),

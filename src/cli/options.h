@@ -65,11 +65,13 @@ enum {
     CMD_IMPORT = 1 << 25,
     CMD_CONFLICTS = 1 << 26,
     CMD_EDGE = 1 << 27,
+    CMD_KEEPER = 1 << 28,
+    CMD_MEMBER = 1 << 29,
 
     CMD_NODES = CMD_STATES - 1, /* those that work on a source and a target */
     CMD_SWITCH =
         CMD_UPGRADE | CMD_SWITCHOVER | CMD_ROLLBACK, /* those that may move the application */
-    CMD_ALL = (CMD_EDGE << 1) - 1,
+    CMD_ALL = (CMD_MEMBER << 1) - 1,
     CMD_SERVICE = CMD_ALL - ((CMD_SPEC << 1) - 1) + CMD_STATUS /* those of the service */
 };
 

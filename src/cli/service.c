@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ini.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/suggest.h"
 #include "conf/conf.h"
@@ -92,12 +93,30 @@ bool cli_update(const Cli *cli, Err *err)
 }
 
 /* what a sync has in the databases goes first: once it is out of the file, nobody knows where that is */
-static bool remove_from_databases(const Cli *cli, Err *err)
+static bool remove_from_databases(const Cli *cli, bool *ret_in_file, Err *err)
 {
     Service *service;
 
-    return load(cli, &service, err) &&
-           service_remove_sync(service, cli->arguments[1], cli->force, err);
+    if (!load(cli, &service, err))
+        return false;
+    *ret_in_file = service_sync(service, cli->arguments[1]) != NULL;
+    return service_remove_sync(cli, service, cli->arguments[1], cli->force, err);
+}
+
+/* what edges that were in the file before may have left in the database */
+static bool remove_rests(const Cli *cli, Err *err)
+{
+    AUTO_CTX(tmp, cli);
+    Err *problem = err_new(tmp);
+    Service *service;
+
+    if (!load(cli, &service, problem)) {
+        /* so that a section can be removed because of which the file is wrong */
+        log_warn(
+            "the file has problems, so nobody looks whether something is left in the database");
+        return true;
+    }
+    return service_remove_db(cli, service, cli->arguments[1], cli->force, err);
 }
 
 static void reload_if_running(const Cli *cli)
@@ -114,10 +133,17 @@ static void reload_if_running(const Cli *cli)
 bool cli_remove(const Cli *cli, Err *err)
 {
     SectionKind kind;
+    bool in_file = true;
 
     if (!read_kind(cli, &kind, err))
         return false;
-    if (kind == SECTION_SYNC && cli->n_arguments == 2 && !remove_from_databases(cli, err))
+    if (kind == SECTION_SYNC && cli->n_arguments == 2 && !remove_from_databases(cli, &in_file, err))
+        return false;
+    if (!in_file) {
+        printf("removed what sync %s had left in the databases\n", cli->arguments[1]);
+        return true;
+    }
+    if (kind == SECTION_DB && cli->n_arguments == 2 && !remove_rests(cli, err))
         return false;
     if (!edit(cli, conf_remove, "removed", err))
         return false;
@@ -288,7 +314,7 @@ bool cli_pause(const Cli *cli, Err *err)
     Service *service;
 
     return load(cli, &service, err) &&
-           service_pause(service, cli->arguments, cli->n_arguments, true, err);
+           service_pause(service, cli->arguments, cli->n_arguments, true, cli->wait_ms, err);
 }
 
 bool cli_resume(const Cli *cli, Err *err)
@@ -296,7 +322,7 @@ bool cli_resume(const Cli *cli, Err *err)
     Service *service;
 
     return load(cli, &service, err) &&
-           service_pause(service, cli->arguments, cli->n_arguments, false, err);
+           service_pause(service, cli->arguments, cli->n_arguments, false, 0, err);
 }
 
 static bool set_status(const Cli *cli, const char *status, Err *err)
@@ -362,4 +388,11 @@ bool cli_edge(const Cli *cli, Err *err)
 
     return load(cli, &service, err) &&
            service_edge(service, cli->arguments[0], cli->arguments[1], cli->arguments[2], err);
+}
+
+bool cli_keeper(const Cli *cli, Err *err)
+{
+    Service *service;
+
+    return load(cli, &service, err) && service_keeper(service, err);
 }

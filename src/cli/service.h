@@ -22,5 +22,6 @@ CHECKED bool cli_status(const Cli *cli, Err *err); /* of a run or of the service
 CHECKED bool cli_import_bucardo(const Cli *cli, Err *err);
 CHECKED bool cli_conflicts(const Cli *cli, Err *err);
 CHECKED bool cli_edge(const Cli *cli, Err *err);
+CHECKED bool cli_keeper(const Cli *cli, Err *err);
 
 #endif

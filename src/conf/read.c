@@ -345,20 +345,82 @@ static void check_members(Reader *r, const Sync *sync, int line)
         problem(r, line, "sync %s has no target", sync->name);
 }
 
-/* latest, abort, function NAME, or names of databases */
+/* the rules of one word that no list stands for */
+static const struct {
+    const char *word;
+    ConflictRule rule;
+} conflict_words[] = {
+    {"latest", CONFLICT_LATEST}, {"abort", CONFLICT_ABORT}, {"skip", CONFLICT_SKIP}};
+
+/*
+ * "source" is the list of the hub, "target" that of all others: each conflict is between the hub and
+ * one of them. False when text is neither.
+ */
+static bool read_side(Reader *r, Sync *sync, const char *text)
+{
+    bool source = strcmp(text, "source") == 0, hub = true;
+
+    if (!source && strcmp(text, "target") != 0)
+        return false;
+    sync->conflict = CONFLICT_LIST;
+    for (size_t i = 0; i < sync->n_members; i++) {
+        if (sync->members[i].role != ROLE_SOURCE)
+            continue;
+        if (source == hub)
+            mem_push(r->service, sync->preferred, sync->n_preferred, sync->members[i].db);
+        hub = false;
+    }
+    return true;
+}
+
+/* a rule that could not do what it says */
+static void check_conflict(Reader *r, const Sync *sync, int line)
+{
+    const char *text = sync->conflict_text;
+    size_t sources = sync_sources(sync);
+
+    if (text == NULL || sources == 0)
+        return;
+    if (strpbrk(text, ", ") == NULL && service_db(r->service, text) != NULL &&
+        (sync->conflict != CONFLICT_LIST || read_side(r, &(Sync){0}, text)))
+        problem(r, line,
+                "\"%s\" is a rule for conflicts and the name of a database: write the list of all "
+                "databases, or name it in another way",
+                text);
+    if (sources == 1 && sync->conflict != CONFLICT_LATEST && strcmp(text, "source") != 0) {
+        problem(
+            r, line,
+            "sync %s has one source, whose rows are always carried: conflict = %s is for several",
+            sync->name, text);
+        return;
+    }
+    for (size_t i = 0; i < sync->n_preferred; i++) {
+        bool found = false;
+
+        for (size_t m = 0; m < sync->n_members; m++)
+            found = found || (sync->members[m].db == sync->preferred[i] &&
+                              sync->members[m].role == ROLE_SOURCE);
+        if (!found)
+            problem(r, line, "database %s cannot win a conflict: it is no source of sync %s",
+                    sync->preferred[i]->name, sync->name);
+    }
+}
+
+/* latest, abort, skip, source, target, function NAME, or names of databases */
 static void read_conflict(Reader *r, Sync *sync, int line)
 {
     /* an empty value is a problem that was told already */
     const char *text = sync->conflict_text == NULL ? "latest" : sync->conflict_text;
-    size_t n;
+    size_t n, before = r->n_problems;
 
-    /* no value at all is a problem that is told already */
-    if (text == NULL || strcmp(text, "latest") == 0) {
-        sync->conflict = CONFLICT_LATEST;
-        return;
-    }
-    if (strcmp(text, "abort") == 0) {
-        sync->conflict = CONFLICT_ABORT;
+    for (size_t i = 0; i < sizeof conflict_words / sizeof *conflict_words; i++)
+        if (strcmp(text, conflict_words[i].word) == 0) {
+            sync->conflict = conflict_words[i].rule;
+            check_conflict(r, sync, line);
+            return;
+        }
+    if (read_side(r, sync, text)) {
+        check_conflict(r, sync, line);
         return;
     }
     const char **words = split_list(r->service, text, &n);
@@ -373,6 +435,8 @@ static void read_conflict(Reader *r, Sync *sync, int line)
         str_ident(quoted, name.name == NULL ? "" : name.name);
         sync->conflict = CONFLICT_FUNCTION;
         sync->conflict_function = quoted->text;
+        if (r->n_problems == before)
+            check_conflict(r, sync, line);
         return;
     }
     sync->conflict = CONFLICT_LIST;
@@ -380,14 +444,15 @@ static void read_conflict(Reader *r, Sync *sync, int line)
         const Db *db = service_db(r->service, words[i]);
 
         if (db == NULL)
-            problem(
-                r, line,
-                "\"%s\" is no rule for conflicts: it is latest, abort, \"function schema.name\" or "
-                "names of databases",
-                shown_word(r->service, words[i]));
+            problem(r, line,
+                    "\"%s\" is no rule for conflicts: it is latest, source, target, skip, abort, "
+                    "\"function schema.name\" or names of databases",
+                    shown_word(r->service, words[i]));
         else
             mem_push(r->service, sync->preferred, sync->n_preferred, db);
     }
+    if (r->n_problems == before)
+        check_conflict(r, sync, line);
 }
 
 /* Tables */

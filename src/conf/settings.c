@@ -25,6 +25,12 @@ const Setting conf_settings[] = {
       .def = "text", .field = OF_SERVICE(log_format),
       .doc = "Lines for people, or one JSON object a line for programs." },
 
+    { .section = SECTION_SERVICE, .name = "name", .type = SETTING_TEXT, .field = OF_SERVICE(name),
+      .doc = "Whose the edges are: it stands with them in the databases, and what is not in the file any more but has "
+             "this name is taken away there. No other file may have the same name, except copies of this one on machines "
+             "that stand by. Without this setting it is a random number, kept in the configuration file's name with "
+             "\".id\" behind it." },
+
     { .section = SECTION_DB, .name = "conninfo", .type = SETTING_CONNINFO, .required = true,
       .field = OF_DB(conninfo),
       .doc = "A libpq connection string, a URI, or service=NAME. Passwords are better kept in ~/.pgpass." },
@@ -33,6 +39,10 @@ const Setting conf_settings[] = {
       .doc = "The fuse: when the recorded changes that are not carried yet are larger than this, the edge that is "
              "farthest behind is detached, so that the disk does not fill. From 80 % on there are warnings. 0 is "
              "no limit." },
+    { .section = SECTION_DB, .name = "queue-patience", .type = SETTING_DURATION, .def = "20s",
+      .min = SECOND_MS, .max = 24 * HOUR_MS, .field = OF_DB(queue_patience_ms),
+      .doc = "How long an edge may have confirmed nothing before the fuse detaches it; edges that work confirm "
+             "every second or so." },
 
     { .section = SECTION_GROUP, .name = "members", .type = SETTING_TEXT, .required = true,
       .doc = "Databases with commas between, each with a role behind a colon: source, target or fullcopy. Without "
@@ -81,12 +91,21 @@ const Setting conf_settings[] = {
       .field = OF_SYNC(conflict_text),
       .doc = "What happens in a sync of several sources when a row was changed on two of them at a time: \"latest\" "
              "(the later change wins; ties by the order of dbs), names of databases (the first of them wins), "
+             "\"source\" (the hub, which is the first source of dbs), \"target\" (the other one, whichever it is), "
+             "\"skip\" (nobody: both keep their rows, which stay different until one is changed again), "
              "\"abort\" (the edge stops), or \"function schema.name\": an SQL function that is there on all sources "
              "and gets schema, table, key (text[]), and for both databases name, row (as JSON text) and time, in the "
              "order of dbs; it returns the name of the winner, and must be the same everywhere." },
+    { .section = SECTION_SYNC, .name = "on-violation", .type = SETTING_CHOICE, .choices = "stop|park",
+      .def = "stop", .field = OF_SYNC(on_violation),
+      .doc = "What happens when a row cannot be applied because another row has its value of a unique column, or "
+             "because (between several sources) its foreign key points to a row that was deleted meanwhile. \"stop\": "
+             "the edge stops and says which rows, until you have mended it. \"park\": the loser is taken out and kept "
+             "for \"pgtandem conflicts\", and the edge goes on. With one source the target's row stays, and the other "
+             "is tried again every minute and with each kick; between several the rule of conflict decides." },
     { .section = SECTION_SYNC, .name = "conflict-keep", .type = SETTING_DURATION, .def = "720h",
       .min = SECOND_MS, .max = 100000 * HOUR_MS, .field = OF_SYNC(conflict_keep_ms),
-      .doc = "How long conflicts are kept for \"pgtandem conflicts\"." },
+      .doc = "How long conflicts are kept for \"pgtandem conflicts\". Rows that are still parked stay." },
     { .section = SECTION_SYNC, .name = "before-round", .type = SETTING_TEXT, .field = OF_SYNC(before_round),
       .doc = "SQL that is run on the target before a round's changes, in the round's transaction. When it fails the "
              "round is rolled back and tried again." },

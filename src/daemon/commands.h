@@ -39,18 +39,25 @@ CHECKED bool service_status(const Service *service, const char *const *syncs, si
 CHECKED bool service_kick(const Service *service, const char *const *syncs, size_t n,
                           int64_t wait_ms, Err *err);
 
+/* wait_ms: as of service_kick, until nothing is at work any more; only of pause */
 CHECKED bool service_pause(const Service *service, const char *const *syncs, size_t n, bool pause,
-                           Err *err);
+                           int64_t wait_ms, Err *err);
 
 /* has tables of a sync copied anew; none named: all of them */
 CHECKED bool service_recopy(const Service *service, const char *sync, const char *const *tables,
                             size_t n, Err *err);
 
 /*
- * Takes what a sync has installed off all its databases, before it is removed from the file. force:
- * databases that cannot be reached are left as they are, with a warning.
+ * Takes what a sync has installed off all databases, also of edges that were in the file before, as the whole sync may
+ * have been; done before it is removed from the file. Until ctx is freed no worker begins with its edges: those that wait then read the file.
+ * force: databases that cannot be reached are left as they are, with a warning.
  */
-CHECKED bool service_remove_sync(const Service *service, const char *sync, bool force, Err *err);
+CHECKED bool service_remove_sync(const void *ctx, const Service *service, const char *sync,
+                                 bool force, Err *err);
+
+/* the same before a database is removed that no sync has any more: of edges that were in the file before */
+CHECKED bool service_remove_db(const void *ctx, const Service *service, const char *db, bool force,
+                               Err *err);
 
 /* the conflicts that were kept, of all syncs or of those named */
 CHECKED bool service_conflicts(const Service *service, const char *const *syncs, size_t n,
@@ -58,6 +65,9 @@ CHECKED bool service_conflicts(const Service *service, const char *const *syncs,
 
 /* reads the configuration of a Bucardo 5 and writes the equivalent file, which must not exist */
 CHECKED bool service_import_bucardo(const char *conninfo, const char *path, Err *err);
+
+/* guards the queues, and takes away what is not in the file any more; started by the service */
+CHECKED bool service_keeper(const Service *service, Err *err);
 
 /* the worker of one edge, started by the service */
 CHECKED bool service_edge(const Service *service, const char *sync, const char *from,

@@ -6,32 +6,9 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/queue.h"
+#include "daemon/conflict_sql.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
-
-/* stage.k1 = other.k1 AND …, with the key's own operators; both aliases are fixed words of ours */
-static void add_key_match(Sql *q, const TablePair *pair, const char *other)
-{
-    for (size_t k = 0; k < pair->dst->n_keys; k++) {
-        if (k > 0)
-            sql_add(q, " AND ");
-        sql_trusted(q, other);
-        if (strcmp(other, "t") == 0) {
-            sql_add(q, ".");
-            sql_ident(q, pair->dst->keys[k].name);
-        } else {
-            sql_add(q, ".k");
-            sql_number(q, (int64_t)k + 1);
-        }
-        sql_add(q, " ");
-        sql_trusted(q, pair->dst->keys[k].eq_op);
-        sql_add(q, " s.k");
-        sql_number(q, (int64_t)k + 1);
-    }
-}
-
-/* below the usual deadlock_timeout: when the application has locked rows in another order, we give way */
-enum { LOCK_MS = 300 };
 
 /*
  * From now on nobody else can change the staged rows that exist on `to`. *ret_locked is false when
@@ -44,13 +21,13 @@ static bool lock_rows(const TablePair *pair, Conn *to, bool *ret_locked, int64_t
     Rows *rows;
 
     sql_add(q, "SET LOCAL lock_timeout = ");
-    sql_number(q, LOCK_MS);
+    sql_number(q, CONFLICT_LOCK_MS);
     sql_add(q, "; SELECT count(*) FROM (SELECT 1 FROM ");
     sql_trusted(q, table_ref(tmp, pair->dst));
     sql_add(q, " t JOIN ");
     sql_trusted(q, apply_stage_sql(tmp, pair));
     sql_add(q, " s ON (");
-    add_key_match(q, pair, "t");
+    conflict_add_match(q, pair, "t", "s");
     sql_add(q, ") FOR UPDATE OF t) x");
     *ret_locked = conn_query(tmp, to, q, &rows, err);
     if (*ret_locked) {
@@ -58,92 +35,6 @@ static bool lock_rows(const TablePair *pair, Conn *to, bool *ret_locked, int64_t
         return conn_do(to, "SET LOCAL lock_timeout = 0", err);
     }
     return err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
-}
-
-/* how much of the changes of `to` the other side had in the round's snapshot; NULL: nothing */
-static bool read_peer_progress(const void *ctx, const ConflictFilter *filter,
-                               const char **ret_snapshot, Err *err)
-{
-    ProgressRow *progress;
-    size_t n;
-
-    if (!q_progress(ctx, filter->from, filter->spec->back, &progress, &n, err))
-        return false;
-    *ret_snapshot = n == 1 ? progress->snapshot : NULL;
-    return true;
-}
-
-/* row_to_json of the carried columns: of the stage (c1 …) or of the table (alias t) */
-static void add_json(Sql *q, const TablePair *pair, bool staged)
-{
-    sql_add(q, "(SELECT row_to_json(x)::text FROM (SELECT ");
-    for (size_t i = 0; i < pair->n_columns; i++) {
-        if (i > 0)
-            sql_add(q, ", ");
-        if (staged) {
-            sql_add(q, "s.c");
-            sql_number(q, (int64_t)i + 1);
-        } else {
-            sql_add(q, "t.");
-            sql_ident(q, pair->columns[i]->name);
-        }
-        sql_add(q, " AS ");
-        sql_ident(q, pair->columns[i]->name);
-    }
-    sql_add(q, ") x)");
-}
-
-/* the changes of `to` that the other side does not know of, by key: k1 …, at */
-static Sql *local_changes(const void *ctx, const ConflictFilter *filter, const TablePair *pair,
-                          const char *since)
-{
-    const Window window = {.since = since, .back = filter->spec->name, .timed = true};
-
-    return queue_keys(ctx, pair->dst, &(Pending){.tab = pair->dst->id}, &window);
-}
-
-/* the place of a database in the rule's list, or in the sync where the rule is no list */
-static size_t rank_of(const Sync *sync, const Db *db)
-{
-    for (size_t i = 0; i < sync->n_preferred; i++)
-        if (sync->preferred[i] == db)
-            return i;
-    for (size_t i = 0; i < sync->n_members; i++)
-        if (sync->members[i].db == db)
-            return sync->n_preferred + i;
-    return SIZE_MAX;
-}
-
-/* an SQL expression: the name of the winning database; c has from_at, to_at, from_row, to_row, key */
-static void add_winner(Sql *q, const EdgeSpec *spec, const TablePair *pair)
-{
-    const Sync *sync = spec->sync;
-    bool from_first = rank_of(sync, spec->from) < rank_of(sync, spec->to);
-
-    if (sync->conflict == CONFLICT_LATEST) {
-        sql_add(
-            q, "CASE WHEN coalesce(c.from_at, '-infinity') = coalesce(c.to_at, '-infinity') THEN ");
-        sql_literal(q, from_first ? spec->from->name : spec->to->name);
-        sql_add(q, " WHEN coalesce(c.from_at, '-infinity') > coalesce(c.to_at, '-infinity') THEN ");
-        sql_literal(q, spec->from->name);
-        sql_add(q, " ELSE ");
-        sql_literal(q, spec->to->name);
-        sql_add(q, " END");
-    } else if (sync->conflict == CONFLICT_FUNCTION) {
-        sql_trusted(q, sync->conflict_function);
-        sql_add(q, "(");
-        sql_literal(q, pair->src->schema);
-        sql_add(q, ", ");
-        sql_literal(q, pair->src->name);
-        sql_add(q, ", c.key, ");
-        /* the same arguments on both sides: the one that comes first in the file is the first */
-        sql_literal(q, from_first ? spec->from->name : spec->to->name);
-        sql_trusted(q, from_first ? ", c.from_row, c.from_at, " : ", c.to_row, c.to_at, ");
-        sql_literal(q, from_first ? spec->to->name : spec->from->name);
-        sql_trusted(q, from_first ? ", c.to_row, c.to_at)" : ", c.from_row, c.from_at)");
-    } else {
-        sql_literal(q, from_first ? spec->from->name : spec->to->name);
-    }
 }
 
 /* finds, records and settles; the result is how many were found, and how many this side won */
@@ -159,42 +50,30 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     sql_add(q, " s JOIN ");
     sql_trusted(q, table_ref(ctx, pair->dst));
     sql_add(q, " t ON (");
-    add_key_match(q, pair, "t");
+    conflict_add_match(q, pair, "t", "s");
     sql_add(q, ")), local AS (");
-    sql_splice(q, local_changes(q, filter, pair, since));
-    sql_add(q, "), c AS (SELECT s.ctid AS sid, ARRAY[");
-    for (size_t k = 0; k < pair->dst->n_keys; k++) {
-        sql_trusted(q, k > 0 ? ", s.k" : "s.k");
-        sql_number(q, (int64_t)k + 1);
-        sql_add(q, "::text");
-    }
-    sql_add(q, "] AS key, s.at AS from_at, l.at AS to_at, CASE WHEN s.present THEN ");
-    add_json(q, pair, true);
+    sql_splice(q, conflict_local_changes(q, filter, pair, since));
+    sql_add(q, "), c AS (SELECT s.ctid AS sid, ");
+    conflict_add_key(q, pair, "s");
+    sql_add(q, " AS key, s.at AS from_at, l.at AS to_at, CASE WHEN s.present THEN ");
+    conflict_add_json(q, pair, true);
     sql_add(q, " END AS from_row, (SELECT ");
-    add_json(q, pair, false);
+    conflict_add_json(q, pair, false);
     sql_add(q, " FROM ");
     sql_trusted(q, table_ref(ctx, pair->dst));
     sql_add(q, " t WHERE ");
-    add_key_match(q, pair, "t");
+    conflict_add_match(q, pair, "t", "s");
     sql_add(q, ") AS to_row FROM ");
     sql_trusted(q, stage);
     sql_add(q, " s JOIN local l ON (");
-    add_key_match(q, pair, "l");
+    conflict_add_match(q, pair, "l", "s");
     sql_add(q, ")), w AS (SELECT c.*, ");
-    add_winner(q, spec, pair);
-    sql_add(
-        q,
-        "::text AS winner FROM c WHERE c.from_row IS DISTINCT FROM c.to_row), "
-        "kept AS (INSERT INTO pgtandem.conflict (edge, schema_name, table_name, key, rule, winner, "
-        "from_row, to_row, from_at, to_at) SELECT ");
-    sql_literal(q, spec->name);
-    sql_add(q, ", ");
-    sql_literal(q, pair->src->schema);
-    sql_add(q, ", ");
-    sql_literal(q, pair->src->name);
-    sql_add(q, ", key, ");
-    sql_literal(q, spec->sync->conflict_text);
-    sql_add(q, ", winner, from_row, to_row, from_at, to_at FROM w), gone AS (DELETE FROM ");
+    conflict_add_winner(q, spec, pair);
+    sql_add(q, "::text AS winner FROM c WHERE c.from_row IS DISTINCT FROM c.to_row), "
+               "kept AS (");
+    conflict_add_record(q, spec, pair, "row");
+    sql_add(q, "key, NULL, winner, from_row, to_row, from_at, to_at, "
+               "txid_current_snapshot()::text, false FROM w), gone AS (DELETE FROM ");
     sql_trusted(q, stage);
     sql_add(q, " s USING w WHERE s.ctid = w.sid AND w.winner <> ");
     sql_literal(q, spec->from->name);
@@ -203,6 +82,8 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     sql_literal(q, spec->from->name);
     sql_add(q, ", ");
     sql_literal(q, spec->to->name);
+    if (spec->sync->conflict == CONFLICT_SKIP)
+        sql_add(q, ", ''");
     sql_add(q, ")), (SELECT count(*) FROM e), (SELECT count(*) FROM e WHERE present AND sid NOT IN "
                "(SELECT sid FROM w WHERE winner <> ");
     sql_literal(q, spec->from->name);
@@ -213,45 +94,130 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
     return q;
 }
 
-/* somebody was faster: the round cannot be judged, and has to be made with a newer snapshot */
-static bool make_again(ApplyFilter *self, Conn *to, const char *what, Err *err)
+/* nobody may write until all rows are replaced */
+static bool lock_table(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
 {
-    self->again = true;
-    return err_set(err, ERR_STATE, "%s on the %s while the round was at work", what,
-                   conn_label(to));
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "SET LOCAL lock_timeout = ");
+    sql_number(q, CONFLICT_LOCK_MS);
+    sql_add(q, "; LOCK TABLE ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " IN SHARE ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = 0");
+    if (conn_exec(to, q, err))
+        return true;
+    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
+        return false;
+    return conflict_make_again(self, to, "rows are locked", err);
 }
 
-bool conflict_filter(ApplyFilter *self, const TablePair *pair, Conn *to,
-                     ApplyExpected *ret_expected, Err *err)
+/* the rows that are lost by a TRUNCATE on the other side, which did not know of them */
+static bool record_truncated(const ConflictFilter *filter, const TablePair *pair, Conn *to,
+                             const char *since, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "WITH local AS (");
+    sql_splice(q, conflict_local_changes(q, filter, pair, since));
+    sql_add(q, ") ");
+    conflict_add_record(q, filter->spec, pair, "truncate");
+    sql_add(q, "key, NULL, ");
+    sql_literal(q, filter->spec->from->name);
+    sql_add(q, ", from_row, to_row, NULL, at, NULL, false FROM (SELECT ");
+    conflict_add_key(q, pair, "t");
+    sql_add(q, " AS key, (SELECT ");
+    conflict_add_json(q, pair, true);
+    sql_add(q, " FROM ");
+    sql_trusted(q, apply_stage_sql(tmp, pair));
+    sql_add(q, " s WHERE s.present AND ");
+    conflict_add_match(q, pair, "t", "s");
+    sql_add(q, ") AS from_row, ");
+    conflict_add_json(q, pair, false);
+    sql_add(q, " AS to_row, l.at FROM ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " t JOIN local l ON (");
+    conflict_add_match(q, pair, "t", "l");
+    sql_add(q, ")) x WHERE from_row IS DISTINCT FROM to_row");
+    if (!conn_exec(to, q, err))
+        return err_add(err, "while looking what a TRUNCATE takes away");
+    if (conn_affected(to) > 0)
+        log_info("%lld rows of table %s in the %s were written while it was truncated on the other "
+                 "side: they are gone, and kept among the conflicts",
+                 (long long)conn_affected(to), table_label(tmp, pair->src), conn_label(to));
+    return true;
+}
+
+/* what the round carries of this table is lost by a TRUNCATE on this side */
+static bool drop_staged(ApplyFilter *self, const TablePair *pair, Conn *to, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const ConflictFilter *filter = self->arg;
+    Sql *q = sql_new(tmp), *drop = sql_new(tmp);
+
+    self->whole = false;
+    /* the opposite edge will take them away without knowing that they were not carried */
+    conflict_add_record(q, filter->spec, pair, "truncate");
+    sql_add(q, "key, NULL, ");
+    sql_literal(q, filter->spec->to->name);
+    sql_add(q, ", from_row, to_row, at, NULL, NULL, false FROM (SELECT ");
+    conflict_add_key(q, pair, "s");
+    sql_add(q, " AS key, s.at, ");
+    conflict_add_json(q, pair, true);
+    sql_add(q, " AS from_row, (SELECT ");
+    conflict_add_json(q, pair, false);
+    sql_add(q, " FROM ");
+    sql_trusted(q, table_ref(tmp, pair->dst));
+    sql_add(q, " t WHERE ");
+    conflict_add_match(q, pair, "t", "s");
+    sql_add(q, ") AS to_row FROM ");
+    sql_trusted(q, apply_stage_sql(tmp, pair));
+    sql_add(q, " s WHERE s.present) x WHERE from_row IS DISTINCT FROM to_row");
+    if (!conn_exec(to, q, err))
+        return err_add(err, "while looking what a TRUNCATE takes away");
+    if (conn_affected(to) > 0)
+        log_info("%lld rows of table %s are not carried, as it was truncated in the %s meanwhile: "
+                 "they are kept among the conflicts",
+                 (long long)conn_affected(to), table_label(tmp, pair->src), conn_label(to));
+    sql_add(drop, "DELETE FROM ");
+    sql_trusted(drop, apply_stage_sql(tmp, pair));
+    return conn_exec(to, drop, err);
+}
+
+static bool settle_conflicts(ApplyFilter *self, const TablePair *pair, Conn *to,
+                             ApplyExpected *ret_expected, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const ConflictFilter *filter = self->arg;
     const EdgeSpec *spec = filter->spec;
-    const char *since;
-    ConsumerRow *consumer;
-    size_t n;
+    Window window = {.back = spec->name};
     int64_t n_locked;
     Rows *rows;
-    bool locked;
+    bool locked, truncated;
 
-    if (!read_peer_progress(tmp, filter, &since, err) ||
+    if ((self->whole && !lock_table(self, pair, to, err)) ||
+        !conflict_peer_progress(tmp, filter, &window.since, err) ||
         !lock_rows(pair, to, &locked, &n_locked, err))
         return err_add(err, "while looking for conflicts");
+    const char *since = window.since;
     if (!locked)
-        return make_again(self, to, "rows are locked", err);
+        return conflict_make_again(self, to, "rows are locked", err);
+    /* from here on nobody can truncate the table */
+    if (!queue_has_mark(to, pair->dst->id, &window, &truncated, err))
+        return err_add(err, "while looking for conflicts");
+    if (truncated && (!self->whole || !conflict_from_first(spec)))
+        return drop_staged(self, pair, to, err) && conflict_check_purged(self, to, since, err);
+    if (self->whole)
+        return record_truncated(filter, pair, to, since, err) &&
+               conflict_check_purged(self, to, since, err);
     if (!conn_query(tmp, to, settle_statement(tmp, filter, pair, since), &rows, err))
         return err_add(err, "while looking for conflicts");
-    /*
-     * the other edge may have been faster since the round's snapshot, and what it had carried may be
-     * purged: then a conflict would not have been seen
-     */
-    if (!q_consumer(tmp, to, spec->back, &consumer, &n, err))
+    if (!conflict_check_purged(self, to, since, err))
         return false;
-    if (n == 1 && snapshot_xmax(consumer->purged) > snapshot_xmax(since))
-        return make_again(self, to, "the queue was purged", err);
     /* a row that came between the two statements is not locked */
     if (rows_i64(rows, 0, 3) != n_locked)
-        return make_again(self, to, "rows were written", err);
+        return conflict_make_again(self, to, "rows were written", err);
     *ret_expected =
         (ApplyExpected){.updates = rows_i64(rows, 0, 4), .deletes = rows_i64(rows, 0, 5)};
     if (rows_i64(rows, 0, 2) > 0)
@@ -273,14 +239,51 @@ bool conflict_filter(ApplyFilter *self, const TablePair *pair, Conn *to,
     return true;
 }
 
-bool conflict_expire(Conn *to, const EdgeSpec *spec, Err *err)
+/* rows that were parked and now come again are judged anew */
+static bool settle_parked(const EdgeSpec *spec, const TablePair *pair, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
+    sql_add(q, "UPDATE pgtandem.conflict r SET parked = false, settled_at = now() FROM ");
+    sql_trusted(q, apply_stage_sql(tmp, pair));
+    sql_add(q, " s WHERE r.parked AND ");
+    conflict_add_record_match(q, spec, pair);
+    return conn_exec(to, q, err) || err_add(err, "while looking for parked rows");
+}
+
+bool conflict_filter(ApplyFilter *self, const TablePair *pair, Conn *to,
+                     ApplyExpected *ret_expected, Err *err)
+{
+    const ConflictFilter *filter = self->arg;
+
+    return (!filter->parked || settle_parked(filter->spec, pair, to, err)) &&
+           (filter->spec->back == NULL || settle_conflicts(self, pair, to, ret_expected, err));
+}
+
+/*
+ * A conflict that nobody won is still needed by the opposite edge until it is past it, see add_skipped()
+ * in queue.c; and rows that are still parked are no history.
+ */
+bool conflict_expire(Conn *from, Conn *to, const EdgeSpec *spec, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    ProgressRow *back = NULL;
+    size_t n = 0;
+
+    if (spec->back != NULL && !q_progress(tmp, from, spec->back, &back, &n, err))
+        return false;
     sql_add(q, "DELETE FROM pgtandem.conflict WHERE edge = ");
     sql_literal(q, spec->name);
     sql_add(q, " AND at < now() - interval '1 ms' * ");
     sql_number(q, spec->sync->conflict_keep_ms);
+    sql_add(q, " AND NOT parked AND (winner <> ''");
+    if (n == 1 && back->snapshot != NULL) {
+        sql_add(q, " OR txid_snapshot_xmax(seen::txid_snapshot) <= txid_snapshot_xmin(");
+        sql_literal(q, back->snapshot);
+        sql_add(q, "::txid_snapshot)");
+    }
+    sql_add(q, ")");
     return conn_exec(to, q, err);
 }

@@ -10,6 +10,10 @@
  * The rule gives the same answer on both sides, so it does not matter who finds the conflict first: when
  * the other edge comes, this side's progress has the change, and there is no conflict any more. Every
  * conflict is kept with both rows.
+ *
+ * A TRUNCATE wins over all that was written on the other side without knowledge of it, whatever the rule: the
+ * round that carries it carries all rows there are, and the opposite edge leaves out what it carries. Of two
+ * at a time that of the database wins which comes first in the rule.
  */
 #ifndef DAEMON_CONFLICT_H
 #define DAEMON_CONFLICT_H
@@ -19,14 +23,20 @@
 
 typedef struct ConflictFilter {
     const EdgeSpec *spec;
-    Conn *from; /* in the round's transaction */
+    Conn *from;  /* in the round's transaction */
+    bool parked; /* there are rows that wait to be tried again */
+    struct ForeignKey
+        *foreign_keys; /* between the tables of the edge, where they sleep; see violation.h */
+    size_t n_foreign_keys;
+    TablePair *pairs;
+    size_t n_pairs;
 } ConflictFilter;
 
 /* the run function of an ApplyFilter; arg is a ConflictFilter */
 CHECKED bool conflict_filter(ApplyFilter *self, const TablePair *table, Conn *to,
                              ApplyExpected *ret_expected, Err *err);
 
-/* drops records that are older than the sync keeps them */
-CHECKED bool conflict_expire(Conn *to, const EdgeSpec *spec, Err *err);
+/* drops records that are older than the sync keeps them, and needed for nothing */
+CHECKED bool conflict_expire(Conn *from, Conn *to, const EdgeSpec *spec, Err *err);
 
 #endif

@@ -25,6 +25,21 @@ bool edge_state_wishes(Conn *to, const char *edge, Wishes *ret_wishes, Err *err)
     return true;
 }
 
+bool edge_state_rests(Conn *to, const char *edge, bool *ret_rests, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    EdgeRow *row;
+    EdgeLockHolderRow *holder;
+    size_t n, n_holders;
+
+    /* the lock first: who gets it later reads the wish later */
+    if (!q_edge_lock_holder(tmp, to, edge, &holder, &n_holders, err) ||
+        !q_edge(tmp, to, edge, &row, &n, err))
+        return false;
+    *ret_rests = n_holders == 0 || n == 0 || strcmp(row->state, STATE_PAUSED) == 0;
+    return true;
+}
+
 static char *worker_name(const void *ctx)
 {
     char host[256] = "";
@@ -64,6 +79,17 @@ bool edge_state_set(Conn *to, const char *edge, const char *state, const Err *wh
     return conn_exec(to, q, err);
 }
 
+bool edge_state_stay(Conn *to, const char *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.edge SET removing = false");
+    add_edge(q, edge);
+    sql_add(q, " AND removing");
+    return conn_exec(to, q, err);
+}
+
 bool edge_state_touch(Conn *to, const char *edge, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -85,41 +111,74 @@ bool edge_state_kick_done(Conn *to, const char *edge, int64_t kick, Err *err)
     return conn_exec(to, q, err);
 }
 
-bool edge_state_table(Conn *to, const char *edge, const char *schema, const char *name,
-                      const char *state, const char *reason, int captures, Err *err)
+static void add_name_condition(Sql *q, const char *schema, const char *name)
+{
+    sql_add(q, " AND schema_name = ");
+    sql_text(q, schema);
+    sql_add(q, " AND table_name = ");
+    sql_text(q, name);
+}
+
+bool edge_state_table(Conn *to, const char *edge, const TableState *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *update = sql_new(tmp), *insert = sql_new(tmp);
 
     sql_add(update, "UPDATE pgtandem.edge_table SET at = clock_timestamp(), state = ");
-    sql_text(update, state);
+    sql_text(update, table->state);
     sql_add(update, ", reason = ");
-    sql_text(update, reason);
+    sql_text(update, table->reason);
     sql_add(update, ", captures = ");
-    sql_i64(update, captures);
+    sql_i64(update, table->captures);
+    sql_add(update, ", rel = ");
+    sql_i64(update, table->rel);
+    sql_add(update, ", target_rel = ");
+    sql_i64(update, table->target_rel);
     add_edge(update, edge);
-    sql_add(update, " AND schema_name = ");
-    sql_text(update, schema);
-    sql_add(update, " AND table_name = ");
-    sql_text(update, name);
+    add_name_condition(update, table->schema, table->name);
     if (!conn_exec(to, update, err))
         return false;
     if (conn_affected(to) > 0)
         return true;
     sql_add(insert,
             "INSERT INTO pgtandem.edge_table (edge, schema_name, table_name, state, reason, "
-            "captures) VALUES (");
+            "captures, rel, target_rel) VALUES (");
     sql_text(insert, edge);
     sql_add(insert, ", ");
-    sql_text(insert, schema);
+    sql_text(insert, table->schema);
     sql_add(insert, ", ");
-    sql_text(insert, name);
+    sql_text(insert, table->name);
     sql_add(insert, ", ");
-    sql_text(insert, state);
+    sql_text(insert, table->state);
     sql_add(insert, ", ");
-    sql_text(insert, reason);
+    sql_text(insert, table->reason);
     sql_add(insert, ", ");
-    sql_i64(insert, captures);
+    sql_i64(insert, table->captures);
+    sql_add(insert, ", ");
+    sql_i64(insert, table->rel);
+    sql_add(insert, ", ");
+    sql_i64(insert, table->target_rel);
     sql_add(insert, ")");
     return conn_exec(to, insert, err);
+}
+
+bool edge_state_rename(Conn *to, const char *edge, int64_t rel, const char *schema,
+                       const char *name, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *gone = sql_new(tmp), *rename = sql_new(tmp);
+
+    /* another one that had this name, long ago */
+    sql_add(gone, "DELETE FROM pgtandem.edge_table");
+    add_edge(gone, edge);
+    add_name_condition(gone, schema, name);
+    sql_add(rename, "UPDATE pgtandem.edge_table SET schema_name = ");
+    sql_text(rename, schema);
+    sql_add(rename, ", table_name = ");
+    sql_text(rename, name);
+    add_edge(rename, edge);
+    sql_add(rename, " AND rel = ");
+    sql_i64(rename, rel);
+    return conn_do(to, "BEGIN", err) && conn_exec(to, gone, err) && conn_exec(to, rename, err) &&
+           conn_do(to, "COMMIT", err);
 }

@@ -15,14 +15,18 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "conf/conf.h"
+#include "daemon/captured.h"
 #include "daemon/commands.h"
 #include "daemon/conflict.h"
 #include "daemon/edge_state.h"
-#include "daemon/fuse.h"
 #include "daemon/hook.h"
 #include "daemon/install.h"
+#include "daemon/owner.h"
 #include "daemon/plan.h"
+#include "daemon/select.h"
 #include "daemon/service_log.h"
+#include "daemon/violation.h"
 #include "migrate/edge.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -41,7 +45,10 @@ enum {
     SLEEPY_TOUCH_MS = 20000, /* … and when nothing came for long */
     SEQUENCES_MS = 1000,     /* how often sequences are looked at */
     DEFINITIONS_MS = 30000,  /* how often the catalogs are compared with the plan */
-    FUSE_MS = 5000,          /* how often the size of the queue is looked at */
+    PARKED_MS = 60000,       /* how often parked rows are tried again */
+    CONSUMER_MS = 5000,      /* how often it is asked whether the edge was detached */
+    LET_GO_MS = 2000,        /* a place that is given up can be taken in that time */
+    UNWANTED_MS = 1000,      /* how often the file is read again when the edge is not in it */
     BACKOFF_BASE_MS = 200,
     BACKOFF_CAP_MS = 5000,
     SAY_AGAIN_MS = 60000, /* the same error is logged again after so long */
@@ -51,6 +58,7 @@ enum {
 typedef struct Work {
     const Service *service;
     const EdgeSpec *spec;
+    const char *owner;
     Conn *from;
     Conn *to;
     Plan *plan;
@@ -60,12 +68,13 @@ typedef struct Work {
     Wishes wishes;
     const char *state;     /* as it was last written down */
     const char *print[2];  /* definitions of from and to when the plan was made */
+    int64_t parked_ms;     /* when parked rows were last tried again */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
-    int64_t wishes_ms, touch_ms, definitions_ms, fuse_ms;
-    bool fuse_warned;
+    int64_t wishes_ms, touch_ms, definitions_ms, consumer_ms;
     char *looked;            /* edge->looked when the definitions were last compared, */
     int64_t looked_for_kick; /* … and the number of the kick */
+    bool reloaded;           /* people want to see what they changed */
 } Work;
 
 static bool say_state(Work *w, const char *state, Err *err)
@@ -110,6 +119,8 @@ static bool wait_for_lock(Work *w, Err *err)
 /* whether triggers and foreign keys of the target fire is decided by the file, not by chance */
 static bool choose_role(Work *w, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
+    const char *hint;
     bool replica;
 
     if (w->spec->sync->target_triggers == TRIGGERS_FIRE)
@@ -118,11 +129,11 @@ static bool choose_role(Work *w, Err *err)
         return false;
     if (replica)
         return true;
+    if (!plan_role_hint(tmp, w->to, &hint, err))
+        return false;
     err_set(err, ERR_STATE, "the role may not set session_replication_role in the %s",
             conn_label(w->to));
-    return err_hint(err, "Grant it (from PostgreSQL 15 on: GRANT SET ON PARAMETER "
-                         "session_replication_role TO …), or let the target's triggers and foreign "
-                         "keys fire: target-triggers = fire.");
+    return err_hint(err, "%s", hint);
 }
 
 static void add_problem(Str *list, const Work *w, const PlannedTable *t)
@@ -173,13 +184,20 @@ static bool is_never_copied(const EdgeSpec *spec)
 static bool put_table(Work *w, const PlannedTable *t, const char *state, const char *reason,
                       Err *err)
 {
-    return edge_state_table(w->to, w->spec->name, t->src.schema, t->src.name, state, reason,
-                            t->captures, err);
+    return edge_state_table(w->to, w->spec->name,
+                            &(TableState){.schema = t->src.schema,
+                                          .name = t->src.name,
+                                          .state = state,
+                                          .reason = reason,
+                                          .captures = t->captures,
+                                          .rel = t->src.oid,
+                                          .target_rel = t->dst.oid},
+                            err);
 }
 
 /*
  * What becomes of one table: stopped, to be copied, or going on. Who was stopped, was not in the sync for
- * a while, or had no triggers for a while, has missed changes.
+ * a while, had no triggers for a while, or is another table of the same name on either side, has missed changes.
  */
 static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *listed, Err *err)
 {
@@ -194,20 +212,73 @@ static bool note_table(Work *w, const PlannedTable *t, const EdgeTablesRow *list
     if (listed == NULL)
         return put_table(w, t, is_never_copied(w->spec) ? "ok" : "new", NULL, err);
     bool missed = strcmp(listed->state, "stopped") == 0 || strcmp(listed->state, "gone") == 0 ||
-                  listed->captures != t->captures;
+                  listed->captures != t->captures || listed->rel != t->src.oid ||
+                  listed->target_rel != t->dst.oid;
     if (!missed)
         return true;
     log_info("table %s has missed changes: it will be copied anew", table_label(tmp, &t->src));
     return put_table(w, t, "recopy", NULL, err);
 }
 
-static bool is_planned(const Plan *plan, const EdgeTablesRow *listed)
+/* the name of a listed table is not in the plan (any more) */
+static bool is_gone(const Plan *plan, const EdgeTablesRow *listed)
 {
     for (size_t i = 0; i < plan->n_tables; i++)
         if (strcmp(plan->tables[i].src.name, listed->table_name) == 0 &&
             strcmp(plan->tables[i].src.schema, listed->schema_name) == 0)
-            return true;
-    return false;
+            return false;
+    return true;
+}
+
+/* the plan's table that has the oid of a listed one, or NULL */
+static const Table *table_of(const Plan *plan, const EdgeTablesRow *listed)
+{
+    for (size_t i = 0; i < plan->n_tables; i++)
+        if (listed->rel != 0 && plan->tables[i].src.oid == listed->rel)
+            return &plan->tables[i].src;
+    return NULL;
+}
+
+/*
+ * Gives the listed tables the names that they have now. A name that is still another table's becomes free in a
+ * later pass, when that one is renamed itself; two that have swapped theirs are copied anew.
+ */
+static bool rename_listed(Work *w, Err *err)
+{
+    for (bool again = true; again;) {
+        AUTO_CTX(tmp, NULL);
+        EdgeTablesRow *listed;
+        size_t n;
+
+        again = false;
+        if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+            return false;
+        for (size_t i = 0; i < n; i++) {
+            const Table *table = table_of(w->plan, &listed[i]);
+            const EdgeTablesRow *holder = table == NULL ? NULL : find_listed(listed, n, table);
+
+            if (table == NULL || holder == &listed[i] ||
+                (holder != NULL && table_of(w->plan, holder) != NULL))
+                continue;
+            if (!edge_state_rename(w->to, w->spec->name, table->oid, table->schema, table->name,
+                                   err))
+                return false;
+            again = true;
+        }
+    }
+    return true;
+}
+
+static bool note_gone(Work *w, const EdgeTablesRow *listed, Err *err)
+{
+    return strcmp(listed->state, "gone") == 0 ||
+           edge_state_table(w->to, w->spec->name,
+                            &(TableState){.schema = listed->schema_name,
+                                          .name = listed->table_name,
+                                          .state = "gone",
+                                          .reason = "not in the sync",
+                                          .captures = listed->captures},
+                            err);
 }
 
 /* before any progress is made: changes of what is not in the plan go by */
@@ -217,12 +288,10 @@ static bool note_tables(Work *w, Err *err)
     EdgeTablesRow *listed;
     size_t n;
 
-    if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
+    if (!rename_listed(w, err) || !q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!is_planned(w->plan, &listed[i]) && strcmp(listed[i].state, "gone") != 0 &&
-            !edge_state_table(w->to, w->spec->name, listed[i].schema_name, listed[i].table_name,
-                              "gone", "not in the sync", listed[i].captures, err))
+        if (is_gone(w->plan, &listed[i]) && !note_gone(w, &listed[i], err))
             return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
         const PlannedTable *t = &w->plan->tables[i];
@@ -247,15 +316,8 @@ static void make_edge(Work *w)
     edge->from = w->from;
     edge->to = w->to;
     edge->service = true;
-    edge->window = (Window){.own_only = !w->spec->sync->cascade,
-                            .but = w->spec->mine,
-                            .back = w->spec->back,
-                            .timed = w->spec->back != NULL};
-    if (w->spec->back != NULL) {
-        w->conflicts = (ConflictFilter){.spec = w->spec, .from = w->from};
-        w->filter = (ApplyFilter){.arg = &w->conflicts, .run = conflict_filter};
-        edge->filter = &w->filter;
-    }
+    edge->ordered = w->spec->sync->target_triggers == TRIGGERS_FIRE;
+    edge->window = edge_window(w->spec);
     edge->before_sql = w->spec->sync->before_round;
     edge->after_sql = w->spec->sync->after_round;
     edge->pairs = mem_array(edge, TablePair, w->plan->n_tables + 1);
@@ -265,6 +327,14 @@ static void make_edge(Work *w)
             edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
         }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    w->conflicts = (ConflictFilter){
+        .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
+    w->filter = (ApplyFilter){.arg = &w->conflicts,
+                              .run = conflict_filter,
+                              .refused = violation_refused,
+                              .end = violation_end,
+                              .exact = w->spec->back != NULL};
+    edge->filter = &w->filter;
     edge->sequences = mem_array(edge, SequenceState, w->plan->n_sequences + 1);
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
@@ -324,7 +394,7 @@ static bool install_back(Work *w, Err *err)
     Plan *plan;
 
     if (!plan_make(w, &back, w->to, w->from, &plan, err) ||
-        !install_source(w->to, &back, plan, err) || !queue_keep_times(w->from, err) ||
+        !install_source(w->to, &back, w->owner, plan, err) || !queue_keep_times(w->from, err) ||
         !queue_keep_times(w->to, err))
         return false;
     for (size_t i = 0; i < w->plan->n_tables; i++) {
@@ -354,11 +424,15 @@ static bool prepare(Work *w, Err *err)
         !plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
         (first && !refuse_problems(w, err)))
         return false;
-    if (!install_target(w->to, w->spec, err) ||
-        (!w->spec->full && !install_source(w->from, w->spec, w->plan, err)) ||
+    if (!install_target(w->to, w->spec, w->owner, err) ||
+        !edge_state_stay(w->to, w->spec->name, err) ||
+        (!w->spec->full && !install_source(w->from, w->spec, w->owner, w->plan, err)) ||
         (w->spec->back != NULL && !install_back(w, err)))
         return false;
     make_edge(w);
+    if (!w->spec->full && !violation_begin(w, &w->conflicts, w->to, err))
+        return false;
+    w->filter.looks = w->spec->back != NULL || w->conflicts.parked;
     /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
     malloc_trim(0);
     return say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
@@ -419,40 +493,127 @@ static bool end_copy(Work *w, bool ok, Err *err)
 }
 
 /*
- * Replaces all rows of one table, in one transaction. Its changes are captured since before, and the
- * next round carries all of them once more, in a later snapshot.
+ * Copies all rows of one table, in one transaction; `empty`: nothing is in the way. Its changes are captured
+ * since before, and the next round carries all of them once more, in a later snapshot. Copies nothing when the table
+ * has been altered since it was planned, or is meanwhile: a new partition may not be captured yet.
  */
-static bool copy_table(Work *w, TablePair *pair, Err *err)
+static bool copy_table(Work *w, TablePair *pair, bool empty, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ApplyStats stats = {0};
     int64_t begun = clock_ms();
+    const Pending it = {.tab = pair->src->id};
 
-    bool ok = begin_copy(w, pair, 1, err) && apply_whole_table(pair, w->from, w->to, &stats, err) &&
-              fault("service.copied", err) && put_pair(w, pair, err);
-    if (!end_copy(w, ok, err))
+    bool ok = fault("service.copying", err) && begin_copy(w, pair, 1, err) &&
+              edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
+    if (ok && !*ret_outdated)
+        ok = (empty || apply_empty_table(pair, w->to, err)) &&
+             apply_all_rows(pair, w->from, w->to, &stats, err) && fault("service.copied", err) &&
+             edge_is_outdated(w->edge, &it, 1, ret_outdated, err);
+    if (ok && *ret_outdated) {
+        conn_rollback(w->to);
+        conn_rollback(w->from);
+        return true;
+    }
+    if (!end_copy(w, ok && put_pair(w, pair, err) && edge_vouch(w->edge, err), err))
         return false;
     log_info("table %s copied: %s rows in %s", table_label(tmp, pair->src),
              str_count(tmp, stats.rows), str_duration(tmp, clock_ms() - begun));
     return true;
 }
 
-static bool settle_new_table(Work *w, TablePair *pair, bool recopy, Err *err)
+/* all rows count as changed */
+static bool record_all_rows(Work *w, TablePair *pair, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    log_info("table %s: all rows are carried once more, and compared as conflicts are",
+             table_label(tmp, pair->src));
+    return capture_all_rows(w->from, pair->src, err) && fault("service.recorded", err) &&
+           put_pair(w, pair, err);
+}
+
+/* the next round carries all rows; then its state is written down. Not by the queue, which others read, too. */
+static bool carry_whole(Work *w, const TablePair *pair)
+{
+    AUTO_CTX(tmp, NULL);
+
+    log_info("table %s: all rows are carried once more", table_label(tmp, pair->src));
+    mem_push(w->edge, w->edge->whole, w->edge->n_whole, pair->src->id);
+    return true;
+}
+
+/* a round has carried them */
+static bool note_whole(Work *w, Err *err)
+{
+    const Edge *edge = w->edge;
+
+    for (size_t i = 0; i < edge->n_whole; i++)
+        for (size_t p = 0; p < edge->n_pairs; p++)
+            if (edge->pairs[p].src->id == edge->whole[i] && !put_pair(w, &edge->pairs[p], err))
+                return false;
+    w->edge->n_whole = 0;
+    return true;
+}
+
+/*
+ * Between sources no table is replaced by the other's: changes that the other has not heard of would be lost.
+ * All rows count as changed, and meet those of the other side as in any round. Where foreign keys act none is
+ * replaced either, as they may take rows of other tables along; and a row may refer to one that has come since the
+ * other table was copied: both are in the same round.
+ */
+static bool settle_new_table(Work *w, TablePair *pair, bool recopy, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     bool empty = true;
+    bool ask = w->edge->ordered || (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY);
 
-    if (!recopy && w->spec->sync->onetimecopy == COPY_IF_EMPTY &&
-        !is_empty(w->to, pair->dst, &empty, err))
+    if (recopy && w->spec->back != NULL)
+        return record_all_rows(w, pair, err);
+    if (ask && !is_empty(w->to, pair->dst, &empty, err))
         return false;
-    if (empty)
-        return copy_table(w, pair, err);
+    if (empty) {
+        if (copy_table(w, pair, ask, ret_outdated, err))
+            return true;
+        /* it was empty, but is not any more: rows that meet here are compared */
+        if (ask && w->spec->back != NULL && err_remedy(err) == REMEDY_CONFLICT) {
+            err_clear(err);
+            return record_all_rows(w, pair, err);
+        }
+        if (!w->edge->ordered || !err_is(err, SQLSTATE_FOREIGN_KEY))
+            return false;
+        err_clear(err);
+        return carry_whole(w, pair);
+    }
+    if (recopy || w->spec->sync->onetimecopy == COPY_ALWAYS)
+        return carry_whole(w, pair);
     log_info("table %s has rows in the %s and is not copied (onetimecopy = if-empty)",
              table_label(tmp, pair->src), conn_label(w->to));
     return put_pair(w, pair, err);
 }
 
-static bool copy_tables(Work *w, Err *err)
+static int compare_ranks(const void *a, const void *b)
+{
+    const TablePair *const *x = a, *const *y = b;
+
+    if ((*x)->rank != (*y)->rank)
+        return (*x)->rank < (*y)->rank ? -1 : 1;
+    return compare_pairs(*x, *y);
+}
+
+/* all pairs, in the order in which rows may be inserted; belongs to ctx */
+static TablePair **pairs_in_order(const void *ctx, const Edge *edge)
+{
+    TablePair **pairs = mem_array(ctx, TablePair *, edge->n_pairs + 1);
+
+    for (size_t i = 0; i < edge->n_pairs; i++)
+        pairs[i] = &edge->pairs[i];
+    qsort(pairs, edge->n_pairs, sizeof(TablePair *), compare_ranks);
+    return pairs;
+}
+
+/* *ret_outdated: the plan has to be made anew */
+static bool copy_tables(Work *w, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     EdgeTablesRow *listed;
@@ -460,15 +621,24 @@ static bool copy_tables(Work *w, Err *err)
 
     if (!q_edge_tables(tmp, w->to, w->spec->name, &listed, &n, err))
         return false;
+    TablePair **pairs = pairs_in_order(tmp, w->edge);
     for (size_t i = 0; i < w->edge->n_pairs; i++) {
-        TablePair *pair = &w->edge->pairs[i];
+        TablePair *pair = pairs[i];
         const EdgeTablesRow *row = find_listed(listed, n, pair->src);
         bool recopy = row != NULL && strcmp(row->state, "recopy") == 0;
 
         if (row == NULL || (!recopy && strcmp(row->state, "new") != 0))
             continue;
-        if (!say_state(w, STATE_COPYING, err) || !settle_new_table(w, pair, recopy, err))
+        /* what is wished for in the meantime comes first; the rest is copied later */
+        if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
+        if (w->wishes.paused || w->wishes.removing)
+            return true;
+        if (!say_state(w, STATE_COPYING, err) ||
+            !settle_new_table(w, pair, recopy, ret_outdated, err))
+            return false;
+        if (*ret_outdated)
+            return true;
     }
     return true;
 }
@@ -483,8 +653,11 @@ static bool copy_everything(Work *w, Err *err)
     bool ok =
         say_state(w, STATE_COPYING, err) && begin_copy(w, w->edge->pairs, w->edge->n_pairs, err);
 
+    TablePair **pairs = pairs_in_order(tmp, w->edge);
+    for (size_t i = w->edge->n_pairs; ok && i-- > 0;)
+        ok = apply_empty_table(pairs[i], w->to, err);
     for (size_t i = 0; ok && i < w->edge->n_pairs; i++)
-        ok = apply_whole_table(&w->edge->pairs[i], w->from, w->to, &stats, err);
+        ok = apply_all_rows(pairs[i], w->from, w->to, &stats, err);
     sql_add(q, "UPDATE pgtandem.progress SET applied_at = clock_timestamp(), rounds = rounds + 1, "
                "rows = rows + ");
     sql_i64(q, stats.rows);
@@ -520,6 +693,18 @@ static bool is_due(const Work *w)
     return sync->checktime_ms > 0 && clock_ms() - w->last_round_ms >= sync->checktime_ms;
 }
 
+/* a kick tries parked rows again at once */
+static bool try_parked(Work *w, Err *err)
+{
+    int64_t now = clock_ms();
+
+    if (!w->conflicts.parked ||
+        (w->wishes.kick_wanted <= w->wishes.kick_done && now - w->parked_ms < PARKED_MS))
+        return true;
+    w->parked_ms = now;
+    return violation_try_again(&w->conflicts, w->edge, err);
+}
+
 static bool make_round(Work *w, bool *ret_outdated, Err *err)
 {
     RoundStats round = {0};
@@ -530,6 +715,8 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         if (!copy_everything(w, err))
             return false;
     } else {
+        if (!try_parked(w, err))
+            return false;
         if (!edge_round(edge, &round, err)) {
             if (!w->filter.again)
                 return false;
@@ -540,7 +727,7 @@ static bool make_round(Work *w, bool *ret_outdated, Err *err)
         *ret_outdated = round.outdated;
         if (round.outdated)
             return true;
-        if (!edge_purge(edge, err))
+        if (!note_whole(w, err) || !edge_purge(edge, err))
             return false;
     }
     if (round.changes > 0)
@@ -578,14 +765,14 @@ static bool has_stopped_tables(const Work *w)
 
 /*
  * Whether the plan is out of date. As long as nobody has written on the source, no definition has changed
- * there; and what changes on the target matters only where something is missing.
+ * there, and what changes on the target matters only where something is missing.
  */
-static bool look_at_definitions(Work *w, bool kicked, bool *ret_again, Err *err)
+static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *print;
     const char *looked = w->edge->looked;
-    bool quiet = !kicked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
+    bool quiet = !asked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
 
     if (!quiet) {
         talloc_free(w->looked);
@@ -593,8 +780,11 @@ static bool look_at_definitions(Work *w, bool kicked, bool *ret_again, Err *err)
         if (!read_print(tmp, w->from, &print, err))
             return false;
         *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+        if (!w->spec->full && !*ret_again &&
+            !captured_is_incomplete(w->from, w->spec->name, w->plan, ret_again, err))
+            return false;
     }
-    if (has_stopped_tables(w)) {
+    if (!quiet || has_stopped_tables(w)) {
         if (!read_print(tmp, w->to, &print, err))
             return false;
         *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
@@ -602,7 +792,7 @@ static bool look_at_definitions(Work *w, bool kicked, bool *ret_again, Err *err)
     return true;
 }
 
-/* wishes, the catalogs, the fuse; *ret_again: the plan has to be made anew */
+/* wishes, the catalogs, whether it was detached; *ret_again: the plan has to be made anew */
 static bool look_around(Work *w, bool *ret_again, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -613,24 +803,25 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
         w->wishes_ms = now;
         if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
-        *ret_again = w->wishes.to_copy > 0 && !w->spec->full;
+        *ret_again =
+            w->wishes.to_copy > (int64_t)w->edge->n_whole && !w->spec->full && !w->wishes.paused;
     }
-    /* who kicks wants to hear of everything, also of tables that have just been made */
-    bool kicked = w->wishes.kick_wanted > w->looked_for_kick;
-    if (kicked || now - w->definitions_ms >= DEFINITIONS_MS) {
+    /* who kicks or reloads wants to hear of everything, also of tables that have just been made */
+    bool asked = w->reloaded || w->wishes.kick_wanted > w->looked_for_kick;
+    if (asked || now - w->definitions_ms >= DEFINITIONS_MS) {
         w->definitions_ms = now;
         w->looked_for_kick = w->wishes.kick_wanted;
-        if (!look_at_definitions(w, kicked, ret_again, err))
+        w->reloaded = false;
+        if (!look_at_definitions(w, asked, ret_again, err))
             return false;
     }
-    if (now - w->fuse_ms >= FUSE_MS && !w->spec->full) {
+    if (now - w->consumer_ms >= CONSUMER_MS && !w->spec->full) {
         ConsumerRow *consumer;
 
-        w->fuse_ms = now;
-        if (w->spec->back != NULL && !conflict_expire(w->to, w->spec, err))
+        w->consumer_ms = now;
+        if (!conflict_expire(w->from, w->to, w->spec, err))
             return false;
-        if (!fuse_check(w->from, w->spec->from, &w->fuse_warned, err) ||
-            !q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
+        if (!q_consumer(tmp, w->from, w->spec->name, &consumer, &n, err))
             return false;
         if (n != 1 || consumer->detached)
             *ret_again = true; /* edge_check() tells why */
@@ -648,22 +839,64 @@ static int64_t next_pause(const Work *w, int64_t pause)
     return pause * 2 > cap ? cap : pause * 2;
 }
 
-/* the service is told to remove the sync: hands off, until this process is ended */
-static bool let_go(Work *w, Err *err)
+static void disconnect(Work *w)
 {
-    log_info("%s is being removed", w->spec->name);
     talloc_free(w->to);
     talloc_free(w->from);
     w->to = w->from = NULL;
-    for (;;)
-        if (!wait_ms(1000, err))
-            return false;
 }
 
-static void reopen_log(const Work *w)
+/* somebody is about to remove the edge: hands off. Who does not take its place in time has given up. */
+static bool let_go(Work *w, Err *err)
 {
-    if (wait_reload_wanted())
-        open_log(w->service);
+    log_info("%s is being removed", w->spec->name);
+    disconnect(w);
+    return wait_ms(LET_GO_MS, err);
+}
+
+/*
+ * Whether the file still has the edge: who removed it has changed the file before the lock was free. A file that
+ * cannot be read says nothing.
+ */
+static bool is_wanted(const Work *w)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    Service *now;
+    EdgeSpec spec;
+
+    if (!conf_load(tmp, w->service->path, &now, err)) {
+        log_debug("reading the file again: %s", err->msg);
+        return true;
+    }
+    return select_edge(tmp, now, w->spec->name, &spec);
+}
+
+/* until this process is ended, as a rule */
+static bool wait_until_wanted(Work *w, Err *err)
+{
+    log_info("%s is not in the file any more", w->spec->name);
+    disconnect(w);
+    do
+        if (!wait_ms(UNWANTED_MS, err))
+            return false;
+    while (!is_wanted(w));
+    return true;
+}
+
+/* the file was read again, and nothing in it concerns this edge; but there may be new tables */
+static void answer_reload(Work *w)
+{
+    if (!wait_reload_wanted())
+        return;
+    open_log(w->service);
+    w->reloaded = true;
+}
+
+static bool look_again(void)
+{
+    log_info("definitions have changed, or tables are to be copied: looking again");
+    return true;
 }
 
 static bool rounds(Work *w, Err *err)
@@ -675,23 +908,26 @@ static bool rounds(Work *w, Err *err)
     if (!say_state(w, STATE_CATCHING_UP, err))
         return false;
     for (;;) {
-        reopen_log(w);
+        answer_reload(w);
         if (!look_around(w, &again, err))
             return false;
-        if (again)
-            return true;
         if (w->wishes.removing)
             return let_go(w, err);
+        if (again)
+            return look_again();
         if (w->wishes.paused) {
             if (!say_state(w, STATE_PAUSED, err) || !wait_ms(WISHES_MS, err))
                 return false;
             continue;
         }
+        /* who pauses it again in the midst of a round must not read the word of the pause before */
+        if (strcmp(w->state, STATE_PAUSED) == 0 && !say_state(w, STATE_CATCHING_UP, err))
+            return false;
         if (is_due(w)) {
             if (!make_round(w, &again, err))
                 return false;
             if (again)
-                return true;
+                return look_again();
         } else if (!say_state(w, STATE_WAITING, err)) {
             return false;
         }
@@ -709,12 +945,16 @@ static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, 
 
     w->service = service;
     w->spec = spec;
+    w->owner = owner_of(w, service);
     w->to = service_connect(w, spec->to, mem_printf(purpose, "edge %s", spec->name), err);
     if (w->to == NULL || !wait_for_lock(w, err))
         return false;
+    if (!is_wanted(w))
+        return wait_until_wanted(w, err);
     w->from = service_connect(w, spec->from, mem_printf(purpose, "edge %s", spec->name), err);
+    bool outdated = false;
     return w->from != NULL && choose_role(w, err) && prepare(w, err) &&
-           (w->spec->full || copy_tables(w, err)) && rounds(w, err);
+           (w->spec->full || copy_tables(w, &outdated, err)) && (outdated || rounds(w, err));
 }
 
 /* our own session that had the lock has just ended; the server may need a moment to notice */
@@ -775,10 +1015,8 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         AUTO_CTX(one, ctx);
         int64_t begun = clock_ms();
 
-        if (turn(one, service, spec, err)) {
-            log_info("definitions have changed, or tables are to be copied: looking again");
+        if (turn(one, service, spec, err))
             continue;
-        }
         if (err->kind == ERR_CANCELED || err->kind == ERR_BUG)
             return false;
         talloc_free_children(one); /* the connections, and with them the lock */
@@ -787,7 +1025,6 @@ static bool work_for_ever(const void *ctx, const Service *service, const EdgeSpe
         pause = backoff_next(pause, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
         tell(ctx, spec, err, &said, &said_ms, pause);
         record_failure(spec, err);
-        fuse_guard_source(spec);
         err_clear(err);
         if (!wait_ms(pause, err))
             return false;

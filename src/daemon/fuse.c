@@ -4,14 +4,9 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/queue.h"
-#include "daemon/install.h"
 #include "sql/queries.h"
 
-enum {
-    WARN_PERCENT = 80,
-    STALE_S = 20, /* edges that work confirm every second or so */
-    GRACE_S = 300
-};
+enum { WARN_PERCENT = 80, GRACE_S = 300 };
 
 static bool detach(Conn *from, const char *edge, Err *err)
 {
@@ -28,12 +23,12 @@ static bool detach(Conn *from, const char *edge, Err *err)
  * Who is farthest behind (it comes first) has confirmed nothing for a while, so it is not just about to;
  * and after one was detached the queue gets time to be purged before another one has to go.
  */
-static bool may_detach(const ConsumersRow *consumers, size_t n)
+static bool may_detach(const Db *db, const ConsumersRow *consumers, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!consumers[i].detached_s_null && consumers[i].detached_s < GRACE_S)
             return false;
-    return !consumers[0].detached && consumers[0].stale_s > STALE_S;
+    return !consumers[0].detached && consumers[0].stale_s * 1000 > (double)db->queue_patience_ms;
 }
 
 bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err)
@@ -62,26 +57,11 @@ bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err)
     if (!queue_purge(from, NULL, NULL, err) || !queue_bytes(from, &bytes, err) ||
         !q_consumers(tmp, from, &consumers, &n, err))
         return false;
-    if (bytes <= db->queue_limit || n == 0 || !may_detach(consumers, n))
+    if (bytes <= db->queue_limit || n == 0 || !may_detach(db, consumers, n))
         return true;
     log_error("the queue of the %s is larger than its limit of %s: %s is farthest behind and is "
               "detached; "
               "its changes are not kept any more, \"pgtandem recopy\" brings it back",
               conn_label(from), str_bytes_human(tmp, db->queue_limit), consumers[0].edge);
     return detach(from, consumers[0].edge, err) && queue_purge(from, NULL, NULL, err);
-}
-
-void fuse_guard_source(const EdgeSpec *spec)
-{
-    AUTO_CTX(tmp, NULL);
-    Err *err = err_new(tmp);
-    bool present, warned = false;
-    Conn *from;
-
-    if (spec->full || spec->from->queue_limit <= 0)
-        return;
-    from = service_connect(tmp, spec->from, "guard", err);
-    if (from == NULL || !install_is_present(from, &present, err) ||
-        (present && !fuse_check(from, spec->from, &warned, err)))
-        log_debug("guard of the source: %s", err->msg);
 }

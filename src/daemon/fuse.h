@@ -5,12 +5,10 @@
 #ifndef DAEMON_FUSE_H
 #define DAEMON_FUSE_H
 
-#include "daemon/plan.h"
+#include "model/service.h"
+#include "pg/conn.h"
 
 /* looks at the queue of a source; *warned remembers that a warning was given */
 CHECKED bool fuse_check(Conn *from, const Db *db, bool *warned, Err *err);
-
-/* the same over a connection of its own: while the target cannot be reached, nobody else may look */
-void fuse_guard_source(const EdgeSpec *spec);
 
 #endif

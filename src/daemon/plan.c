@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply/apply.h"
 #include "base/str.h"
 #include "migrate/edge.h"
+#include "model/provider.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
 
@@ -70,6 +72,15 @@ bool edge_leads_to_hub(const EdgeSpec *edge)
     return edge->back != NULL && edge->mine == NULL;
 }
 
+Window edge_window(const EdgeSpec *edge)
+{
+    return (Window){.own_only = !edge->sync->cascade,
+                    .but = edge->mine,
+                    .back = edge->back,
+                    .timed = edge->back != NULL,
+                    .skipping = edge->back != NULL && edge->sync->conflict == CONFLICT_SKIP};
+}
+
 EdgeSpec edge_back(const EdgeSpec *edge)
 {
     return (EdgeSpec){.sync = edge->sync,
@@ -104,14 +115,21 @@ static const char *read_sql(const void *ctx, const Table *src, const TableRule *
     return s->text;
 }
 
-/* names of the columns that a rule's query delivers, tableoid left out; *ret_refusal: what the server says */
-static bool describe(const void *ctx, Conn *from, const char *query, const char ***ret_names,
-                     size_t *ret_n, const char **ret_refusal, Err *err)
+/* a column that a rule's query delivers */
+typedef struct Delivered {
+    const char *name;
+    const Column *own; /* the table's column of that name, or NULL */
+    bool as_it_is;     /* and it is that column itself, not an expression that is called so */
+} Delivered;
+
+/* what a rule's query delivers, tableoid left out; *ret_refusal: what the server says */
+static bool describe(const void *ctx, Conn *from, const char *query, const Table *src,
+                     Delivered **ret_columns, size_t *ret_n, const char **ret_refusal, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     Rows *rows;
-    const char **names = NULL;
+    Delivered *columns = NULL;
     size_t n = 0;
 
     sql_add(q, "SELECT * FROM ");
@@ -125,22 +143,55 @@ static bool describe(const void *ctx, Conn *from, const char *query, const char 
         err_clear(err);
         return true;
     }
-    for (int i = 1; i < rows_columns(rows); i++)
-        mem_push(ctx, names, n, mem_strdup(ctx, rows_column_name(rows, i)));
-    *ret_names = names;
+    for (int i = 1; i < rows_columns(rows); i++) {
+        Delivered column = {.name = mem_strdup(ctx, rows_column_name(rows, i))};
+
+        column.own = table_column(src, column.name);
+        column.as_it_is =
+            column.own != NULL && rows_column_is(rows, i, src->oid, column.own->number);
+        mem_push(ctx, columns, n, column);
+    }
+    *ret_columns = columns;
     *ret_n = n;
     return true;
+}
+
+/* rows are found by their key, so it has to be what it is in the source */
+static void check_chosen_key(Maker *m, PlannedTable *t, const Delivered *columns, size_t n)
+{
+    const void *ctx = m->plan;
+
+    for (size_t k = 0; k < t->src.n_keys; k++) {
+        const char *key = t->src.keys[k].name;
+        const Delivered *found = NULL;
+
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(columns[i].name, key) == 0)
+                found = &columns[i];
+        if (found == NULL)
+            set_problem(t,
+                        mem_printf(ctx, "the key column \"%s\" of %s is not among its \"columns\"",
+                                   key, table_label(ctx, &t->src)),
+                        "Add it under its own name.");
+        else if (!found->as_it_is)
+            set_problem(t,
+                        mem_printf(ctx,
+                                   "\"columns\" of %s make something else of the key column \"%s\"",
+                                   table_label(ctx, &t->src), key),
+                        "Carry the key as it is; a changed copy of it can be another column.");
+    }
 }
 
 /* the columns that a rule chooses, as far as the target takes them */
 static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
 {
     const void *ctx = m->plan;
-    const char **names, *refusal;
+    const char *refusal;
+    Delivered *chosen;
     const Column **columns = NULL;
-    size_t n_names, n = 0;
+    size_t n_chosen, n = 0;
 
-    if (!describe(ctx, m->from, t->pair.read_sql, &names, &n_names, &refusal, err))
+    if (!describe(ctx, m->from, t->pair.read_sql, &t->src, &chosen, &n_chosen, &refusal, err))
         return false;
     if (refusal != NULL) {
         set_problem(t, refusal,
@@ -148,14 +199,14 @@ static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
                     "need their schema.");
         return true;
     }
-    for (size_t i = 0; i < n_names; i++) {
-        const Column *other = table_column(&t->dst, names[i]);
-        const Column *own = table_column(&t->src, names[i]);
+    for (size_t i = 0; i < n_chosen; i++) {
+        const char *name = chosen[i].name;
+        const Column *other = table_column(&t->dst, name), *own = chosen[i].own;
 
         if (other == NULL) {
             set_problem(t,
                         mem_printf(ctx, "%s has no column \"%s\" in the %s",
-                                   table_label(ctx, &t->dst), names[i], conn_label(m->to)),
+                                   table_label(ctx, &t->dst), name, conn_label(m->to)),
                         "Add the column there, or leave it out with \"columns\".");
             return true;
         }
@@ -163,20 +214,14 @@ static bool choose_columns(Maker *m, PlannedTable *t, Err *err)
             continue;
         Column *column = mem_new(ctx, Column);
         *column = *other;
-        column->name = names[i];
+        column->name = name;
         mem_push(ctx, columns, n, column);
     }
     t->pair.columns = columns;
     t->pair.n_columns = n;
+    if (!m->edge->full)
+        check_chosen_key(m, t, chosen, n_chosen);
     return true;
-}
-
-static bool is_carried(const TablePair *pair, const char *name)
-{
-    for (size_t i = 0; i < pair->n_columns; i++)
-        if (strcmp(pair->columns[i]->name, name) == 0)
-            return true;
-    return false;
 }
 
 /* the key of the target in the order of the source's key */
@@ -230,19 +275,40 @@ static void check_key(Maker *m, PlannedTable *t)
                     "Add one, exclude the table, or carry it in a sync with the role fullcopy.");
         return;
     }
-    for (size_t k = 0; k < t->src.n_keys; k++)
-        if (!is_carried(&t->pair, t->src.keys[k].name)) {
+    for (size_t k = 0; k < t->src.n_keys; k++) {
+        const char *key = t->src.keys[k].name;
+        const Column *other = table_column(&t->dst, key);
+
+        if (other != NULL && other->generated != table_column(&t->src, key)->generated) {
             set_problem(t,
-                        mem_printf(ctx, "the key column \"%s\" of %s is not among its \"columns\"",
-                                   t->src.keys[k].name, table_label(ctx, &t->src)),
-                        "Add it under its own name.");
+                        mem_printf(ctx, "the key column \"%s\" of %s is generated on one side only",
+                                   key, table_label(ctx, &t->src)),
+                        "It has to be the same on both.");
             return;
         }
+    }
     if (!match_key(m, t))
         set_problem(t,
                     mem_printf(ctx, "%s has not the same key in the %s as in the %s",
                                table_label(ctx, &t->dst), conn_label(m->to), conn_label(m->from)),
                     "Both sides need a primary key or unique index over the same columns.");
+}
+
+/* where deleting a row may take others along, none may be deleted only to be written again */
+static void check_identities(Maker *m, PlannedTable *t)
+{
+    const void *ctx = m->plan;
+    TablePair pair = t->pair;
+
+    pair.dst = &t->dst; /* not yet there: the table may still move in memory */
+    if (m->edge->sync->target_triggers == TRIGGERS_FIRE && apply_needs_replace(&pair))
+        set_problem(
+            t,
+            mem_printf(ctx,
+                       "%s in the %s has a column GENERATED ALWAYS AS IDENTITY beside its key, "
+                       "which cannot be updated while foreign keys act",
+                       table_label(ctx, &t->dst), conn_label(m->to)),
+            "Make it GENERATED BY DEFAULT there, or use target-triggers = sleep.");
 }
 
 static bool plan_columns(Maker *m, PlannedTable *t, Err *err)
@@ -293,6 +359,8 @@ static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *er
         return false;
     if (t->problem == NULL && !m->edge->full && check_rights(m, t))
         check_key(m, t);
+    if (t->problem == NULL && !m->edge->full)
+        check_identities(m, t);
     return true;
 }
 
@@ -376,6 +444,59 @@ static bool plan_tables(Maker *m, Err *err)
     return true;
 }
 
+/* the plan's table that this relation of the target is, or n_tables */
+static size_t index_of_target(const Plan *plan, int64_t oid)
+{
+    size_t i = 0;
+
+    while (i < plan->n_tables &&
+           (plan->tables[i].problem != NULL || plan->tables[i].dst.oid != oid))
+        i++;
+    return i;
+}
+
+/*
+ * One more than the highest rank among the parents. Of parents in a circle, the one that is met again counts
+ * as the first: only deferrable foreign keys allow that.
+ */
+static int rank_of(Plan *plan, const ReferencesRow *keys, size_t n, size_t table)
+{
+    TablePair *pair = &plan->tables[table].pair;
+
+    if (pair->rank != 0)
+        return pair->rank;
+    pair->rank = 1;
+    int rank = 1;
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].child != plan->tables[table].dst.oid)
+            continue;
+        size_t parent = index_of_target(plan, keys[i].parent);
+
+        if (parent == plan->n_tables || parent == table)
+            continue;
+        int above = rank_of(plan, keys, n, parent);
+        rank = above >= rank ? above + 1 : rank;
+    }
+    return pair->rank = rank;
+}
+
+/* only where foreign keys of the target act */
+static bool plan_order(Maker *m, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ReferencesRow *keys;
+    size_t n;
+
+    if (m->edge->sync->target_triggers != TRIGGERS_FIRE)
+        return true;
+    if (!q_references(tmp, m->to, &keys, &n, err))
+        return false;
+    for (size_t i = 0; i < m->plan->n_tables; i++)
+        if (m->plan->tables[i].problem == NULL)
+            (void)rank_of(m->plan, keys, n, i);
+    return true;
+}
+
 static const Sequence *copy_sequence(const void *ctx, const Sequence *sequence)
 {
     Sequence *copy = mem_new(ctx, Sequence);
@@ -421,12 +542,26 @@ bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan
     m.shapes = shapes;
     m.from_catalog = from_catalog;
     m.to_catalog = to_catalog;
-    if (!plan_tables(&m, err)) {
+    if (!plan_tables(&m, err) || !plan_order(&m, err)) {
         talloc_free(plan);
         return false;
     }
     plan_sequences(&m);
     find_missing(&m);
     *ret_plan = plan;
+    return true;
+}
+
+bool plan_role_hint(const void *ctx, Conn *to, const char **ret_hint, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    ProviderRow *provider;
+    size_t n;
+
+    if (!q_provider(tmp, to, &provider, &n, err))
+        return false;
+    *ret_hint = mem_printf(
+        ctx, "%s. Or let the target's triggers and foreign keys fire: target-triggers = fire.",
+        provider_allow_replica(tmp, provider, conn_caps(to)->has_parameter_rights));
     return true;
 }

@@ -5,6 +5,7 @@
 #ifndef DAEMON_PLAN_H
 #define DAEMON_PLAN_H
 
+#include "capture/queue.h"
 #include "model/service.h"
 #include "model/table.h"
 #include "pg/conn.h"
@@ -47,10 +48,16 @@ EdgeSpec *edges_of_sync(const void *ctx, const Sync *sync, size_t *ret_n);
 /* from a source to the hub of a sync of several sources */
 bool edge_leads_to_hub(const EdgeSpec *edge);
 
+/* which changes it carries; since is not filled in */
+Window edge_window(const EdgeSpec *edge);
+
 /* the opposite of an edge that has one */
 EdgeSpec edge_back(const EdgeSpec *edge);
 
 CHECKED bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                        Err *err);
+
+/* what to do when the role may not set session_replication_role */
+CHECKED bool plan_role_hint(const void *ctx, Conn *to, const char **ret_hint, Err *err);
 
 #endif

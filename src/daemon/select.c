@@ -41,3 +41,20 @@ bool select_edges(const void *ctx, const Service *service, const char *const *sy
     *ret_n = n_edges;
     return true;
 }
+
+bool select_edge(const void *ctx, const Service *service, const char *name, EdgeSpec *ret_edge)
+{
+    for (size_t i = 0; i < service->n_syncs; i++) {
+        size_t n, len = strlen(service->syncs[i].name);
+
+        if (strncmp(service->syncs[i].name, name, len) != 0 || name[len] != '/')
+            continue;
+        EdgeSpec *edges = edges_of_sync(ctx, &service->syncs[i], &n);
+        for (size_t e = 0; e < n; e++)
+            if (strcmp(edges[e].name, name) == 0) {
+                *ret_edge = edges[e];
+                return true;
+            }
+    }
+    return false;
+}

@@ -13,4 +13,7 @@
 CHECKED bool select_edges(const void *ctx, const Service *service, const char *const *syncs,
                           size_t n, bool active, EdgeSpec **ret_edges, size_t *ret_n, Err *err);
 
+/* the edge of that name, whether its sync is active or not; false: the file has none. Belongs to ctx */
+bool select_edge(const void *ctx, const Service *service, const char *name, EdgeSpec *ret_edge);
+
 #endif

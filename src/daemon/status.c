@@ -25,6 +25,7 @@ typedef struct EdgeStatus {
     int64_t queue_bytes;
     int64_t rounds;
     int64_t rows;
+    int64_t parked;
     double lag_s;
     double last_round_s;
     EdgeTablesRow *tables;
@@ -38,7 +39,8 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
     EdgeRow *edge;
     ProgressRow *progress;
     EdgeLockHolderRow *holder;
-    size_t n, n_progress, n_holders;
+    ParkedCountRow *parked;
+    size_t n, n_progress, n_holders, n_parked;
     bool present;
 
     if (to == NULL || !install_is_present(to, &present, err))
@@ -48,19 +50,27 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
     if (!q_edge(ctx, to, s->spec->name, &edge, &n, err) ||
         !q_progress(ctx, to, s->spec->name, &progress, &n_progress, err) ||
         !q_edge_lock_holder(ctx, to, s->spec->name, &holder, &n_holders, err) ||
-        !q_edge_tables(ctx, to, s->spec->name, &s->tables, &s->n_tables, err))
+        !q_edge_tables(ctx, to, s->spec->name, &s->tables, &s->n_tables, err) ||
+        !q_parked_count(ctx, to, s->spec->name, &parked, &n_parked, err))
         return false;
     if (n != 1 || n_progress != 1)
         return true;
-    s->state = edge->paused                                              ? STATE_PAUSED
-               : n_holders > 0 || strcmp(edge->state, STATE_FAILED) == 0 ? edge->state
-                                                                         : "not running";
+    bool held = n_holders > 0;
+    bool failed = strcmp(edge->state, STATE_FAILED) == 0;
+
+    if (!held && !sync_is_active(s->spec->sync))
+        s->state = "inactive";
+    else if (edge->paused)
+        s->state = held && strcmp(edge->state, STATE_PAUSED) != 0 ? STATE_PAUSING : STATE_PAUSED;
+    else
+        s->state = held || failed ? edge->state : "not running";
     s->worker = n_holders > 0 ? edge->worker : "";
     s->error = edge->error;
     s->hint = edge->hint;
     s->error_at = edge->error_at;
     s->rounds = progress->rounds;
     s->rows = progress->rows;
+    s->parked = parked->n;
     s->last_round_s = progress->age_null ? -1 : progress->age;
     *ret_in_step_s = edge->in_step_age_null ? -1 : edge->in_step_age;
     *ret_snapshot = progress->snapshot;
@@ -71,23 +81,28 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
 static bool read_source(const void *ctx, EdgeStatus *s, const char *snapshot, Err *err)
 {
     Conn *from = service_connect(ctx, s->spec->from, "status", err);
-    Window window = {.since = snapshot, .own_only = !s->spec->sync->cascade};
+    Window window = edge_window(s->spec);
     Pending *pending;
+    EdgeTabsRow *tabs;
     const char *now;
-    size_t n;
+    size_t n, n_tabs;
     bool present;
 
     if (from == NULL || !install_is_present(from, &present, err))
         return false;
     if (!present)
         return true;
+    window.since = snapshot;
     if (!queue_bytes(from, &s->queue_bytes, err) ||
+        !q_edge_tabs(ctx, from, s->spec->name, &tabs, &n_tabs, err) ||
         !queue_begin(ctx, from, &window, &pending, &n, &now, err))
         return false;
     conn_rollback(from);
     s->pending = 0;
     for (size_t i = 0; i < n; i++)
-        s->pending += pending[i].changes;
+        for (size_t t = 0; t < n_tabs; t++)
+            if (tabs[t].id == pending[i].tab)
+                s->pending += pending[i].changes;
     return true;
 }
 
@@ -144,6 +159,7 @@ static json_t *edge_json(const EdgeStatus *s)
     json_object_set_new(json, "queue_bytes", unknown_or(s->queue_bytes));
     json_object_set_new(json, "rounds", unknown_or(s->rounds));
     json_object_set_new(json, "rows", unknown_or(s->rows));
+    json_object_set_new(json, "parked_rows", unknown_or(s->parked));
     for (size_t i = 0; i < s->n_tables; i++) {
         const EdgeTablesRow *t = &s->tables[i];
 
@@ -180,11 +196,15 @@ static const char *number(const void *ctx, int64_t n)
 
 static void print_details(const EdgeStatus *s)
 {
+    AUTO_CTX(tmp, NULL);
+
     if (s->error != NULL)
         printf("    %s%s%s\n", s->error_at == NULL ? "" : s->error_at,
                s->error_at == NULL ? "" : " ", s->error);
     if (s->error != NULL && s->hint != NULL)
         printf("    %s\n", s->hint);
+    if (s->parked > 0)
+        printf("    %s rows are parked, see \"pgtandem conflicts\"\n", number(tmp, s->parked));
     for (size_t i = 0; i < s->n_tables; i++)
         if (strcmp(s->tables[i].state, "ok") != 0)
             printf("    table %s.%s: %s%s%s\n", s->tables[i].schema_name, s->tables[i].table_name,
@@ -210,23 +230,41 @@ static void print_text(const EdgeStatus *edges, size_t n)
     }
 }
 
+static void print_conflicting_row(const Db *db, const ConflictsRow *c, const char *row,
+                                  const char *at)
+{
+    /* of a violation there may be no other row */
+    if (row == NULL && strcmp(c->kind, "row") != 0)
+        return;
+    printf("    %s: %s%s%s\n", db->name, row == NULL ? "deleted" : row, at == NULL ? "" : " at ",
+           at == NULL ? "" : at);
+}
+
 static void print_conflict(const EdgeSpec *edge, const ConflictsRow *c)
 {
-    printf("%s %s %s.%s %s: %s wins (%s)\n", c->at, edge->name, c->schema_name, c->table_name,
-           c->key, c->winner, c->rule);
-    printf("    %s: %s%s%s\n", edge->from->name, c->from_row == NULL ? "deleted" : c->from_row,
-           c->from_at == NULL ? "" : " at ", c->from_at == NULL ? "" : c->from_at);
-    printf("    %s: %s%s%s\n", edge->to->name, c->to_row == NULL ? "deleted" : c->to_row,
-           c->to_at == NULL ? "" : " at ", c->to_at == NULL ? "" : c->to_at);
+    AUTO_CTX(tmp, NULL);
+    const char *end = c->winner[0] == '\0' ? "both stay"
+                      : c->parked          ? "parked"
+                                           : mem_printf(tmp, "%s wins", c->winner);
+
+    printf("%s %s %s.%s %s: %s (%s", c->at, edge->name, c->schema_name, c->table_name, c->key, end,
+           strcmp(c->kind, "row") == 0 ? c->rule : c->kind);
+    printf("%s%s)\n", c->constraint_name == NULL ? "" : " ",
+           c->constraint_name == NULL ? "" : c->constraint_name);
+    print_conflicting_row(edge->from, c, c->from_row, c->from_at);
+    print_conflicting_row(edge->to, c, c->to_row, c->to_at);
 }
 
 static json_t *conflict_json(const EdgeSpec *edge, const ConflictsRow *c)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s?, s:s?}", "at",
-                     c->at, "sync", edge->sync->name, "from", edge->from->name, "to",
-                     edge->to->name, "schema", c->schema_name, "table", c->table_name, "key",
-                     c->key, "rule", c->rule, "winner", c->winner, "from_row", c->from_row,
-                     "to_row", c->to_row, "from_at", c->from_at, "to_at", c->to_at);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s?, s:s, s:s?, s:b, s:s?, s:s?, "
+                     "s:s?, s:s?}",
+                     "at", c->at, "kind", c->kind, "sync", edge->sync->name, "from",
+                     edge->from->name, "to", edge->to->name, "schema", c->schema_name, "table",
+                     c->table_name, "key", c->key, "constraint", c->constraint_name, "rule",
+                     c->rule, "winner", c->winner[0] == '\0' ? NULL : c->winner, "parked",
+                     c->parked, "from_row", c->from_row, "to_row", c->to_row, "from_at", c->from_at,
+                     "to_at", c->to_at);
 }
 
 /* those of one edge: printed, or put into list (unless it is NULL) */
@@ -263,7 +301,7 @@ bool service_conflicts(const Service *service, const char *const *syncs, size_t 
     bool ok = select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err);
 
     for (size_t i = 0; ok && i < n_edges; i++)
-        if (edges[i].back != NULL)
+        if (!edges[i].full)
             ok = show_conflicts(&edges[i], list, err);
     if (ok && json) {
         char *text = json_dumps(list, JSON_INDENT(2));
@@ -292,6 +330,7 @@ bool service_status(const Service *service, const char *const *syncs, size_t n, 
                                .queue_bytes = -1,
                                .rounds = -1,
                                .rows = -1,
+                               .parked = -1,
                                .lag_s = -1,
                                .last_round_s = -1};
         read_edge(tmp, &list[i]);

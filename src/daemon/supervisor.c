@@ -24,6 +24,7 @@
 #include "base/wait.h"
 #include "conf/conf.h"
 #include "daemon/commands.h"
+#include "daemon/owner.h"
 #include "daemon/plan.h"
 #include "daemon/service_log.h"
 
@@ -52,6 +53,7 @@ typedef struct Supervisor {
     const Service *service;
     WorkerSlot **slots;
     size_t n_slots;
+    WorkerSlot keeper; /* looks after the databases; has no edge */
 } Supervisor;
 
 /* The pid file */
@@ -138,7 +140,7 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
             y->all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
             (long long)y->checktime_ms, y->target_triggers);
     add_text(s, y->conflict_text);
-    str_fmt(s, "%lld %d;", (long long)y->conflict_keep_ms, edge->back != NULL);
+    str_fmt(s, "%lld %d %d;", (long long)y->conflict_keep_ms, edge->back != NULL, y->on_violation);
     add_text(s, y->before_round);
     add_text(s, y->after_round);
     add_text(s, y->on_error);
@@ -166,18 +168,20 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
 
 static bool start_worker(Supervisor *s, WorkerSlot *slot, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
+    bool keeper = slot == &s->keeper;
     const char *const argv[] = {"/proc/self/exe",
-                                "edge",
+                                keeper ? "keeper" : "edge",
                                 "--config",
                                 s->path,
                                 log_level() == LOG_DEBUG ? "--verbose" : "--verbose=no",
-                                slot->spec.sync->name,
-                                slot->spec.from->name,
-                                slot->spec.to->name,
+                                keeper ? NULL : slot->spec.sync->name,
+                                keeper ? NULL : slot->spec.from->name,
+                                keeper ? NULL : slot->spec.to->name,
                                 NULL};
 
     const char *const env[] = {
-        s->log_file == NULL ? NULL : mem_printf(slot, LOG_FILE_VARIABLE "=%s", s->log_file), NULL};
+        s->log_file == NULL ? NULL : mem_printf(tmp, LOG_FILE_VARIABLE "=%s", s->log_file), NULL};
 
     slot->child = child_start(s, argv, env, err);
     slot->started_ms = clock_ms();
@@ -218,6 +222,18 @@ static void want(Supervisor *s, const Service *service)
     s->service = service;
 }
 
+/* one that has read the file before must not take away what is new in it */
+static void end_keeper(Supervisor *s)
+{
+    if (s->keeper.child != NULL) {
+        child_signal(s->keeper.child, SIGTERM);
+        child_end(s->keeper.child, STOP_MS);
+    }
+    talloc_free(s->keeper.child);
+    s->keeper.child = NULL;
+    s->keeper.next_ms = 0;
+}
+
 static void end_unwanted(Supervisor *s)
 {
     size_t kept = 0;
@@ -225,6 +241,7 @@ static void end_unwanted(Supervisor *s)
     for (size_t i = 0; i < s->n_slots; i++)
         if (!s->slots[i]->wanted && s->slots[i]->child != NULL)
             child_signal(s->slots[i]->child, SIGTERM);
+    end_keeper(s);
     for (size_t i = 0; i < s->n_slots; i++) {
         WorkerSlot *slot = s->slots[i];
 
@@ -323,6 +340,7 @@ static bool supervise(Supervisor *s, Err *err)
             reload(s);
         for (size_t i = 0; i < s->n_slots; i++)
             look_at(s, s->slots[i]);
+        look_at(s, &s->keeper);
         if (!wait_ms(LOOK_MS, err))
             break;
     }
@@ -382,6 +400,12 @@ static bool run_service(const Service *service, const char *log_file, int pid_fd
     s->log_file = log_file;
     open_log(own);
     s->path = service->path;
+    s->keeper.spec.name = "the databases";
+    if (!owner_make(own, err)) {
+        log_err(LOG_WARN, err);
+        log_warn("what leaves the file is not taken away by itself: give the service a \"name\"");
+        err_clear(err);
+    }
     want(s, own);
     log_info("pgtandem " PGTANDEM_VERSION " begins with %s: %zu edges", service->path, s->n_slots);
     return supervise(s, err);

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "daemon/commands.h"
 #include "daemon/install.h"
+#include "daemon/interleave.h"
 #include "daemon/plan.h"
 #include "sql/queries.h"
 
@@ -47,18 +48,20 @@ static Conn *look_at(Validation *v, const void *ctx, const Db *db, Err *err)
 static bool check_role(Validation *v, const EdgeSpec *edge, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    const char *hint;
     bool replica;
 
     if (edge->sync->target_triggers == TRIGGERS_FIRE)
         return true;
     if (!conn_try_replica_role(to, &replica, err))
         return false;
-    if (!replica)
-        say(v, edge->sync->line,
-            mem_printf(tmp, "the role may not set session_replication_role in the %s",
-                       conn_label(to)),
-            "Grant it, or let the target's triggers and foreign keys fire: target-triggers = "
-            "fire.");
+    if (replica)
+        return true;
+    if (!plan_role_hint(tmp, to, &hint, err))
+        return false;
+    say(v, edge->sync->line,
+        mem_printf(tmp, "the role may not set session_replication_role in the %s", conn_label(to)),
+        hint);
     return true;
 }
 
@@ -84,6 +87,23 @@ static bool check_edge(Validation *v, const EdgeSpec *edge, Err *err)
     return true;
 }
 
+static bool check_sequences(Validation *v, const Sync *sync, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn **conns = mem_array(tmp, Conn *, sync->n_members + 1);
+
+    if (sync_sources(sync) < 2)
+        return true;
+    for (size_t i = 0; i < sync->n_members; i++) {
+        if (sync->members[i].role != ROLE_SOURCE)
+            continue;
+        conns[i] = look_at(v, tmp, sync->members[i].db, err);
+        if (conns[i] == NULL && err->kind != ERR_NONE)
+            return false;
+    }
+    return interleave_advise(sync, conns, err);
+}
+
 bool service_validate(const Service *service, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -96,6 +116,8 @@ bool service_validate(const Service *service, Err *err)
         for (size_t e = 0; e < n; e++)
             if (!check_edge(&v, &edges[e], err))
                 return false;
+        if (!check_sequences(&v, &service->syncs[i], err))
+            return false;
     }
     if (v.problems > 0)
         return err_set(err, ERR_REFUSED, "%zu problem%s found in %s or its databases", v.problems,

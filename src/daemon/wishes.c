@@ -12,26 +12,47 @@
 #include "daemon/select.h"
 #include "sql/queries.h"
 
-enum { POLL_MS = 50 };
+enum {
+    POLL_MS = 50,
+    BEGIN_MS = 60000 /* kick --wait without a limit waits so long for an edge that has not begun */
+};
 
-/* UPDATE pgtandem.edge SET …; ERR_STATE when the edge is not there yet */
-static bool set_wish(Conn *to, const char *edge, const Sql *set, Err *err)
+/* UPDATE pgtandem.edge SET …; *ret_begun: the edge is there */
+static bool try_wish(Conn *to, const char *edge, const Sql *set, bool *ret_begun, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     bool present;
 
+    *ret_begun = false;
     if (!install_is_present(to, &present, err))
         return false;
-    if (present) {
-        sql_add(q, "UPDATE pgtandem.edge SET ");
-        sql_splice(q, set);
-        sql_add(q, " WHERE edge = ");
-        sql_literal(q, edge);
-        if (!conn_exec(to, q, err))
+    if (!present)
+        return true;
+    sql_add(q, "UPDATE pgtandem.edge SET ");
+    sql_splice(q, set);
+    sql_add(q, " WHERE edge = ");
+    sql_literal(q, edge);
+    if (!conn_exec(to, q, err))
+        return false;
+    *ret_begun = conn_affected(to) == 1;
+    return true;
+}
+
+/* the same, with patience for an edge that has not begun; ERR_STATE when it does not until the deadline */
+static bool set_wish(Conn *to, const char *edge, const Sql *set, int64_t deadline, Err *err)
+{
+    bool begun;
+
+    for (;;) {
+        if (!try_wish(to, edge, set, &begun, err))
             return false;
-        if (conn_affected(to) == 1)
+        if (begun)
             return true;
+        if (deadline_left(deadline) == 0)
+            break;
+        if (!wait_ms(POLL_MS, err))
+            return false;
     }
     err_set(err, ERR_STATE, "%s has not begun yet", edge);
     return err_hint(
@@ -45,7 +66,7 @@ typedef struct Kick {
     int64_t number;
 } Kick;
 
-static bool send_kick(Kick *kick, Err *err)
+static bool send_kick(Kick *kick, int64_t deadline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *set = sql_new(tmp);
@@ -53,7 +74,7 @@ static bool send_kick(Kick *kick, Err *err)
     size_t n;
 
     sql_add(set, "kick_wanted = kick_wanted + 1");
-    if (!set_wish(kick->to, kick->edge, set, err) ||
+    if (!set_wish(kick->to, kick->edge, set, deadline, err) ||
         !q_edge(tmp, kick->to, kick->edge, &row, &n, err))
         return false;
     if (n != 1)
@@ -115,6 +136,7 @@ static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wai
     AUTO_CTX(tmp, NULL);
     Kick *kicks = mem_array(tmp, Kick, n + 1);
     size_t sent = 0;
+    int64_t begun = wait_for_ms < 0 ? deadline_in(BEGIN_MS) : deadline;
 
     for (size_t i = 0; i < n; i++) {
         Kick *kick = &kicks[sent];
@@ -123,7 +145,7 @@ static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wai
             continue;
         kick->edge = edges[i].name;
         kick->to = service_connect(tmp, edges[i].to, "kick", err);
-        if (kick->to == NULL || !send_kick(kick, err))
+        if (kick->to == NULL || !send_kick(kick, begun, err))
             return false;
         sent++;
     }
@@ -146,23 +168,53 @@ bool service_kick(const Service *service, const char *const *syncs, size_t n, in
            kick_edges(edges, n_edges, false, wait_for_ms, deadline, err);
 }
 
-bool service_pause(const Service *service, const char *const *syncs, size_t n, bool pause, Err *err)
+static bool wait_for_rest(Conn *to, const char *edge, int64_t deadline, Err *err)
+{
+    bool rests;
+
+    for (;;) {
+        if (!edge_state_rests(to, edge, &rests, err))
+            return false;
+        if (rests)
+            return true;
+        if (deadline_left(deadline) == 0) {
+            err_set(err, ERR_TIMEOUT, "%s is still at work", edge);
+            return err_hint(err,
+                            "It pauses when its round or copy has ended; \"pgtandem status\" then "
+                            "says \"paused\".");
+        }
+        if (!wait_ms(POLL_MS, err))
+            return false;
+    }
+}
+
+bool service_pause(const Service *service, const char *const *syncs, size_t n, bool pause,
+                   int64_t wait_for_ms, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    int64_t deadline = deadline_in(wait_for_ms);
     EdgeSpec *edges;
     size_t n_edges;
 
     if (!select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err))
         return false;
+    Conn **to = mem_array(tmp, Conn *, n_edges + 1);
     for (size_t i = 0; i < n_edges; i++) {
         Sql *set = sql_new(tmp);
-        Conn *to = service_connect(tmp, edges[i].to, "pause", err);
 
+        to[i] = service_connect(tmp, edges[i].to, "pause", err);
         sql_trusted(set, pause ? "paused = true" : "paused = false");
-        if (to == NULL || !set_wish(to, edges[i].name, set, err))
+        if (to[i] == NULL || !set_wish(to[i], edges[i].name, set, deadline_in(0), err))
             return false;
-        printf("%s: %s\n", edges[i].name, pause ? "paused" : "resumed");
-        talloc_free(to);
+    }
+    for (size_t i = 0; i < n_edges; i++) {
+        bool rests = true;
+
+        if (pause && wait_for_ms != 0 && !wait_for_rest(to[i], edges[i].name, deadline, err))
+            return false;
+        if (pause && !edge_state_rests(to[i], edges[i].name, &rests, err))
+            return false;
+        printf("%s: %s\n", edges[i].name, !pause ? "resumed" : rests ? "paused" : "pausing");
     }
     return true;
 }
@@ -199,9 +251,8 @@ static bool begin_anew(const EdgeSpec *edge, Conn *to, Err *err)
 
     if (from == NULL && !edge->full)
         return false;
-    sql_add(
-        target,
-        "UPDATE pgtandem.progress SET snapshot = NULL, peer_id = '', timeline = '' WHERE edge = ");
+    sql_add(target, "UPDATE pgtandem.progress SET snapshot = NULL, peer_id = '', timeline = '', "
+                    "registration = '', reads = 0 WHERE edge = ");
     sql_text(target, edge->name);
     if (!conn_do(to, "BEGIN", err) || !mark_recopy(to, edge->name, NULL, err) ||
         !conn_exec(to, target, err) || !conn_do(to, "COMMIT", err))

@@ -24,7 +24,11 @@ typedef struct Config {
     const char *pg_bindir;     /* directory of pg_dump, or NULL: the newest that is found */
     const char **accepted;     /* ids of findings the user accepts (see check/) */
     size_t n_accepted;
-    bool switchover; /* upgrade: switch as soon as the copy is in step */
+    bool all_databases;    /* of the server, in one run: see server.h */
+    const char **excluded; /* databases that such a run leaves out */
+    size_t n_excluded;
+    const struct Member *member; /* this process works on one database of such a run; else NULL */
+    bool switchover;             /* upgrade: switch as soon as the copy is in step */
     bool dry_run;
     bool json;
     bool watch;

@@ -22,45 +22,97 @@ enum {
     HOLD_REPORT_TRIES = 20
 };
 
+/*
+ * One text from a node, or `unknown` where its provider does not let anybody ask: the right was taken
+ * away, or the server has no such thing (Aurora has no WAL of its own).
+ */
+static bool ask(const void *ctx, Conn *node, const Query *query, const char *unknown,
+                const char **ret_text, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool in_transaction = conn_in_transaction(node);
+    Rows *rows;
+
+    if (in_transaction && !conn_do(node, "SAVEPOINT ask", err))
+        return false;
+    if (query_run(tmp, node, query, NULL, 0, &rows, err)) {
+        *ret_text = mem_strdup(ctx, rows_text(rows, 0, 0));
+        return !in_transaction || conn_do(node, "RELEASE SAVEPOINT ask", err);
+    }
+    if (!err_is(err, SQLSTATE_INSUFFICIENT_PRIVILEGE) &&
+        !err_is(err, SQLSTATE_FEATURE_NOT_SUPPORTED) && !err_is(err, SQLSTATE_NOT_PREPARED_FOR))
+        return false;
+    err_clear(err);
+    *ret_text = unknown;
+    return !in_transaction || conn_do(node, "ROLLBACK TO SAVEPOINT ask", err);
+}
+
+static bool ask_system_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
+{
+    return ask(ctx, node, &query_system_id, "0", ret_id, err);
+}
+
+static bool ask_timeline(const void *ctx, Conn *node, const char **ret_timeline, Err *err)
+{
+    return ask(ctx, node, &query_timeline, "", ret_timeline, err);
+}
+
 bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     IdentityOfNodeRow *identity;
+    const char *system_id;
     size_t n;
 
-    if (!q_identity_of_node(tmp, node, &identity, &n, err))
+    if (!q_identity_of_node(tmp, node, &identity, &n, err) ||
+        !ask_system_id(tmp, node, &system_id, err))
         return false;
-    *ret_id = mem_printf(ctx, "%s/%s", identity->system_id, identity->database);
+    *ret_id = mem_printf(ctx, "%s/%s", system_id, identity->database);
     return true;
+}
+
+/* whether both lead to the same running server, and to the same database there */
+static bool compare_nodes(Conn *a, Conn *b, bool *ret_server, bool *ret_database, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IdentityOfNodeRow *x, *y;
+    const char *x_id, *y_id;
+    size_t n;
+
+    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err) ||
+        !ask_system_id(tmp, a, &x_id, err) || !ask_system_id(tmp, b, &y_id, err))
+        return false;
+    *ret_server = strcmp(x_id, y_id) == 0 && strcmp(x->started, y->started) == 0;
+    *ret_database = *ret_server && x->database_oid == y->database_oid;
+    return true;
+}
+
+bool edge_same_server(Conn *a, Conn *b, bool *ret_same, Err *err)
+{
+    bool database;
+
+    return compare_nodes(a, b, ret_same, &database, err);
 }
 
 bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    IdentityOfNodeRow *x, *y;
-    size_t n;
+    bool server;
 
-    if (!q_identity_of_node(tmp, a, &x, &n, err) || !q_identity_of_node(tmp, b, &y, &n, err))
-        return false;
-    *ret_same = strcmp(x->system_id, y->system_id) == 0 && x->database_oid == y->database_oid &&
-                strcmp(x->started, y->started) == 0;
-    return true;
+    return compare_nodes(a, b, &server, ret_same, err);
 }
 
 bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *peer_id;
-    TimelineRow *timeline;
-    size_t n;
+    const char *peer_id, *timeline;
     Sql *q = sql_new(tmp);
 
-    if (!edge_peer_id(tmp, from, &peer_id, err) || !q_timeline(tmp, from, &timeline, &n, err))
+    if (!edge_peer_id(tmp, from, &peer_id, err) || !ask_timeline(tmp, from, &timeline, err))
         return false;
     sql_add(q, "UPDATE pgtandem.progress SET peer_id = ");
     sql_text(q, peer_id);
     sql_add(q, ", timeline = ");
-    sql_text(q, timeline->timeline);
+    sql_text(q, timeline);
     sql_add(q, " WHERE edge = ");
     sql_text(q, edge);
     return conn_exec(to, q, err);
@@ -105,18 +157,31 @@ bool edge_register(const char *table, const char *edge, Conn *conn, Err *err)
     return conn_exec(conn, q, err);
 }
 
+/* the progress continues this registration, of this peer */
+static bool begin_progress(Edge *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    /* the registration first: without a peer it is not compared */
+    sql_add(q, "UPDATE pgtandem.progress SET registration = ");
+    sql_text(q, edge->registration);
+    sql_add(q, " WHERE edge = ");
+    sql_text(q, edge->name);
+    return conn_exec(edge->to, q, err) && edge_record_peer(edge->name, edge->from, edge->to, err);
+}
+
 bool edge_check(Edge *edge, bool accept_timeline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ProgressRow *progress;
-    TimelineRow *timeline;
     ConsumerRow *consumer;
-    const char *now, *peer_id;
-    size_t n, n_progress, n_consumers;
+    const char *now, *peer_id, *timeline;
+    size_t n_progress, n_consumers;
 
     if (!q_progress(tmp, edge->to, edge->name, &progress, &n_progress, err) ||
         !edge_peer_id(tmp, edge->from, &peer_id, err) ||
-        !q_timeline(tmp, edge->from, &timeline, &n, err) ||
+        !ask_timeline(tmp, edge->from, &timeline, err) ||
         !q_consumer(tmp, edge->from, edge->name, &consumer, &n_consumers, err) ||
         !queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -127,6 +192,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     }
     set_snapshot(edge, &edge->applied, progress->snapshot);
     set_snapshot(edge, &edge->looked, NULL);
+    edge->registration = mem_strdup(edge, consumer->registration);
 
     if (consumer->detached) {
         err_set(err, ERR_STATE, "the queue of the %s grew too large, so this edge was detached",
@@ -142,7 +208,7 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
         return refuse_edge(edge, err);
     }
     if (progress->peer_id[0] == '\0')
-        return edge_record_peer(edge->name, edge->from, edge->to, err);
+        return begin_progress(edge, err);
     if (strcmp(progress->peer_id, peer_id) != 0) {
         err_set(err, ERR_STATE, "this is not the %s that the run began with",
                 conn_label(edge->from));
@@ -150,16 +216,29 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
                    progress->peer_id, peer_id);
         if (!accept_timeline)
             return refuse_edge(edge, err);
-    } else if (strcmp(progress->timeline, timeline->timeline) != 0) {
+    } else if (progress->timeline[0] != '\0' && timeline[0] != '\0' &&
+               strcmp(progress->timeline, timeline) != 0) {
         err_set(err, ERR_STATE, "the %s was promoted or restored since the last round",
                 conn_label(edge->from));
         err_detail(
             err,
             "Its timeline was %s and is now %s, so transactions that were already carried may "
             "be gone there.",
-            progress->timeline, timeline->timeline);
+            progress->timeline, timeline);
         if (!accept_timeline)
             return refuse_edge(edge, err);
+    } else if (edge->service && strcmp(progress->registration, consumer->registration) != 0) {
+        err_set(err, ERR_STATE, "the %s was rid of this edge, and has it anew",
+                conn_label(edge->from));
+        err_detail(err, "What changed in between was not recorded.");
+        return refuse_edge(edge, err);
+    } else if (edge->service && progress->reads > consumer->reads) {
+        err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
+        err_detail(err,
+                   "It knows of %lld reads, but what was read %lld times was carried: it was "
+                   "restored from an older state, or lost its last transactions in a crash.",
+                   (long long)consumer->reads, (long long)progress->reads);
+        return refuse_edge(edge, err);
     } else if (snapshot_xmax(now) < snapshot_xmax(edge->applied)) {
         err_set(err, ERR_STATE, "the %s went back in time", conn_label(edge->from));
         err_detail(
@@ -195,6 +274,49 @@ static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
 }
 
 /*
+ * Counts the reads on `from`, behind all reading and before `to` commits: whatever state `from` may be restored to,
+ * if it has the number it has what was read. The COMMIT is durable, so a crash does not take it back either. Ends the
+ * transaction that has read.
+ */
+static bool count_read(Edge *edge, int64_t *ret_reads, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    conn_rollback(edge->from);
+    sql_add(q, "UPDATE pgtandem.consumer SET reads = reads + 1 WHERE edge = ");
+    sql_text(q, edge->name);
+    sql_add(q, " AND registration = ");
+    sql_text(q, edge->registration);
+    sql_add(q, " RETURNING reads");
+    if (!conn_query(tmp, edge->from, q, &rows, err))
+        return err_add(err, "while noting what was read");
+    if (rows_count(rows) != 1) {
+        err_set(err, ERR_STATE, "the %s does not know of this edge any more",
+                conn_label(edge->from));
+        return refuse_edge(edge, err);
+    }
+    *ret_reads = rows_i64(rows, 0, 0);
+    return fault("round.counted", err);
+}
+
+bool edge_vouch(Edge *edge, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    int64_t reads;
+
+    if (!count_read(edge, &reads, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.progress SET reads = greatest(reads, ");
+    sql_i64(q, reads);
+    sql_add(q, ") WHERE edge = ");
+    sql_text(q, edge->name);
+    return conn_exec(edge->to, q, err);
+}
+
+/*
  * writes S2 in the transaction that applied it; refuses if somebody else moved the progress
  * meanwhile
  */
@@ -202,8 +324,17 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+    int64_t reads;
 
-    sql_add(q, "UPDATE pgtandem.progress SET snapshot = ");
+    if (edge->service && !count_read(edge, &reads, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.progress SET ");
+    if (edge->service) {
+        sql_add(q, "reads = greatest(reads, ");
+        sql_i64(q, reads);
+        sql_add(q, "), ");
+    }
+    sql_add(q, "snapshot = ");
     sql_text(q, snapshot);
     sql_add(q, ", applied_at = clock_timestamp(), rounds = rounds + 1, rows = rows + ");
     sql_i64(q, applied->rows);
@@ -252,15 +383,28 @@ bool edge_begin_apply(Edge *edge, Err *err)
            capture_mark_apply(edge->to, edge->name, edge->service, err);
 }
 
+/* the query of the keys that are carried */
+static Sql *keys_of(const void *ctx, const Edge *edge, const TablePair *pair,
+                    const Pending *pending)
+{
+    Window window = window_of(edge);
+    Pending all = *pending;
+
+    /* where others write on `to`, a truncated table is replaced as a whole: see daemon/conflict.h */
+    if (pending->whole && edge->filter != NULL && edge->filter->exact)
+        all.all_rows = true;
+    return queue_keys(ctx, pair->src, &all, &window);
+}
+
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
                         Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Window window = window_of(edge);
-    Sql *keys = queue_keys(tmp, pair->src, pending, &window);
+    Sql *keys = keys_of(tmp, edge, pair, pending);
 
     /* in the first round all that was copied meanwhile is there already */
-    if (pending->inserts && edge->applied != NULL && !edge->replace_next && edge->filter == NULL)
+    if (pending->inserts && edge->applied != NULL && !edge->replace_next &&
+        (edge->filter == NULL || !edge->filter->looks))
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
     return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, edge->filter, stats, err);
@@ -278,20 +422,132 @@ static bool run_hook_sql(Edge *edge, const char *text, const char *name, Err *er
     return conn_exec(edge->to, q, err) || err_add(err, "in %s", name);
 }
 
+/* one table of a round whose order counts */
+typedef struct OrderedTable {
+    TablePair *pair;
+    const Pending *pending;
+    bool whole;
+    ApplyExpected expected;
+} OrderedTable;
+
+static int compare_ranks(const void *a, const void *b)
+{
+    const OrderedTable *x = a, *y = b;
+
+    return (x->pair->rank > y->pair->rank) - (x->pair->rank < y->pair->rank);
+}
+
+static bool upsert_in_order(Edge *edge, OrderedTable *tables, size_t n, Err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!apply_upserts(tables[i].pair, edge->to, edge->filter, &tables[i].expected, err))
+            return false;
+    return true;
+}
+
+static bool delete_in_order(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
+{
+    for (size_t i = n; i-- > 0;)
+        if (!apply_deletes(tables[i].pair, edge->to, tables[i].whole, edge->filter,
+                           &tables[i].expected, stats, err))
+            return false;
+    return true;
+}
+
+static bool count_in_all(Edge *edge, const OrderedTable *tables, size_t n, int64_t *ret_count,
+                         Err *err)
+{
+    *ret_count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!apply_count_existing(tables[i].pair, edge->to, ret_count, err))
+            return false;
+    return true;
+}
+
+/*
+ * Deleting first takes a row along (ON DELETE CASCADE) that has moved to another parent on the source. It would be
+ * inserted again, but what refers to it is gone for good: so nothing is done then.
+ */
+static bool delete_first(Edge *edge, OrderedTable *tables, size_t n, ApplyStats *stats, Err *err)
+{
+    int64_t before, after;
+
+    if (!count_in_all(edge, tables, n, &before, err) ||
+        !delete_in_order(edge, tables, n, stats, err) ||
+        !count_in_all(edge, tables, n, &after, err))
+        return false;
+    if (after == before)
+        return true;
+    err_set(err, ERR_STATE,
+            "a unique value is free only after a deletion that takes %lld other row%s along",
+            (long long)(before - after), before - after == 1 ? "" : "s");
+    err_detail(err,
+               "Rows have moved away from one that was deleted; on the %s they still belong "
+               "to it.",
+               conn_label(edge->to));
+    return err_hint(err,
+                    "Nothing was changed. Delete the row that still has the unique value there, "
+                    "by hand; the log of that server tells which it is.");
+}
+
+/*
+ * Foreign keys of the target act: parents are written before their children, and deleted after them. Deleting
+ * comes last, since a child may have moved to another parent; where that meets unique values that are
+ * only free after deleting, the other way round.
+ */
+static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplyStats *stats,
+                           Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    OrderedTable *tables = mem_array(tmp, OrderedTable, n + 1);
+
+    for (size_t i = 0; i < n; i++)
+        tables[i] = (OrderedTable){.pair = find_pair(edge, pending[i].tab),
+                                   .pending = &pending[i],
+                                   .whole = pending[i].whole};
+    qsort(tables, n, sizeof *tables, compare_ranks);
+    for (size_t i = 0; i < n; i++)
+        if (!apply_stage(tables[i].pair, edge->from, edge->to,
+                         keys_of(tmp, edge, tables[i].pair, tables[i].pending), &tables[i].whole,
+                         edge->filter, &tables[i].expected, stats, err))
+            return false;
+    if (!conn_do(edge->to, "SET CONSTRAINTS ALL DEFERRED", err))
+        return false;
+    if (edge->replace_next
+            ? !delete_first(edge, tables, n, stats, err) || !upsert_in_order(edge, tables, n, err)
+            : !upsert_in_order(edge, tables, n, err) ||
+                  !delete_in_order(edge, tables, n, stats, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!apply_unstage(tables[i].pair, edge->to, err))
+            return false;
+    return true;
+}
+
+static bool apply_tables(Edge *edge, const Pending *pending, size_t n, ApplyStats *stats, Err *err)
+{
+    if (edge->ordered)
+        return apply_in_order(edge, pending, n, stats, err);
+    for (size_t i = 0; i < n; i++)
+        if (!apply_table(edge, find_pair(edge, pending[i].tab), &pending[i], stats, err))
+            return false;
+    return true;
+}
+
 static bool apply_pending(Edge *edge, const Pending *pending, size_t n, const char *snapshot,
                           RoundStats *stats, Err *err)
 {
     ApplyStats applied = {0};
 
-    if (!edge_begin_apply(edge, err) || !run_hook_sql(edge, edge->before_sql, "before-round", err))
+    if (!edge_begin_apply(edge, err) ||
+        !run_hook_sql(edge, edge->before_sql, "before-round", err) ||
+        !apply_tables(edge, pending, n, &applied, err))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        TablePair *pair = find_pair(edge, pending[i].tab);
-
+    for (size_t i = 0; i < n; i++)
         stats->changes += pending[i].changes;
-        if (!apply_table(edge, pair, &pending[i], &applied, err))
-            return false;
-    }
+    if (edge->filter != NULL && edge->filter->end != NULL &&
+        !edge->filter->end(edge->filter, edge->to, err))
+        return false;
     stats->rows = applied.rows;
     stats->bytes = applied.bytes;
     stats->tables = n;
@@ -320,7 +576,7 @@ static bool is_quiet(Edge *edge, bool *ret_quiet, Err *err)
     const char *now;
 
     *ret_quiet = false;
-    if (edge->looked == NULL)
+    if (edge->looked == NULL || edge->n_whole > 0 || edge->n_more > 0)
         return true;
     if (!queue_snapshot(tmp, edge->from, &now, err))
         return false;
@@ -360,8 +616,8 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
 
 /*
  * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
- * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated (or
- * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated,
+ * rewritten or renamed meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
  */
 static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
 {
@@ -385,8 +641,7 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
     return wait_ms(HOLD_PAUSE_MS, err);
 }
 
-/* whether columns of a changed table are others than when the pairs were made */
-static bool is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
+bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ShapesRow *rows;
@@ -400,11 +655,12 @@ static bool is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_
         return false;
     for (size_t i = 0; i < n; i++) {
         const TablePair *pair = find_pair(edge, pending[i].tab);
+        bool same = false; /* a table that is gone is not */
 
         for (size_t r = 0; r < n_rows; r++)
-            if (rows[r].relid == pair->src->oid &&
-                (pair->shape == NULL || strcmp(rows[r].shape, pair->shape) != 0))
-                *ret_outdated = true;
+            same = same || (rows[r].relid == pair->src->oid && pair->shape != NULL &&
+                            strcmp(rows[r].shape, pair->shape) == 0);
+        *ret_outdated = *ret_outdated || !same;
     }
     return true;
 }
@@ -424,6 +680,48 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
     return true;
 }
 
+/* adds what is to be carried whole, as if there were a mark for that in the queue */
+static void add_whole_tables(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    for (size_t w = 0; w < edge->n_whole; w++) {
+        size_t i = 0;
+
+        while (i < *n && (*pending)[i].tab != edge->whole[w])
+            i++;
+        if (i == *n) {
+            Pending all = {.tab = edge->whole[w]};
+
+            mem_push(ctx, *pending, *n, all);
+        }
+        (*pending)[i].whole = (*pending)[i].all_rows = true;
+        (*pending)[i].inserts = false;
+    }
+}
+
+/* keys that are to be carried without a change */
+static bool add_more(const void *ctx, const Edge *edge, Pending **pending, size_t *n)
+{
+    Pending *list = NULL;
+    size_t n_list = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        mem_push(ctx, list, n_list, (*pending)[i]);
+    for (size_t m = 0; m < edge->n_more; m++) {
+        const Pending *more = &edge->more[m];
+        size_t i = 0;
+
+        while (i < n_list && list[i].tab != more->tab)
+            i++;
+        if (i == n_list)
+            mem_push(ctx, list, n_list, *more);
+        list[i].more = more->more;
+        list[i].inserts = false;
+    }
+    *pending = list;
+    *n = n_list;
+    return true;
+}
+
 /*
  * Begins the round's transaction on `from`: snapshot, changed tables, and nobody can truncate these.
  * Leaves the transaction to its caller, also after an error.
@@ -436,7 +734,10 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
 
     for (int tries = 1;; tries++) {
         if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
-            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
+            !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err))
+            return false;
+        add_whole_tables(ctx, edge, ret_pending, ret_n);
+        if (!add_more(ctx, edge, ret_pending, ret_n) ||
             !hold_tables(edge, *ret_pending, *ret_n, &held, err))
             return false;
         if (held)
@@ -473,7 +774,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     }
     /* the first round is recorded also when nothing changed: what comes later is new to the copy */
     bool first = edge->applied == NULL;
-    bool ok = is_outdated(edge, pending, n, &ret_stats->outdated, err);
+    bool ok = edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
     if (ret_stats->outdated) {
         conn_rollback(edge->from);
         return true;
@@ -490,6 +791,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         edge->unpurged_changes += ret_stats->changes;
     }
     ret_stats->ms = clock_ms() - begun;
+    edge->n_more = 0;
     edge->replace_next = false;
     return true;
 }

@@ -22,12 +22,19 @@ typedef struct Edge {
     TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
     size_t n_pairs;
     bool service;  /* of the service: others read `from` too, and tables of `to` may be captured */
+    bool ordered;  /* foreign keys of `to` act: tables are written in the order of pairs[].rank */
     Window window; /* which changes are carried; since is filled in for each round */
     ApplyFilter *filter; /* looks at staged keys before they are applied; or NULL */
     /* run on `to` before and behind a round's changes, in its transaction; or NULL */
     const char *before_sql, *after_sql;
+    int *
+        whole; /* tables (by number) of which the next round carries every row, and takes others away */
+    size_t n_whole;
+    Pending *more; /* keys that the next round carries, too */
+    size_t n_more;
     SequenceState *sequences;
     size_t n_sequences;
+    const char *registration; /* of the row in consumer that the progress belongs to */
     char *applied;            /* snapshot of `from` that `to` has; NULL before the first round */
     char *looked;             /* later snapshot of `from` up to which nothing is pending, or NULL */
     bool replace_next;        /* unique values collided: the next round deletes before it inserts */
@@ -54,7 +61,15 @@ typedef struct RoundStats {
 CHECKED bool edge_peer_id(const void *ctx, Conn *node, const char **ret_id, Err *err);
 
 /* whether both connections lead to the same database of the same running server */
+CHECKED bool edge_same_server(Conn *a, Conn *b, bool *ret_same, Err *err);
 CHECKED bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err);
+
+/*
+ * whether columns or partitions of some tables (by number) are others in the running transaction of `from`
+ * than when the pairs were made; never in a run
+ */
+CHECKED bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated,
+                              Err *err);
 
 /* writes to the progress on `to` which server, database and timeline `from` is */
 CHECKED bool edge_record_peer(const char *edge, Conn *from, Conn *to, Err *err);
@@ -76,6 +91,12 @@ CHECKED bool edge_purge(Edge *edge, Err *err);
  * fixed name: "progress" where it ends, "consumer" where it begins
  */
 CHECKED bool edge_register(const char *table, const char *edge, Conn *conn, Err *err);
+
+/*
+ * in a transaction of `to` that applies what was read elsewhere than in a round: notes on both sides how often `from`
+ * was read. Ends the transaction of `from`.
+ */
+CHECKED bool edge_vouch(Edge *edge, Err *err);
 
 /* begins the transaction of `to` that applies something, and marks it as ours */
 CHECKED bool edge_begin_apply(Edge *edge, Err *err);

@@ -11,6 +11,7 @@
 #include "capture/capture.h"
 #include "migrate/commands.h"
 #include "migrate/large.h"
+#include "migrate/member.h"
 #include "migrate/run.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -59,6 +60,9 @@ bool migrate_finish(const Config *config, Err *err)
         return false;
     if (!run->node[SIDE_TARGET].present)
         return no_run(err);
+    if (member_is(config) &&
+        ((run_is_halfway(run) && !switch_take_back(run, err)) || !member_meet_state(run, err)))
+        return false;
     if (run_active(run) != SIDE_TARGET || run_is_halfway(run)) {
         err_set(err, ERR_STATE, "the application still writes to the source");
         return err_hint(
@@ -156,6 +160,9 @@ bool migrate_abort(const Config *config, Err *err)
     if (!run->node[SIDE_TARGET].present && !run->node[SIDE_SOURCE].present)
         return no_run(err);
     if (run_is_halfway(run) && run_active(run) == SIDE_SOURCE && !switch_take_back(run, err))
+        return false;
+    if (member_is(config) &&
+        ((run_is_halfway(run) && !switch_take_back(run, err)) || !member_meet_state(run, err)))
         return false;
     if (run_active(run) == SIDE_TARGET) {
         err_set(err, ERR_STATE, "the application writes to the target");

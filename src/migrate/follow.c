@@ -19,6 +19,7 @@
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/large.h"
+#include "migrate/member.h"
 #include "migrate/preflight.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -105,6 +106,7 @@ bool follow(Run *run, bool *ret_handover, Err *err)
             return false;
         if (!in_step && round.ms < CLOSE_ROUND_MS) {
             in_step = true;
+            member_tell(run->config, "following");
             log_info("in sync: the %s follows the %s; Ctrl-C stops, the same command goes on",
                      conn_label(run->edge->to), conn_label(run->edge->from));
         }

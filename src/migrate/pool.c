@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/wait.h"
+#include "migrate/talk.h"
 #include "pg/sqlstate.h"
 
 enum {
@@ -67,23 +68,7 @@ bool job_kind_parse(const char *name, JobKind *ret_kind)
 /* one line of JSON to the worker; json is released */
 static bool send_line(Worker *worker, json_t *json, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    char *text = json_dumps(json, JSON_COMPACT);
-    char *line = mem_printf(tmp, "%s\n", text == NULL ? "{}" : text);
-    size_t len = strlen(line), sent = 0;
-
-    free(text);
-    json_decref(json);
-    while (sent < len) {
-        ssize_t n = write(worker->child->to_fd, line + sent, len - sent);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set(err, ERR_IO, "could not write to a worker: %s", strerror(errno));
-        sent += (size_t)n;
-    }
-    return true;
+    return talk_send(worker->child->to_fd, json, err);
 }
 
 static bool start_worker(Pool *pool, Worker *worker, Err *err)
@@ -124,27 +109,13 @@ static bool worker_died(Pool *pool, Worker *worker, Err *err)
     return start_worker(pool, worker, err);
 }
 
-static const char *json_text(const json_t *object, const char *key)
-{
-    return json_string_value(json_object_get(object, key));
-}
-
 /* the worker's job failed: again later, or the end of the pool */
 static void job_failed(Pool *pool, Worker *worker, const json_t *error)
 {
     AUTO_CTX(tmp, NULL);
     Err *err = err_new(tmp);
-    const char *state = json_text(error, "sqlstate"), *detail = json_text(error, "detail");
-    const char *msg = json_text(error, "msg"), *hint = json_text(error, "hint");
 
-    err_set(err, (ErrKind)json_integer_value(json_object_get(error, "kind")), "%s",
-            msg == NULL ? "" : msg);
-    if (state != NULL && strlen(state) == 5)
-        memcpy(err->sqlstate, state, 6);
-    if (detail != NULL)
-        err_detail(err, "%s", detail);
-    if (hint != NULL)
-        err_hint(err, "%s", hint);
+    talk_read_error(error, err);
     Remedy remedy = err_remedy(err);
     if (remedy == REMEDY_RETRY || remedy == REMEDY_RECONNECT) {
         log_warn("%s; trying again", err->msg);
@@ -171,7 +142,7 @@ static bool handle_line(Pool *pool, Worker *worker, const char *line, Err *err)
         JobResult result = worker->running;
 
         result.again = json_is_true(json_object_get(json, "again"));
-        result.text = json_text(json, "text");
+        result.text = talk_text(json, "text");
         worker->busy = false;
         pool->deaths = 0;
         pool->pause_ms = 0;
@@ -191,13 +162,12 @@ static bool read_worker(Pool *pool, Worker *worker, Err *err)
     if (n <= 0)
         return worker_died(pool, worker, err);
     str_bytes(worker->input, buffer, (size_t)n);
-    for (char *end; worker->child != NULL && (end = strchr(worker->input->text, '\n')) != NULL;) {
+    while (worker->child != NULL) {
         AUTO_CTX(tmp, NULL);
-        char *line = mem_strndup(tmp, worker->input->text, (size_t)(end - worker->input->text));
-        char *rest = mem_strdup(tmp, end + 1);
+        char *line = talk_take_line(tmp, worker->input);
 
-        str_clear(worker->input);
-        str_add(worker->input, rest);
+        if (line == NULL)
+            break;
         if (!handle_line(pool, worker, line, err))
             return false;
     }

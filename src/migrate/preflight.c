@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "check/check.h"
 #include "migrate/commands.h"
+#include "migrate/member.h"
 #include "schema/catalog.h"
 #include "schema/dump.h"
 
@@ -18,6 +19,8 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
                         .target = run->conn[SIDE_TARGET],
                         .allow_downgrade = run->config->allow_downgrade,
                         .allow_nonempty = run->config->allow_nonempty,
+                        .target_to_be_made =
+                            member_is(run->config) && run->config->member->stand_in,
                         .accepted = run->config->accepted,
                         .n_accepted = run->config->n_accepted,
                         .jobs = run->config->jobs};

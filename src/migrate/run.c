@@ -9,6 +9,7 @@
 #include "base/wait.h"
 #include "migrate/control.h"
 #include "migrate/large.h"
+#include "migrate/member.h"
 #include "migrate/steps.h"
 #include "schema/catalog.h"
 #include "sql/queries.h"
@@ -88,6 +89,8 @@ static bool read_node(Run *run, Side side, Err *err)
     node->open = strcmp(row->gate, "open") == 0;
     node->epoch = row->epoch;
     node->run_id = mem_strdup(run, row->run_id);
+    node->leader = mem_strdup(run, row->leader);
+    node->voided = row->voided;
     return true;
 }
 
@@ -269,6 +272,48 @@ static bool refuse_same_database(Run *run, Err *err)
     return err_hint(err, "Check --source and --target.");
 }
 
+/*
+ * A switch of a process that was killed may still be in one of its commits: whoever wants to go on waits for
+ * its end, and looks again.
+ */
+static bool settled_commits(Run *run, Err *err)
+{
+    bool any = false;
+
+    for (int side = 0; side < 2; side++) {
+        if (!run->node[side].present)
+            continue;
+        any = true;
+        if (!conn_do(run->conn[side], "SELECT 1 FROM pgtandem.node FOR UPDATE", err))
+            return err_add(err, "while waiting for an earlier switch");
+    }
+    return !any || run_read_state(run, err);
+}
+
+/* what is part of a run of all databases goes on with the others only, and the other way round */
+static bool refuse_member(Run *run, Err *err)
+{
+    const Member *member = run->config->member;
+
+    for (int side = 0; side < 2; side++) {
+        const NodeState *node = &run->node[side];
+
+        if (!node->present || strcmp(node->leader, member == NULL ? "" : member->leader) == 0)
+            continue;
+        if (node->leader[0] == '\0') {
+            err_set(err, ERR_STATE, "this database is in a run of its own");
+            return err_hint(err,
+                            "End that with \"pgtandem finish\" or \"pgtandem abort\", or leave the "
+                            "database out with --exclude-database.");
+        }
+        err_set(err, ERR_STATE,
+                "this database is in a run of all databases of its server (first of them: \"%s\")",
+                node->leader);
+        return err_hint(err, "Run the same command with --all-databases. Nothing was changed.");
+    }
+    return true;
+}
+
 Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -290,7 +335,8 @@ Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *p
             if (!conn_try_replica_role(run->conn[side], &run->replica[side], err))
                 goto failed;
     }
-    if (!run_read_state(run, err))
+    if (!run_read_state(run, err) || (run->lock != NULL && !settled_commits(run, err)) ||
+        (lock != RUN_LOCK_NONE && lock != RUN_LOCK_TRY && !refuse_member(run, err)))
         goto failed;
     return run;
 failed:

@@ -21,6 +21,8 @@ typedef struct NodeState {
     bool open;     /* applications may write here */
     int64_t epoch; /* number of the switch that set the gate */
     const char *run_id;
+    const char *leader; /* of a run of all databases, or "": see member.h */
+    int64_t voided;     /* switches of all databases up to this number do not happen any more */
 } NodeState;
 
 typedef struct Run {

@@ -14,6 +14,7 @@
 #include "migrate/baseline.h"
 #include "migrate/control.h"
 #include "migrate/items.h"
+#include "migrate/member.h"
 #include "migrate/steps.h"
 #include "pg/sqlstate.h"
 #include "schema/catalog.h"
@@ -21,10 +22,14 @@
 #include "sql/queries.h"
 
 /* our schema on one node of a run, in the caller's transaction */
-static bool create_control(Conn *conn, const char *run_id, Side side, Err *err)
+static bool create_control(Run *run, const char *run_id, Side side, Err *err)
 {
+    Conn *conn = run->conn[side];
+    const Member *member = run->config->member;
+
     /* either node may become the one that takes writes */
-    return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE, err) &&
+    return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE,
+                          member == NULL ? "" : member->leader, err) &&
            edge_register("progress", EDGE_OF_RUN, conn, err) &&
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
@@ -93,6 +98,8 @@ static char *cut_owner(const void *ctx, char *statement)
  */
 typedef struct Owners {
     const char *ours; /* how a statement ends that gives an object to us, who have it already */
+    /* the same for our role of the source, when the target has none of that name; otherwise NULL */
+    const char *ours_there;
     DumpEntry *late;
     size_t n;
 } Owners;
@@ -129,7 +136,8 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
         }
     }
     const char *refusal;
-    if (owner == NULL || str_ends(owner, owners->ours))
+    if (owner == NULL || str_ends(owner, owners->ours) ||
+        (owners->ours_there != NULL && str_ends(owner, owners->ours_there)))
         return true;
     if (!item_try_optional(tmp, conn, owner, &refusal, err))
         return false;
@@ -142,13 +150,23 @@ static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *e
     return true;
 }
 
-static bool new_owners(const void *ctx, Conn *conn, Owners **ret_owners, Err *err)
+static bool new_owners(const void *ctx, Conn *source, Conn *conn, Owners **ret_owners, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Owners *owners = mem_new(ctx, Owners);
     Str *ours = str_new(owners);
-    Rows *rows;
-    Sql *q = sql_new(tmp);
+    Rows *rows, *found;
+    Sql *q = sql_new(tmp), *role = sql_new(tmp), *has = sql_new(tmp);
+
+    sql_add(role, "SELECT current_user, '\"' || replace(current_user, '\"', '\"\"') || '\"'");
+    if (!conn_query(tmp, source, role, &rows, err))
+        return false;
+    sql_add(has, "SELECT 1 FROM pg_roles WHERE rolname = ");
+    sql_text(has, rows_text(rows, 0, 0));
+    if (!conn_query(tmp, conn, has, &found, err))
+        return false;
+    if (rows_count(found) == 0)
+        owners->ours_there = mem_printf(owners, " OWNER TO %s;", rows_text(rows, 0, 1));
 
     sql_add(q, "SELECT quote_ident(current_user)");
     if (!conn_query(tmp, conn, q, &rows, err))
@@ -170,9 +188,9 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
 
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
-    if (!new_owners(tmp, target, &owners, err) ||
+    if (!new_owners(tmp, run->conn[SIDE_SOURCE], target, &owners, err) ||
         !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
-        !create_control(target, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
+        !create_control(run, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
         !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
@@ -273,7 +291,7 @@ static bool create_source_control(Run *run, Err *err)
 
     if (!catalog_load(tmp, source, &catalog, err) || !conn_do(source, "BEGIN", err))
         return false;
-    if (create_control(source, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
+    if (create_control(run, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
         /* the list is the target's, the descriptions are the source's */
         if (catalog_tabs(tmp, run->conn[SIDE_TARGET], catalog, NULL, &tables, &n, err) &&
             catalog_register(source, tables, n, err) && conn_do(source, "COMMIT", err))

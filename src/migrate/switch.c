@@ -14,6 +14,7 @@
 #include "migrate/commands.h"
 #include "migrate/follow.h"
 #include "migrate/large.h"
+#include "migrate/member.h"
 #include "migrate/pooler.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -35,7 +36,8 @@ enum {
     DRAIN_ROUNDS = 5,        /* nobody writes any more, so the second round finds nothing */
     UNDO_CHECK_MS = 10000,   /* how long the undo waits to see the old node open */
     OUTCOME_WAIT_MS = 30000, /* how long a commit whose answer got lost is looked for */
-    LEASE_GRACE_MS = 2000
+    LEASE_GRACE_MS = 2000,
+    MEET_GRACE_MS = 1000 /* shorter than the lease */
 };
 
 typedef struct Switch {
@@ -226,8 +228,12 @@ static bool step_prepare(Switch *sw, Err *err)
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
+    sql_add(q, " WHERE voided < ");
+    sql_i64(q, sw->epoch);
     if (!conn_exec(to, q, err))
         return false;
+    if (conn_affected(to) != 1)
+        return err_set(err, ERR_STATE, "another process has given up this %s", sw->event);
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
     sql_text(q, snapshot);
@@ -359,15 +365,72 @@ static bool step_open(Switch *sw, Err *err)
 static const struct {
     SwitchStep step;
     bool (*action)(Switch *sw, Err *err);
-    bool shielded; /* signals wait: these are single round trips */
+    bool shielded;    /* signals wait: these are single round trips */
+    const char *meet; /* all databases have to be there before it */
 } switch_steps[] = {
-    {{"pause", "pausing the connection poolers"}, step_pause, false},
-    {{"lock", "stopping writers"}, step_lock, false},
-    {{"drain", "carrying the last changes"}, step_drain, false},
-    {{"prepare", "preparing both nodes"}, step_prepare, false},
-    {{"close", "closing the old node"}, step_close, true},
-    {{"open", "opening the new node"}, step_open, true},
+    {{"pause", "pausing the connection poolers"}, step_pause, false, NULL},
+    {{"lock", "stopping writers"}, step_lock, false, NULL},
+    {{"drain", "carrying the last changes"}, step_drain, false, NULL},
+    {{"prepare", "preparing both nodes"}, step_prepare, false, NULL},
+    {{"close", "closing the old node"}, step_close, true, "prepared"},
+    {{"open", "opening the new node"}, step_open, true, "closed"},
 };
+
+/*
+ * Waits for the other databases. Once closed there is no time limit: the word comes, or the parent is gone.
+ * The leader opens first, so the word to do the same says that the switch has happened.
+ */
+static bool meet(Switch *sw, const char *where, Err *err)
+{
+    const Config *config = sw->run->config;
+
+    if (!member_is(config) || where == NULL)
+        return true;
+    bool closed = sw->closed; /* then signals wait as well: the parent gets them, too */
+    if (closed)
+        wait_shield(true);
+    /* a little longer than the others have: the one that is late says why */
+    bool go =
+        member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, NULL, err);
+    if (closed)
+        wait_shield(false);
+    if (!go)
+        return false;
+    if (closed)
+        conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
+    if (sw->closed && !member_is_leader(config))
+        sw->decided = true;
+    return true;
+}
+
+/*
+ * This database is closed and the word to open it did not come: the leader knows whether the switch has
+ * happened. False with the error as it was: it has not, and everything may be undone.
+ */
+static bool ask_leader(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *trouble = err_new(tmp);
+    bool decided = false;
+
+    wait_shield(true);
+    conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
+    /* what we are about to open would keep us waiting for ourselves */
+    if (member_is_leader(sw->run->config))
+        conn_rollback(sw->run->conn[sw->to]);
+    bool known = member_decided(sw->run->config, sw->to, sw->epoch, &decided, trouble);
+    if (!known || decided)
+        sw->decided = true; /* or perhaps: so nothing may be undone */
+    if (!known) {
+        err_clear(err);
+        err_copy(err, trouble);
+    } else if (decided) {
+        err_clear(err);
+    }
+    bool ok = known && decided && step_open(sw, err);
+    wait_shield(false);
+    return ok;
+}
 
 const SwitchStep *switch_step(size_t i)
 {
@@ -665,6 +728,10 @@ static bool after_switch(Switch *sw, Err *err)
 {
     bool ok = redirect(sw, err) && fault("switch.redirected", err) && revive(sw, err);
 
+    if (ok && sw->open_us > 0 && member_is(sw->run->config) &&
+        !member_meet_open(sw->run->config, sw->begun_us, sw->open_us, err))
+        return err_add(err, "the %s is done, but the rest could not be seen to", sw->event);
+
     if (sw->open_us > 0)
         tell(sw);
     if (!ok)
@@ -692,15 +759,18 @@ static bool run_steps(Switch *sw, Err *err)
     for (size_t i = 0; i < sizeof switch_steps / sizeof *switch_steps; i++) {
         const SwitchStep *step = &switch_steps[i].step;
 
+        bool ok = meet(sw, switch_steps[i].meet, err);
         if (switch_steps[i].shielded)
             wait_shield(true);
-        bool ok = fault(mem_printf(tmp, "switch.%s.before", step->name), err) &&
-                  switch_steps[i].action(sw, err) &&
-                  fault(mem_printf(tmp, "switch.%s.after", step->name), err);
+        ok = ok && fault(mem_printf(tmp, "switch.%s.before", step->name), err) &&
+             switch_steps[i].action(sw, err) &&
+             fault(mem_printf(tmp, "switch.%s.after", step->name), err);
         if (switch_steps[i].shielded)
             wait_shield(false);
         if (ok && !sw->decided && deadline_left(sw->deadline) <= 0)
             ok = err_set(err, ERR_TIMEOUT, "the step took too long");
+        if (!ok && sw->closed && !sw->decided && member_is(sw->run->config))
+            ok = ask_leader(sw, err);
         if (!ok && err->kind == ERR_TIMEOUT) {
             err_add(err, "the time budget of %lld ms passed",
                     (long long)sw->run->config->max_pause_ms);
@@ -761,7 +831,13 @@ static bool complete_halfway(Run *run, Side to, Err *err)
 bool switch_take_back(Run *run, Err *err)
 {
     Side side = run_active(run);
+    bool decided = false;
 
+    if (member_is(run->config) &&
+        !member_decided(run->config, side_other(side), run->node[side].epoch, &decided, err))
+        return false;
+    if (decided)
+        return complete_halfway(run, side_other(side), err);
     log_warn("an earlier switch stopped half-way; the %s takes writes again", side_name(side));
     if (!reopen(run->conn[side], err)) {
         conn_rollback(run->conn[side]);
@@ -782,11 +858,13 @@ bool switch_application(Run *run, Side to, Err *err)
         return err_hint(err, "Begin with \"pgtandem upgrade\".");
     }
     if (run_is_halfway(run)) {
-        if (run_active(run) != to)
+        if (run_active(run) != to && !member_is(run->config))
             return complete_halfway(run, to, err);
         if (!switch_take_back(run, err))
             return false;
     }
+    if (member_is(run->config) && !member_meet_state(run, err))
+        return false;
     Switch *sw = new_switch(tmp, run, to);
     if (run_active(run) == to) {
         if (to == SIDE_SOURCE && run->node[SIDE_TARGET].epoch == 0) {
@@ -804,7 +882,22 @@ bool switch_application(Run *run, Side to, Err *err)
         log_info("ready: a %s could begin now (dry run, nothing was changed)", sw->event);
         return true;
     }
+    /* those that were ready first have a backlog again when the last one is */
+    if (member_is(run->config) &&
+        (!member_meet(run->config, "ready", NO_DEADLINE, NULL, err) ||
+         !follow_until_close(run, err) ||
+         !member_meet(run->config, "steady", NO_DEADLINE, &sw->epoch, err)))
+        return false;
     return run_steps(sw, err) && after_switch(sw, err);
+}
+
+bool migrate_settle(const Config *config, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "switch", err);
+
+    return run != NULL && (!run_is_halfway(run) || switch_take_back(run, err)) &&
+           member_meet_state(run, err);
 }
 
 static bool switch_command(const Config *config, Side to, Err *err)

@@ -21,7 +21,10 @@
  */
 CHECKED bool switch_application(Run *run, Side to, Err *err);
 
-/* a switch stopped half-way: reopens the node that took writes before it */
+/*
+ * A switch stopped half-way: reopens the node that took writes before it. In a run of all databases it
+ * completes the switch instead where that has happened for the others.
+ */
 CHECKED bool switch_take_back(Run *run, Err *err);
 
 /* one step between PAUSE and RESUME; the table is in switch.c */

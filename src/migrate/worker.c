@@ -2,8 +2,6 @@
  * A worker process: reads jobs from standard input and does them one after the other; see pool.h.
  * It can be run by hand: echo the two lines of JSON into "pgtandem worker".
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,10 +16,11 @@
 #include "migrate/items.h"
 #include "migrate/pool.h"
 #include "migrate/run.h"
+#include "migrate/talk.h"
 #include "migrate/verify_report.h"
 #include "sql/queries.h"
 
-enum { PROGRESS_MS = 200, READ_BYTES = 4096 };
+enum { PROGRESS_MS = 200 };
 
 typedef struct WorkerState {
     Config config;
@@ -32,12 +31,9 @@ typedef struct WorkerState {
 
 static void say(json_t *json)
 {
-    char *text = json_dumps(json, JSON_COMPACT);
+    AUTO_CTX(tmp, NULL);
 
-    if (text != NULL)
-        dprintf(STDOUT_FILENO, "%s\n", text);
-    free(text);
-    json_decref(json);
+    (void)!talk_send(STDOUT_FILENO, json, err_new(tmp));
 }
 
 static void say_progress(void *arg, const CopyStats *so_far)
@@ -49,35 +45,6 @@ static void say_progress(void *arg, const CopyStats *so_far)
     state->said_ms = clock_ms();
     say(json_pack("{s:I, s:I}", "rows", (json_int_t)so_far->rows, "bytes",
                   (json_int_t)so_far->bytes));
-}
-
-/*
- * the next line of standard input; false with ERR_CANCELED at its end, i.e. when the parent is gone
- */
-static bool read_line(WorkerState *state, const void *ctx, char **ret_line, Err *err)
-{
-    for (;;) {
-        char buffer[READ_BYTES], *end = strchr(state->input->text, '\n');
-        struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
-        size_t ready;
-
-        if (end != NULL) {
-            *ret_line = mem_strndup(ctx, state->input->text, (size_t)(end - state->input->text));
-            char *rest = mem_strdup(ctx, end + 1);
-            str_clear(state->input);
-            str_add(state->input, rest);
-            return true;
-        }
-        if (!wait_fds(&fd, 1, NO_DEADLINE, &ready, err))
-            return false;
-        ssize_t n = read(STDIN_FILENO, buffer, sizeof buffer);
-        if (n == 0)
-            return err_set(err, ERR_CANCELED, "no more jobs");
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return err_set(err, ERR_IO, "could not read jobs: %s", strerror(errno));
-        if (n > 0)
-            str_bytes(state->input, buffer, (size_t)n);
-    }
 }
 
 /*
@@ -198,8 +165,7 @@ static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResul
 
 static void say_error(const Err *err)
 {
-    say(json_pack("{s:{s:i, s:s, s:s?, s:s?, s:s?}}", "error", "kind", (int)err->kind, "sqlstate",
-                  err->sqlstate, "msg", err->msg, "detail", err->detail, "hint", err->hint));
+    say(json_pack("{s:o}", "error", talk_error(err)));
 }
 
 static bool one_job(WorkerState *state, Err *err)
@@ -209,7 +175,7 @@ static bool one_job(WorkerState *state, Err *err)
     Job job = {0};
     JobResult result = {0};
 
-    if (!read_line(state, tmp, &line, err))
+    if (!talk_read_line(tmp, state->input, NO_DEADLINE, &line, err))
         return false;
     json_t *json = json_loads(line, 0, NULL);
     const char *kind = json_string_value(json_object_get(json, "kind"));
@@ -241,7 +207,7 @@ bool migrate_worker(Err *err)
     char *line;
 
     state->input = str_new(state);
-    if (!read_line(state, state, &line, err))
+    if (!talk_read_line(state, state->input, NO_DEADLINE, &line, err))
         return false;
     json_t *json = json_loads(line, 0, NULL);
     state->config.chunk_bytes = json_integer_value(json_object_get(json, "chunk_bytes"));

@@ -14,18 +14,22 @@ typedef enum Role { ROLE_SOURCE, ROLE_TARGET, ROLE_FULLCOPY } Role;
 typedef enum OneTimeCopy { COPY_NO, COPY_IF_EMPTY, COPY_ALWAYS } OneTimeCopy;
 typedef enum TargetTriggers { TRIGGERS_SLEEP, TRIGGERS_FIRE } TargetTriggers;
 typedef enum ConflictRule {
-    CONFLICT_LATEST,   /* the later change wins */
-    CONFLICT_LIST,     /* the database that comes first in a list */
-    CONFLICT_ABORT,    /* the edge stops */
+    CONFLICT_LATEST, /* the later change wins */
+    CONFLICT_LIST,   /* the database that comes first in a list; also what source and target are */
+    CONFLICT_SKIP,   /* nobody: either side keeps its row */
+    CONFLICT_ABORT,  /* the edge stops */
     CONFLICT_FUNCTION, /* an SQL function of the user decides */
 } ConflictRule;
+/* what happens to rows that a round cannot apply because of other rows */
+typedef enum OnViolation { VIOLATION_STOP, VIOLATION_PARK } OnViolation;
 typedef enum SyncStatus { SYNC_ACTIVE, SYNC_INACTIVE } SyncStatus;
 
 typedef struct Db {
     const char *name;
     const char *conninfo; /* may hold a password: never print it */
     int64_t queue_limit;  /* bytes; 0: none */
-    int line;             /* where it stands in the file, for messages */
+    int64_t queue_patience_ms;
+    int line; /* where it stands in the file, for messages */
 } Db;
 
 typedef struct Member {
@@ -77,6 +81,7 @@ typedef struct Sync {
     const char *conflict_function; /* its name in SQL */
     const Db **preferred;          /* of CONFLICT_LIST */
     size_t n_preferred;
+    int on_violation;         /* OnViolation */
     int64_t conflict_keep_ms; /* how long records of conflicts are kept */
     const char *before_round; /* SQL, run on the target in the round's transaction; or NULL */
     const char *after_round;
@@ -90,6 +95,7 @@ typedef struct Sync {
 
 typedef struct Service {
     const char *path; /* of the file, absolute */
+    const char *name; /* whose the edges are, in the databases; NULL: see daemon/owner.h */
     const char *pid_file;
     const char *log_file; /* NULL: standard error; "syslog" */
     int log_format;       /* LogFormat of base/log.h */

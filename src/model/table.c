@@ -93,6 +93,16 @@ char *table_key_text(const void *ctx, const Table *table)
     return s->text;
 }
 
+char *table_key_print(const void *ctx, const Table *table)
+{
+    Str *s = str_new(ctx);
+
+    for (size_t k = 0; k < table->n_keys; k++)
+        str_fmt(s, "%s%d %s", k > 0 ? ", " : "", table_column(table, table->keys[k].name)->number,
+                table->keys[k].type);
+    return s->text;
+}
+
 char *table_label(const void *ctx, const Table *table)
 {
     return mem_printf(ctx, "%s.%s", table->schema, table->name);

@@ -11,6 +11,7 @@
 
 typedef struct Column {
     const char *name;
+    int number;            /* attnum: stays as it is when others come and go */
     const char *type;      /* qualified, without modifiers, ready for a cast */
     const char *base_type; /* the same; of a domain what it is made of */
     bool generated;        /* computed by the server: never carried */
@@ -98,9 +99,15 @@ typedef struct TablePair {
     const char *read_sql; /* a query in parentheses that is read instead of src, or NULL */
     const char
         *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
+    int rank;    /* where foreign keys of dst act: parents come before their children */
     bool timed;  /* keys come with the time of their last change */
     bool staged; /* apply's staging table exists in dst's session */
-    int64_t staged_rows; /* put through it since it was last truncated */
+    int64_t staged_rows; /* put through it since it was last truncated, */
+    int64_t staged_now;  /* … and in this round */
+    bool
+        keep_keys; /* handled keys are kept until the end of the round: how many, and of deleted rows */
+    int64_t kept, kept_gone;
+    int64_t kept_rows; /* kept since that table was last truncated */
 } TablePair;
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
@@ -120,6 +127,9 @@ char *table_name_sql(const void *ctx, const Table *table);
 
 /* the key's columns as queries of ours deliver them: separated by the character 31; belongs to ctx */
 char *table_key_text(const void *ctx, const Table *table);
+
+/* numbers and types of the key's columns, which stay when these are renamed; belongs to ctx */
+char *table_key_print(const void *ctx, const Table *table);
 
 /* schema.name for messages; belongs to ctx */
 char *table_label(const void *ctx, const Table *table);

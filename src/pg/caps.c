@@ -22,6 +22,7 @@ static const struct {
     {120000, offsetof(Caps, has_short_floats)},
     {140000, offsetof(Caps, has_tid_range_scan)},
     {140000, offsetof(Caps, vacuum_skips_indexes)},
+    {150000, offsetof(Caps, has_parameter_rights)},
     {150000, offsetof(Caps, has_partition_triggers)},
     {170000, offsetof(Caps, has_transaction_timeout)},
     {180000, offsetof(Caps, has_partition_fk_not_valid)},

@@ -487,6 +487,28 @@ const char **conn_keywords(const void *ctx, size_t *ret_n)
     return keywords;
 }
 
+bool conn_spec_of_database(const void *ctx, const ConnSpec *spec, const char *database,
+                           ConnSpec *ret_spec, Err *err)
+{
+    PQconninfoOption *options;
+    Str *s = str_new(ctx);
+
+    if (!parse_conninfo(spec, &options, err))
+        return false;
+    for (const PQconninfoOption *o = options; o->keyword != NULL; o++) {
+        if (o->val == NULL || strcmp(o->keyword, "dbname") == 0)
+            continue;
+        str_fmt(s, "%s=", o->keyword);
+        str_conninfo_value(s, o->val);
+        str_char(s, ' ');
+    }
+    PQconninfoFree(options);
+    str_add(s, "dbname=");
+    str_conninfo_value(s, database);
+    *ret_spec = (ConnSpec){.conninfo = s->text, .label = spec->label};
+    return true;
+}
+
 bool conn_spec_for_child(const void *ctx, const ConnSpec *spec, const char **ret_conninfo,
                          const char **ret_password, Err *err)
 {
@@ -652,6 +674,11 @@ int rows_columns(const Rows *rows)
 const char *rows_column_name(const Rows *rows, int col)
 {
     return PQfname(rows->res, col);
+}
+
+bool rows_column_is(const Rows *rows, int col, int64_t table_oid, int attnum)
+{
+    return (int64_t)PQftable(rows->res, col) == table_oid && PQftablecol(rows->res, col) == attnum;
 }
 
 unsigned rows_column_type(const Rows *rows, int col)

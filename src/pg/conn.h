@@ -46,6 +46,10 @@ char *conn_spec_safe(const void *ctx, const ConnSpec *spec);
 /* the keywords that this libpq knows; an array of n texts that belongs to ctx */
 const char **conn_keywords(const void *ctx, size_t *ret_n);
 
+/* the same node, but another database there; the text belongs to ctx and may hold a password */
+CHECKED bool conn_spec_of_database(const void *ctx, const ConnSpec *spec, const char *database,
+                                   ConnSpec *ret_spec, Err *err);
+
 /*
  * What a child program (pg_dump) needs: *ret_conninfo without the password, *ret_password the
  * password (NULL when there is none) for PGPASSWORD. Both belong to ctx.
@@ -90,6 +94,8 @@ double rows_double(const Rows *rows, size_t row, int col);
 bool rows_bool(const Rows *rows, size_t row, int col);
 int rows_columns(const Rows *rows);
 const char *rows_column_name(const Rows *rows, int col);
+/* whether a column of the result is a column of that table as it is, and no expression; attnum from 1 */
+bool rows_column_is(const Rows *rows, int col, int64_t table_oid, int attnum);
 /* type oid of a column: for the test that checks every query's declared result */
 unsigned rows_column_type(const Rows *rows, int col);
 

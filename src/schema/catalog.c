@@ -40,6 +40,7 @@ static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_
     for (size_t i = 0; i < n_rows; i++) {
         Relation *r = find_oid(relations, n, rows[i].relid);
         Column column = {.name = rows[i].name,
+                         .number = rows[i].number,
                          .type = rows[i].type,
                          .base_type = rows[i].base_type,
                          .generated = rows[i].generated,
@@ -208,37 +209,67 @@ bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
     return true;
 }
 
+/* the key's columns as an array, NULL without key; belongs to ctx */
+static char *key_array(const void *ctx, const Table *table)
+{
+    Str *keys = str_new(ctx);
+
+    if (table->n_keys == 0)
+        return NULL;
+    str_char(keys, '{');
+    for (size_t k = 0; k < table->n_keys; k++) {
+        if (k > 0)
+            str_char(keys, ',');
+        str_array_element(keys, table->keys[k].name);
+    }
+    str_char(keys, '}');
+    return keys->text;
+}
+
 bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
 {
     for (size_t i = 0; i < n; i++) {
         AUTO_CTX(tmp, NULL);
         const Table *t = &tables[i];
         Sql *q = sql_new(tmp);
-        Str *keys = str_new(tmp);
 
-        str_char(keys, '{');
-        for (size_t k = 0; k < t->n_keys; k++) {
-            if (k > 0)
-                str_char(keys, ',');
-            str_array_element(keys, t->keys[k].name);
-        }
-        str_char(keys, '}');
         sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, "
-                   "key_is_int) VALUES (");
+                   "key_is_int, key_print) VALUES (");
         sql_i64(q, t->id);
         sql_add(q, ", ");
         sql_text(q, t->schema);
         sql_add(q, ", ");
         sql_text(q, t->name);
         sql_add(q, ", ");
-        sql_text(q, t->n_keys == 0 ? NULL : keys->text);
+        sql_text(q, key_array(tmp, t));
         sql_add(q, ", ");
         sql_text(q, t->key_is_int ? "true" : "false");
+        sql_add(q, ", ");
+        sql_text(q, table_key_print(tmp, t));
         sql_add(q, ")");
         if (!conn_exec(conn, q, err))
             return err_add(err, "while registering table %s", table_label(tmp, t));
     }
     return true;
+}
+
+bool catalog_register_key(Conn *conn, int old_id, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.tab SET id = ");
+    sql_i64(q, table->id);
+    sql_add(q, ", key_columns = ");
+    sql_text(q, key_array(tmp, table));
+    sql_add(q, "::text[], key_is_int = ");
+    sql_text(q, table->key_is_int ? "true" : "false");
+    sql_add(q, "::boolean, key_print = ");
+    sql_text(q, table_key_print(tmp, table));
+    sql_add(q, " WHERE id = ");
+    sql_i64(q, old_id);
+    return conn_exec(conn, q, err) ||
+           err_add(err, "while registering the key of table %s", table_label(tmp, table));
 }
 
 bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Table *peer,

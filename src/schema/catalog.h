@@ -22,6 +22,9 @@ CHECKED bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Er
  */
 CHECKED bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err);
 
+/* gives a registered table another number and key, those of table */
+CHECKED bool catalog_register_key(Conn *conn, int old_id, const Table *table, Err *err);
+
 /*
  * The tables of the node's pgtandem.tab, found again in its catalog: an array of n in the order of
  * numbers. peer (NULL, or the other node's tables in the same order) lends its key description

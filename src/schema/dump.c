@@ -18,7 +18,8 @@ enum {
     DUMP_MANY_TRIES = 30,
     DUMP_PAUSE_MS = 300,
     MAX_OUTPUT_BYTES = 100 * 1024 * 1024,
-    ENV_MAX = 4
+    ENV_MAX = 4,
+    ARGV_MAX = 20
 };
 
 static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump",
@@ -240,46 +241,53 @@ static bool passes(const char *errors)
     return false;
 }
 
-/* large objects are not definitions; pg_dump before 10 lists them, and their owners and comments */
-static void drop_large_objects(DumpEntry *entries, size_t *n)
+/*
+ * What is no definition, or not the user's: large objects (pg_dump before 10 lists them, and their owners and
+ * comments); event triggers of a provider, which are in no schema.
+ */
+static bool is_wanted(const DumpEntry *entry)
+{
+    if (str_starts(entry->type, "BLOB") || str_starts(entry->name, "LARGE OBJECT "))
+        return false;
+    return strcmp(entry->type, "EVENT TRIGGER") != 0 || entry->statement == NULL ||
+           strstr(entry->statement, " \"_heroku\".") == NULL;
+}
+
+static void drop_unwanted(DumpEntry *entries, size_t *n)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < *n; i++)
-        if (!str_starts(entries[i].type, "BLOB") && !str_starts(entries[i].name, "LARGE OBJECT "))
+        if (is_wanted(&entries[i]))
             entries[kept++] = entries[i];
     *n = kept;
 }
 
-bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
-                  DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
+/*
+ * runs pg_dump, or pg_dumpall that lies beside it, with what all its calls have in common; out belongs to ctx
+ */
+static bool run_program(const void *ctx, const char *program, const ConnSpec *source,
+                        const char *const options[], char **ret_out, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *argv[20], *env[ENV_MAX], *conninfo, *password;
-    Caps caps;
+    const char *argv[ARGV_MAX], *env[ENV_MAX], *conninfo, *password;
     size_t n = 0, n_env = 0, len;
-    char *out, *errors;
+    char *errors;
     int status;
 
-    if (!conn_spec_for_child(tmp, options->source, &conninfo, &password, err))
+    if (!conn_spec_for_child(tmp, source, &conninfo, &password, err))
         return false;
-    argv[n++] = dump->path;
-    argv[n++] = section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data";
-    argv[n++] = "--format=plain";
+    argv[n++] = program;
     argv[n++] = "--encoding=UTF8";
     argv[n++] = "--quote-all-identifiers";
-    argv[n++] = "--exclude-schema=pgtandem";
     argv[n++] = "--no-tablespaces";
     argv[n++] = "--no-password";
-    caps_fill(&caps, dump->version);
-    if (caps.dump_leaves_blobs_out)
-        argv[n++] = "--no-blobs";
-    argv[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
-    if (!options->with_owners)
-        argv[n++] = "--no-owner";
-    if (!options->with_privileges)
-        argv[n++] = "--no-privileges";
     argv[n++] = mem_printf(tmp, "--dbname=%s", conninfo);
+    for (size_t i = 0; options[i] != NULL; i++) {
+        if (n == ARGV_MAX - 1)
+            return err_set(err, ERR_BUG, "too many options for %s", program);
+        argv[n++] = options[i];
+    }
     argv[n] = NULL;
     const char *pgoptions = getenv("PGOPTIONS");
     env[n_env++] = "PGAPPNAME=" CONN_APPLICATION " dump";
@@ -290,28 +298,115 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
         env[n_env++] = mem_printf(tmp, "PGPASSWORD=%s", password);
     env[n_env] = NULL;
     for (int tries = 1;; tries++) {
-        if (!child_run_capture(tmp, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, &out, &len, &errors,
-                               &status, err))
-            return err_add(err, "while running %s", dump->path);
+        if (!child_run_capture(ctx, argv, env, MAX_OUTPUT_BYTES, NO_DEADLINE, ret_out, &len,
+                               &errors, &status, err))
+            return err_add(err, "while running %s", program);
         if (status == 0)
             break;
         if (tries == (passes(errors) ? DUMP_MANY_TRIES : DUMP_TRIES)) {
-            err_set(err, ERR_IO, "%s failed with exit code %d", dump->path, status);
+            err_set(err, ERR_IO, "%s failed with exit code %d", program, status);
             return err_detail(err, "%s", errors);
         }
-        log_warn("%s failed, trying again: %s", dump->path, errors);
+        log_warn("%s failed, trying again: %s", program, errors);
         if (!wait_ms(DUMP_PAUSE_MS, err))
             return false;
     }
     if (errors[0] != '\0')
-        log_warn("%s: %s", dump->path, errors);
-    dump_split(ctx, out, ret_entries, ret_n);
-    drop_large_objects(*ret_entries, ret_n);
+        log_warn("%s: %s", program, errors);
     return true;
 }
 
-/* reads "a name" with doubled quotes; *text is moved behind it */
-static char *quoted_name(const void *ctx, const char **text)
+bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
+                  DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *more[12];
+    size_t n = 0;
+    char *out;
+    Caps caps;
+
+    caps_fill(&caps, dump->version);
+
+    more[n++] = section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data";
+    more[n++] = "--format=plain";
+    more[n++] = "--exclude-schema=pgtandem";
+    more[n++] = "--exclude-schema=_heroku"; /* see catalog.sql; pg_dump may not even look at it */
+    more[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
+    if (caps.dump_leaves_blobs_out)
+        more[n++] = "--no-blobs";
+    if (!options->with_owners)
+        more[n++] = "--no-owner";
+    if (!options->with_privileges)
+        more[n++] = "--no-privileges";
+    more[n] = NULL;
+    if (!run_program(tmp, dump->path, options->source, more, &out, err))
+        return false;
+    dump_split(ctx, out, ret_entries, ret_n);
+    drop_unwanted(*ret_entries, ret_n);
+    return true;
+}
+
+/* the statements of a dump, without comments and psql's commands */
+static void split_statements(const void *ctx, const char *text, const char ***ret_statements,
+                             size_t *ret_n)
+{
+    AUTO_CTX(tmp, NULL);
+    const char **statements = mem_array(ctx, const char *, 1);
+    size_t n = 0;
+    Str *s = str_new(tmp);
+    Lex lex = {0};
+
+    while (*text != '\0') {
+        const char *end = strchr(text, '\n');
+        size_t len = end == NULL ? strlen(text) : (size_t)(end - text);
+        char *line = mem_strndup(tmp, text, len);
+
+        if (s->len > 0 || (line[0] != '\0' && line[0] != '\\' && !str_starts(line, "--"))) {
+            lex_line(tmp, &lex, line);
+            str_add(s, line);
+            if (lex.in == '\0' && str_ends(line, ";")) {
+                mem_push(ctx, statements, n, mem_strdup(statements, s->text));
+                str_clear(s);
+            } else {
+                str_char(s, '\n');
+            }
+        }
+        text = end == NULL ? text + len : end + 1;
+    }
+    *ret_statements = statements;
+    *ret_n = n;
+}
+
+bool dump_roles(const void *ctx, const PgDump *dump, const ConnSpec *source, const char *database,
+                bool with_passwords, const char ***ret_statements, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *more[] = {"--roles-only", mem_printf(tmp, "--database=%s", database),
+                          with_passwords ? NULL : "--no-role-passwords", NULL};
+    char *out;
+
+    if (!run_program(tmp, mem_printf(tmp, "%sall", dump->path), source, more, &out, err))
+        return false;
+    split_statements(ctx, out, ret_statements, ret_n);
+    return true;
+}
+
+bool dump_database(const void *ctx, const PgDump *dump, const ConnSpec *source,
+                   const char ***ret_statements, size_t *ret_n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    /* without its contents, so that this is quick */
+    static const char *const more[] = {"--create", "--section=pre-data", "--exclude-schema=*",
+                                       NULL};
+    char *out;
+
+    if (!run_program(tmp, dump->path, source, more, &out, err))
+        return false;
+    split_statements(ctx, out, ret_statements, ret_n);
+    return true;
+}
+
+char *dump_quoted_name(const void *ctx, const char **text)
 {
     const char *p = *text;
     Str *s = str_new(ctx);
@@ -344,13 +439,13 @@ static bool qualified_name(const void *ctx, const char **text, const char **ret_
             p++;
             continue;
         }
-        first = quoted_name(ctx, &p);
+        first = dump_quoted_name(ctx, &p);
         if (first == NULL)
             return false;
         if (*p == '.' && p[1] == '"') {
             p++;
             *ret_schema = first;
-            *ret_name = quoted_name(ctx, &p);
+            *ret_name = dump_quoted_name(ctx, &p);
             *text = p;
             return *ret_name != NULL;
         }
@@ -379,6 +474,6 @@ bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char *
         p = first;
     else if ((p = strchr(p, '"')) == NULL)
         return false;
-    *ret_name = quoted_name(ctx, &p);
+    *ret_name = dump_quoted_name(ctx, &p);
     return *ret_name != NULL;
 }

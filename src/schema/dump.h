@@ -42,6 +42,20 @@ CHECKED bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions
                           DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err);
 
 /*
+ * The statements that make the roles of a server, with their settings and memberships, and those that make a
+ * database with its properties (which do not connect to it). They may hold passwords, so they are not for
+ * messages. database: one that we may connect to.
+ */
+CHECKED bool dump_roles(const void *ctx, const PgDump *dump, const ConnSpec *source,
+                        const char *database, bool with_passwords, const char ***ret_statements,
+                        size_t *ret_n, Err *err);
+CHECKED bool dump_database(const void *ctx, const PgDump *dump, const ConnSpec *source,
+                           const char ***ret_statements, size_t *ret_n, Err *err);
+
+/* reads "a name" with doubled quotes; *text is moved behind it; NULL when there is none */
+char *dump_quoted_name(const void *ctx, const char **text);
+
+/*
  * splits pg_dump's plain output; what stands before the first entry (session settings) is dropped
  */
 void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size_t *ret_n);

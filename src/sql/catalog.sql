@@ -1,4 +1,6 @@
 -- What a database contains: read on either node, the same result shape on every version.
+-- Heroku keeps functions and event triggers of its own in each database, in the schema _heroku. Its customers can
+-- neither use nor drop it, and a new database has its own: it is left alone wherever the users' schemas are meant.
 
 -- name: relations
 -- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs
@@ -27,13 +29,13 @@ select c.oid::int8,
  where c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by n.nspname, c.relname
 
 -- name: columns
 -- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
 -- doc: base_type is what a domain is made of in the end
--- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool
+-- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool, number int
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
@@ -46,14 +48,15 @@ select a.attrelid::int8,
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
 --@ < 10       false,
-       a.atttypid in ('float4'::regtype, 'float8'::regtype)
+       a.atttypid in ('float4'::regtype, 'float8'::regtype),
+       a.attnum::int
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and a.attnum > 0
    and not a.attisdropped
  order by a.attrelid, a.attnum
@@ -92,7 +95,7 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
                    and i.indpred is null
                    and i.indexprs is null
                    and n.nspname !~ '^pg_'
-                   and n.nspname not in ('information_schema', 'pgtandem')
+                   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
                 offset 0) k
           join pg_attribute a on a.attrelid = k.indrelid and a.attnum = k.attnum
          cross join lateral
@@ -121,7 +124,7 @@ select c.oid::int8,
  where c.relkind = 'S'
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                       and d.deptype = 'e')
  order by n.nspname, c.relname
@@ -138,7 +141,7 @@ select n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text
    and c.relkind in ('r', 'p')
    and t.tgname !~ '^pgtandem_'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1, 2, 3
 
 -- name: user_rules
@@ -151,7 +154,7 @@ select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
  where c.relkind in ('r', 'p')
    and r.ev_enabled <> 'D'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1, 2, 3
 
 -- name: foreign_keys
@@ -165,7 +168,7 @@ select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o
  where o.contype = 'f'
 --@ >= 11   and o.conparentid = 0
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1, 2, 3
 
 -- name: materialized_views
@@ -206,7 +209,7 @@ select kind, count(*)
                (select 1 from pg_class k where k.oid = t.typrelid and k.relkind = 'c'))) o
   join pg_namespace n on n.oid = o.nsp
  where n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = o.classid and d.objid = o.objid
                       and d.deptype = 'e')
  group by kind
@@ -251,19 +254,22 @@ select pg_relation_filenode(c.oid)::int8, pg_relation_size(c.oid) / current_sett
  where n.nspname = $1 and c.relname = $2 and c.relkind = 'r'
 
 -- name: identity_of_node
--- doc: what tells that this is the same server as before: system identifier (0 where unknown) and database;
--- doc: the start time tells two physical copies of one server apart, whatever address they are reached by
--- returns: system_id text, database text, database_oid int8, in_recovery bool, started text
-select
---@ >= 9.6       (select system_identifier::text from pg_control_system()),
---@ < 9.6       '0'::text,
-       current_database()::text,
+-- doc: the database, and the start time, which tells two physical copies of one server apart, whatever address they
+-- doc: are reached by
+-- returns: database text, database_oid int8, in_recovery bool, started text
+select current_database()::text,
        (select d.oid::int8 from pg_database d where d.datname = current_database()),
        pg_is_in_recovery(),
        pg_postmaster_start_time()::text
 
+-- name: system_id
+-- doc: what tells that this is the same server as before; 0: unknown. A service may have taken the function away.
+-- returns: system_id text
+--@ >= 9.6 select system_identifier::text from pg_control_system()
+--@ < 9.6 select '0'::text
+
 -- name: timeline
--- doc: the timeline this server writes on
+-- doc: the timeline this server writes on. Aurora refuses it unless wal_level is logical.
 -- returns: timeline text
 select
 --@ >= 10       substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
@@ -275,7 +281,7 @@ select
 -- returns: object text, print text
 with nsp as (
     select oid, nspname from pg_namespace
-     where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem')),
+     where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
 rel as (
     select c.oid, c.relkind, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
       from pg_class c join nsp n on n.oid = c.relnamespace
@@ -328,3 +334,20 @@ select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
  where t.typtype = 'd'
 union all
 select 'schema ' || quote_ident(n.nspname), '' from nsp n
+
+-- name: provider
+-- doc: the managed service that runs this server, by the roles that it makes, or an empty text; admin: whether ours
+-- doc: has the rights of its customers' administrators; own_schema: Heroku's is there.
+-- doc: Heroku's servers stand at Amazon, so its role is looked for first
+-- returns: name text, admin bool, role_name text, own_schema bool
+select p.name, p.admin_role is null or pg_has_role(p.admin_role, 'USAGE'), quote_ident(current_user),
+       exists (select 1 from pg_namespace where nspname = '_heroku')
+  from (select case r.rolname when 'heroku_admin' then 'heroku' when 'rds_superuser' then 'rds'
+                              when 'cloudsqlsuperuser' then 'cloudsql' when 'azure_pg_admin' then 'azure' end as name,
+               case when r.rolname <> 'heroku_admin' then r.rolname end as admin_role
+          from pg_roles r
+         where r.rolname in ('heroku_admin', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin')
+        union all
+        select '', null) p
+ order by p.name = '', p.name <> 'heroku'
+ limit 1

@@ -3,11 +3,8 @@
 
 -- name: check_node
 -- doc: what decides whether two nodes fit together
--- returns: system_id text, database text, database_oid int8, in_recovery bool, started text, encoding text, is_superuser bool, may_create bool, may_temp bool, role_name text, collation_name text, ctype_name text, provider text, locale_name text, lock_slots int8, relations int8, may_be_replica bool
-select
---@ >= 9.6       (select system_identifier::text from pg_control_system()),
---@ < 9.6       '0'::text,
-       d.datname::text,
+-- returns: database text, database_oid int8, in_recovery bool, started text, encoding text, is_superuser bool, may_create bool, may_temp bool, role_name text, collation_name text, ctype_name text, provider text, locale_name text, lock_slots int8, relations int8, may_be_replica bool
+select d.datname::text,
        d.oid::int8,
        pg_is_in_recovery(),
        pg_postmaster_start_time()::text,
@@ -44,7 +41,7 @@ select n.nspname::text || '.' || c.relname::text
  where c.relkind in ('r', 'p', 'S')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and not pg_has_role(c.relowner, 'USAGE')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                       and d.deptype = 'e')
@@ -68,7 +65,7 @@ select n.nspname::text,
        has_schema_privilege(n.oid, 'CREATE')
   from pg_namespace n
  where n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by n.nspname
 
 -- name: check_extensions
@@ -77,8 +74,9 @@ select n.nspname::text,
 select e.extname::text, e.extversion from pg_extension e where e.extname <> 'plpgsql' order by 1
 
 -- name: check_available
--- doc: the extensions that could be installed; anybody_creates: without being a superuser
--- returns: name text, version text, installed bool, anybody_creates bool
+-- doc: the extensions that could be installed; anybody_creates: without being a superuser; list: the parameter that
+-- doc: does not let it be created, of a service that has such a list (Azure's is empty at first, Amazon's is '*')
+-- returns: name text, version text, installed bool, anybody_creates bool, list text?
 select a.name::text,
        coalesce(a.default_version, ''),
        a.installed_version is not null,
@@ -86,7 +84,14 @@ select a.name::text,
 --@ >= 13                                or v.trusted
                                )
                    from pg_available_extension_versions v
-                  where v.name = a.name and v.version = a.default_version), false)
+                  where v.name = a.name and v.version = a.default_version), false),
+       (select l.name
+--@ >= 9.6          from (values ('azure.extensions', current_setting('azure.extensions', true)),
+--@ >= 9.6                       ('rds.allowed_extensions', nullif(current_setting('rds.allowed_extensions', true), ''))) l (name, value)
+--@ < 9.6          from (values ('', null::text)) l (name, value)
+         where l.value is not null and l.value <> '*'
+           and lower(a.name) <> all (string_to_array(lower(replace(l.value, ' ', '')), ','))
+         limit 1)
   from pg_available_extensions a
  order by 1
 
@@ -100,7 +105,7 @@ select a.name::text,
 --@ >= 9.5  where c.relkind in ('r', 'p')
 --@ >= 9.5    and c.relrowsecurity and c.relforcerowsecurity
 --@ >= 9.5    and not (r.rolsuper or r.rolbypassrls)
---@ >= 9.5    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 9.5    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
 --@ >= 9.5  order by 1
 --@ < 9.5 select ''::text where false
 
@@ -141,7 +146,7 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
    and a.attnum > 0
    and not a.attisdropped
    and n.nspname !~ '^pg_'
-   and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    -- abstime, reltime, tinterval and their arrays; unknown
    and ((a.atttypid in (702, 703, 704, 1023, 1024, 1025) and $1::int >= 120000)
 --@ < 12         or (a.atttypid = 705 and c.relkind in ('r', 'm', 'c', 'f') and $1::int >= 100000)
@@ -155,7 +160,7 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
 --@ < 12 select n.nspname::text || '.' || c.relname::text
 --@ < 12   from pg_class c join pg_namespace n on n.oid = c.relnamespace
 --@ < 12  where c.relkind in ('r', 'p') and c.relhasoids and c.relpersistence <> 't' and $1::int >= 120000
---@ < 12    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ < 12    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
 --@ < 12    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
 --@ < 12                       and d.deptype = 'e')
 --@ < 12  order by 1
@@ -182,7 +187,7 @@ select distinct p.probin::text
   join pg_language l on l.oid = p.prolang and l.lanname = 'c'
   join pg_namespace n on n.oid = p.pronamespace
  where p.probin is not null
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid
                       and d.deptype = 'e')
  order by 1
@@ -211,7 +216,7 @@ select n.nspname::text || '.' || c.relname::text
 select n.nspname::text || '.' || c.relname::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p') and c.relpersistence = 'u'
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1
 
 -- name: check_tablespaces
@@ -222,7 +227,7 @@ select s.spcname::text || ' (' || count(*)::text || case when count(*) = 1 then 
   join pg_namespace n on n.oid = c.relnamespace
   join pg_tablespace s on s.oid = c.reltablespace
  where c.relpersistence <> 't'
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  group by s.spcname
  order by 1
 
@@ -253,6 +258,8 @@ select a.pid, a.usename::text, coalesce(a.application_name, ''),
 select t.evtname::text || ' (' || t.evtevent::text || ')'
   from pg_event_trigger t
  where t.evtenabled <> 'D'
+   and not exists (select 1 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                    where p.oid = t.evtfoid and n.nspname = '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_event_trigger'::regclass and d.objid = t.oid
                       and d.deptype = 'e')
  order by 1
@@ -296,13 +303,15 @@ select r.rolname::text, bool_or(u.owns), bool_or(not u.owns)
           left join pg_namespace n on n.oid = coalesce(t.relnamespace,
                    (select p.pronamespace from pg_proc p where d.classid = 'pg_proc'::regclass and p.oid = d.objid),
                    (select y.typnamespace from pg_type y where d.classid = 'pg_type'::regclass and y.oid = d.objid),
+                   (select p.pronamespace from pg_event_trigger t join pg_proc p on p.oid = t.evtfoid
+                     where d.classid = 'pg_event_trigger'::regclass and t.oid = d.objid),
                    case when d.classid = 'pg_namespace'::regclass then d.objid end)
          where d.dbid = (select b.oid from pg_database b where b.datname = current_database())
            and d.refclassid = 'pg_authid'::regclass
            and d.deptype in ('o', 'a', 'r')
            and coalesce(t.relpersistence, 'p') <> 't'
            and coalesce(n.nspname, '') !~ '^pg_'
-           and coalesce(n.nspname, '') not in ('information_schema', 'pgtandem')
+           and coalesce(n.nspname, '') not in ('information_schema', 'pgtandem', '_heroku')
            and not exists (select 1 from pg_depend e where e.classid = d.classid and e.objid = d.objid
                               and e.deptype = 'e')
         union all
@@ -313,7 +322,7 @@ select r.rolname::text, bool_or(u.owns), bool_or(not u.owns)
                 select 'pg_proc'::regclass, p.oid, p.proowner, p.pronamespace from pg_proc p) o
           join pg_namespace n on n.oid = o.nsp
          where o.owner = 10
-           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
            and not exists (select 1 from pg_depend e where e.classid = o.classid and e.objid = o.objid
                               and e.deptype = 'e')) u
   join pg_roles r on r.oid = u.role

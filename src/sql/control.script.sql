@@ -13,6 +13,8 @@ CREATE TABLE pgtandem.node (
     side         text NOT NULL CHECK (side IN ('source', 'target', 'service')),
     gate         text NOT NULL CHECK (gate IN ('open', 'closed')),
     epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
+    leader       text NOT NULL DEFAULT '',      -- in a run of all databases: the one whose gate decides a switch
+    voided       bigint NOT NULL DEFAULT 0,     -- leader: switches up to this number do not happen any more
     created      timestamptz NOT NULL DEFAULT now()
 );
 
@@ -23,10 +25,21 @@ CREATE TABLE pgtandem.tab (
     table_name   text NOT NULL,
     key_columns  text[],                        -- NULL: no key, copied whole under the fence
     key_is_int   boolean NOT NULL,
+    key_print    text NOT NULL DEFAULT '',      -- numbers and types of the key's columns, whatever they are called
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
     captures     integer NOT NULL DEFAULT 0,    -- how often they had to be put there again: changes are missing then
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     UNIQUE (schema_name, table_name)
+);
+
+-- the relations that have our triggers: a table and its partitions. What is not here is new, and what has fewer
+-- triggers has lost some.
+CREATE TABLE pgtandem.tab_rel (
+    tab          integer NOT NULL,
+    rel          bigint NOT NULL,               -- its oid here
+    root         boolean NOT NULL,              -- the table itself
+    triggers     integer NOT NULL,
+    PRIMARY KEY (tab, rel)
 );
 
 -- the changes captured on this node: the key, and who wrote it. Two segments, chosen by the writer's
@@ -36,6 +49,7 @@ CREATE TABLE pgtandem.tab (
 -- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 -- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
+-- '-infinity': a round took the row away by its own decision, of which the node that it came from has to hear.
 CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 
@@ -51,13 +65,19 @@ CREATE TABLE pgtandem.progress (
     peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
     timeline     text NOT NULL DEFAULT '',      -- of the peer
     large_snapshot text,                        -- of the peer: what of its large objects is here; NULL: not all yet
-    large_pass   text                           -- and when the first copy of them began
+    large_pass   text,                           -- and when the first copy of them began
+    registration text NOT NULL DEFAULT '',      -- of the peer's row in consumer that this continues
+    reads        bigint NOT NULL DEFAULT 0      -- the number that the peer had then: a smaller one was restored
 );
 
 -- who reads this node's queue, one row for each edge that begins here: a segment is emptied when all of them
 -- have confirmed what is in it. As txid_snapshots of this node.
 CREATE TABLE pgtandem.consumer (
     edge         text PRIMARY KEY,
+    -- changes are kept since this row is there: another row is another registration
+    registration text NOT NULL DEFAULT md5(random()::text || clock_timestamp()::text || txid_current()::text),
+    reads        bigint NOT NULL DEFAULT 0,     -- counted up behind each read, before the other node commits it
+    owner        text NOT NULL DEFAULT '',      -- of the service: whose file has the edge
     confirmed    text,                          -- what the other node had, durably, when it was last asked
     purged       text,                          -- the same when the queue was last purged
     confirmed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -120,6 +140,7 @@ CREATE TABLE pgtandem.journal (
 -- the edges that end here: what people want of them, and how they are
 CREATE TABLE pgtandem.edge (
     edge         text PRIMARY KEY,              -- sync/source/target
+    owner        text NOT NULL DEFAULT '',      -- whose file has it
     paused       boolean NOT NULL DEFAULT false,
     removing     boolean NOT NULL DEFAULT false,-- its worker has to let go of it
     kick_wanted  bigint NOT NULL DEFAULT 0,     -- number of the last kick,
@@ -140,26 +161,35 @@ CREATE TABLE pgtandem.edge_table (
     table_name   text NOT NULL,
     state        text NOT NULL CHECK (state IN ('new', 'recopy', 'ok', 'stopped', 'gone')),
     captures     integer NOT NULL DEFAULT 0,    -- the source's number when it was last planned
+    rel          bigint NOT NULL DEFAULT 0,     -- the table's oid on the source: it tells a renamed table from another
+    target_rel   bigint NOT NULL DEFAULT 0,     -- and here: another one does not have what was carried
     reason       text,
     rows         bigint,                        -- of the last copy
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (edge, schema_name, table_name)
 );
 
--- rows that were changed here and on the other side by transactions that did not know of each other
+-- rows that were changed here and on the other side by transactions that did not know of each other, and rows
+-- that could not be together with others
 CREATE TABLE pgtandem.conflict (
     no           bigserial PRIMARY KEY,
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind         text NOT NULL DEFAULT 'row' CHECK (kind IN ('row', 'unique', 'foreign key', 'truncate')),
     edge         text NOT NULL,
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
-    key          text[] NOT NULL,
+    key          text[] NOT NULL,               -- of the row; of a violation: of the row that had to give way
+    constraint_name text,                       -- of a violation
     rule         text NOT NULL,
-    winner       text NOT NULL,                 -- the name of a database
-    from_row     text,                          -- as JSON; NULL: deleted there
+    winner       text NOT NULL,                 -- the name of a database; empty: nobody
+    from_row     text,                          -- as JSON; NULL: deleted there, or there is none
     to_row       text,                          -- this node's row
     from_at      timestamptz,
-    to_at        timestamptz
+    to_at        timestamptz,
+    seen         text,                          -- txid_snapshot of this node when it was judged
+    parked       boolean NOT NULL DEFAULT false,-- the other node's row is not here, and is tried again
+    tried_at     timestamptz,
+    settled_at   timestamptz                    -- when it was no longer parked
 );
 
 -- which edges that begin here read which captured table

@@ -8,8 +8,11 @@ select exists (select 1 from pg_namespace n where n.nspname = 'pgtandem'),
                 where n.nspname = 'pgtandem' and c.relname = 'node' and has_table_privilege(c.oid, 'SELECT'))
 
 -- name: node_state
--- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8
-select format, tool_version, run_id, side, gate, epoch from pgtandem.node
+-- doc: by way of JSON what other versions' schemas lack is empty, and no error
+-- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8
+select format, tool_version, run_id, side, gate, epoch, coalesce(row_to_json(n)->>'leader', ''),
+       coalesce((row_to_json(n)->>'voided')::int8, 0)
+  from pgtandem.node n
 
 -- name: run_state
 -- returns: phase text, source_name text, target_name text, source_version int, source_bytes int8
@@ -17,15 +20,19 @@ select phase, source_name, target_name, source_version, source_bytes from pgtand
 
 -- name: progress
 -- params: edge text
--- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text
-select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applied_at)::float8, rounds, rows, peer_id, timeline
+-- returns: snapshot text?, applied_at text?, age float8?, rounds int8, rows int8, peer_id text, timeline text, registration text, reads int8
+select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applied_at)::float8, rounds, rows, peer_id, timeline,
+       registration, reads
   from pgtandem.progress where edge = $1
 
 -- name: tabs
--- doc: key_columns are separated by the character 31
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int
-select id, schema_name, table_name, array_to_string(key_columns, chr(31)), key_is_int, captured, copied_mark, captures
-  from pgtandem.tab order by id
+-- doc: key_columns are separated by the character 31; rel is the oid of the table that was captured, or 0
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8
+select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)), t.key_is_int, t.captured, t.copied_mark,
+       t.captures, t.key_print, coalesce(r.rel, 0)
+  from pgtandem.tab t
+  left join pgtandem.tab_rel r on r.tab = t.id and r.root
+ order by t.id
 
 -- name: tab_name
 -- params: id int
@@ -34,12 +41,12 @@ select schema_name, table_name from pgtandem.tab where id = $1::int
 
 -- name: consumer
 -- params: edge text
--- returns: purged text?, detached bool
-select purged, detached from pgtandem.consumer where edge = $1
+-- returns: purged text?, detached bool, registration text, reads int8
+select purged, detached, registration, reads from pgtandem.consumer where edge = $1
 
 -- name: rewritten
 -- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was
--- doc: truncated or rewritten since. relids is an array
+-- doc: truncated or rewritten since; or whether a table or a column has got another name. relids is an array
 -- params: relids text
 -- returns: rewritten bool
 with recursive tree(oid) as (
@@ -49,6 +56,12 @@ with recursive tree(oid) as (
 -- the catalog is read in the snapshot, the function tells what is there now
 select exists (select 1 from tree t join pg_class c on c.oid = t.oid
                 where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+    or exists (select 1 from pg_class c
+                 join pg_namespace n on n.oid = c.relnamespace
+                 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                where c.oid = any ($1::text::oid[])
+                  and (pg_identify_object('pg_class'::regclass, c.oid, a.attnum)).identity
+                      is distinct from format('%I.%I.%I', n.nspname, c.relname, a.attname))
 
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together
@@ -61,6 +74,24 @@ select c.oid::int8, n.nspname::text, c.relname::text, t.tgname::text, p.proname:
   join pg_namespace n on n.oid = c.relnamespace
  where not t.tgisinternal
  order by c.oid, t.tgname
+
+-- name: other_triggers
+-- doc: triggers of ours on one relation that belong to another table's number
+-- params: relid int8, tab int
+-- returns: name text
+select t.tgname::text
+  from pg_trigger t
+  join pg_proc p on p.oid = t.tgfoid
+  join pg_namespace pn on pn.oid = p.pronamespace and pn.nspname = 'pgtandem'
+ where t.tgrelid = $1::int8::oid and not t.tgisinternal
+   and p.proname <> 'gate' and split_part(p.proname::text, '_', 2) <> $2::int::text
+ order by t.tgname
+
+-- name: tab_rels
+-- doc: the relations of one table that have its triggers
+-- params: tab int
+-- returns: rel int8
+select rel from pgtandem.tab_rel where tab = $1::int order by rel
 
 -- name: hidden_key_changes
 -- doc: what may change a key in an UPDATE whose SET does not name it: BEFORE triggers, a subscription's worker

@@ -269,12 +269,12 @@ def test_a_run_is_protected(shop, tool):
                 assert_says(elsewhere.run(command), FAILED, "with another source")
         # A run of another version is left to that.
         for node in (old, new):
-            number = node.value("select format from pgtandem.node")
+            known = node.value("select format from pgtandem.node")
             node.sql("update pgtandem.node set format = 99, tool_version = '77.0'")
             with Unchanged(old, new):
                 for command in ("upgrade", "switchover", "status", "finish", "abort", "verify"):
                     assert_says(tool.run(command), FAILED, "another version", "77.0")
-            node.sql(f"update pgtandem.node set format = {number}")
+            node.sql(f"update pgtandem.node set format = {known}")
         # Of another run.
         new.sql("update pgtandem.node set run_id = 'other'")
         with Unchanged(old, new):

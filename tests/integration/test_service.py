@@ -407,7 +407,7 @@ def test_the_fuse(dbs):
         dbs = A, B, C
         """,
     )
-    service.write(service.text.replace("[db B]", "queue-limit = 3MB\n[db B]"))
+    service.write(service.text.replace("[db B]", "queue-limit = 3MB\nqueue-patience = 5s\n[db B]"))
     service.start()
     service.in_step()
     service.ok("pause", "s")

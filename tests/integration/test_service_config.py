@@ -103,12 +103,10 @@ def test_the_session(one_pair, new):
     new.ok("validate")
     try:
         new.ok("start", "--daemon")
-        # a kick is refused until the worker has installed what it needs
-        poll_until(lambda: new.run("kick", "migrate_rds", "--wait=1min").rc == DONE, timeout=60)
+        new.ok("kick", "migrate_rds", "--wait=1min")  # waits for the beginning, too
         assert one_pair.new.sql("select count(*) from t") == [(50,)]
         assert "migrate_rds" in new.ok("status").out
-        new.ok("pause", "migrate_rds")
-        poll_until(lambda: '"paused"' in new.ok("status", "--json").out, timeout=60)
+        assert "paused" in new.ok("pause", "migrate_rds", "--wait=1min").out
         one_pair.old.sql("insert into t values (51, 'paused')")
         assert new.run("kick", "migrate_rds", "--wait=1s").rc == FAILED
         assert one_pair.new.sql("select count(*) from t") == [(50,)]

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 
 import pytest
 
@@ -105,7 +106,8 @@ def test_restarted_servers(own_pair, service, which):
 def test_faults_in_every_place(own_pair, service):
     """The worker is killed at its fault points while it begins, copies and follows; the next one goes on."""
     own_pair.old.sql("insert into t select i, 0, 'x' from generate_series(1, 5000) i")
-    for point in ("service.registered", "service.captured", "service.copied", "round.applied", "round.committed"):
+    for point in ("service.registered", "service.captured", "service.copying", "service.copied", "round.applied",
+                  "round.counted", "round.committed"):
         service.start(fault=point)
         own_pair.old.sql("update t set v = v + 1 where id % 7 = 0")
         service.running.wait_for_output(r"worker of s/A/B ended", timeout=30)
@@ -113,6 +115,48 @@ def test_faults_in_every_place(own_pair, service):
     service.start()
     service.in_step()
     assert same(own_pair)
+    service.stop()
+
+
+def test_killed_while_all_rows_are_recorded(own_pair, service):
+    """Where foreign keys act, recopy has the next round carry all rows."""
+    service.add("target-triggers = fire")
+    own_pair.old.sql("insert into t select i, 0, 'x' from generate_series(1, 100) i")
+    service.start()
+    service.in_step()
+    service.stop()
+    own_pair.new.sql("update t set v = 1 where id < 50; delete from t where id = 60; insert into t values (200, 0, 'x')")
+    service.ok("recopy", "s")
+    service.start(fault="service.recorded")
+    service.running.wait_for_output(r"worker of s/A/B ended", timeout=30)
+    service.kill()
+    service.start()
+    service.in_step()
+    assert same(own_pair)
+    service.stop()
+
+
+def test_a_partition_that_comes_while_the_table_is_copied(nodes, new_service):
+    """It has no triggers yet when the copy meets it: what is deleted from it then must not stay on the target."""
+    databases = nodes("A", "B")
+    for node in databases.values():
+        node.sql("create table p (id int primary key) partition by range (id);"
+                 "create table p0 partition of p for values from (0) to (100)")
+    a, b = databases["A"], databases["B"]
+    a.sql("insert into p select generate_series(1, 50)")
+    service = new_service(databases, "[sync s]\ntables = p\ndbs = A, B")
+    service.start(fault="service.copying:sleep=1500,service.copied:sleep=1500")
+    poll_until(lambda: service.edge("s")["state"] == "copying", 20, "the copy")
+    a.sql("create table p1 (id int primary key); insert into p1 values (100), (101)")
+    b.sql("create table p1 (id int primary key)")
+    for node in (b, a):
+        node.sql("alter table p attach partition p1 for values from (100) to (200)")
+    poll_until(lambda: a.value("select count(*) from pg_locks where relation = 'p'::regclass and mode = 'AccessShareLock'"), 20,
+               "the lock of the copy", interval=0.01)
+    time.sleep(0.5)  # it has read by now, and is asleep before its end
+    a.sql("delete from p1 where id = 101")
+    service.in_step()
+    assert a.sql("select * from p order by 1") == b.sql("select * from p order by 1")
     service.stop()
 
 

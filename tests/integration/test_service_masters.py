@@ -57,8 +57,8 @@ def conflicts(nodes):
 
 def apart(service, nodes, *scripts):
     """Each node's script runs while nothing is carried."""
-    service.ok("pause", "s")
-    poll_until(lambda: {e["state"] for e in service.status()} == {"paused"}, 20, "a pause")
+    service.ok("pause", "s", "--wait=20s")
+    assert {e["state"] for e in service.status()} == {"paused"}
     for node, script in zip(nodes, scripts):
         node.sql(script)
         time.sleep(0.02)
@@ -124,6 +124,37 @@ def test_conflicts(dbs, rule, winner):
     told = service.ok("conflicts", "s", "--json").json
     assert {(c["key"], c["winner"]) for c in told} >= {("{1}", winner), ("{k,2024-01-01}", winner)}
     assert f"{winner} wins" in service.ok("conflicts").out
+    service.stop()
+
+
+def test_what_was_missed_is_merged(dbs):
+    """No side is replaced by the other's rows, neither where changes were not captured, nor by recopy."""
+    nodes, service = masters(dbs, 2)
+    a, b = nodes
+    a.sql("insert into t select i, 'first' from generate_series(1, 10) i; insert into txt values ('k', '2024-01-01', 0)")
+    service.start()
+    settle(service, nodes)
+    apart(
+        service,
+        nodes,
+        "alter table t disable trigger all; update t set v = 'hidden' where id in (1, 4); insert into t values (60, 'hidden');"
+        "alter table t enable trigger all; update t set v = 'of a' where id = 3",
+        "insert into t values (61, 'of b'); update t set v = 'of b' where id in (1, 2)",
+    )
+    service.run("kick", "--wait=20s")
+    got = dict(settle(service, nodes)[0])
+    # a change with a time wins against a row that only differs
+    assert (got[1], got[2], got[3], got[4], got[60], got[61]) == ("of b", "of b", "of a", "hidden", "hidden", "of b")
+
+    service.ok("pause", "s")
+    poll_until(lambda: {e["state"] for e in service.status()} == {"paused"}, 20, "a pause")
+    a.sql("insert into t values (70, 'of a'); delete from t where id = 5; update t set v = 'of a' where id = 6")
+    b.sql("insert into t values (71, 'of b'); delete from t where id = 7; update txt set v = 9")
+    service.ok("recopy", "s")
+    service.ok("resume", "s")
+    rows = settle(service, nodes)
+    got = dict(rows[0])
+    assert got[70] == got[6] == "of a" and got[71] == "of b" and not {5, 7} & set(got) and rows[1][0][2] == 9
     service.stop()
 
 

@@ -21,8 +21,10 @@ understands say so (only_ours).
 import os
 import re
 
+import psycopg2
+
 from . import place
-from .tool import DONE, FAILED, REFUSED
+from .tool import DONE, FAILED, REFUSED, USAGE
 from .wait import poll_until
 
 SOON = 10  # seconds in which something has to happen by itself
@@ -51,12 +53,13 @@ class Sync:
 
 class Scenario:
     def __init__(self, name, *, nodes, steps, setup=None, syncs=(), sections="", tables=None, service_file=(),
-                 known=None):
+                 known=None, begins=True):
         """`nodes` are names with blanks between, or {name: name of the database}; `setup` is a script per node,
         "*" for all of them and first; `sections` more of the configuration file; `tables` what same() compares
         unless it is told (all); the nodes in `service_file` are known by an entry of a pg_service.conf. {A} in
         setup and sections is the database of A as an identifier, $A its connection string. `known` says why it
-        is expected to fail for the time being; nobody waits long for that."""
+        is expected to fail for the time being; nobody waits long for that. `begins`: the service is started
+        (else its file is refused)."""
         self.name = name
         self.nodes = nodes if isinstance(nodes, dict) else {label: None for label in nodes.split()}
         self.steps = steps
@@ -66,6 +69,7 @@ class Scenario:
         self.tables = tables
         self.service_file = service_file
         self.known = known
+        self.begins = begins
 
     @property
     def only_ours(self):
@@ -104,7 +108,8 @@ def play(scenario, nodes, replicator):
             if key in scenario.setup:
                 nodes[name].sql(filled_in(scenario.setup[key], nodes))
     replicator.attach(scenario)
-    replicator.start()
+    if scenario.begins:
+        replicator.start()
     world = World(scenario, nodes, replicator)
     try:
         for number, step in enumerate(scenario.steps, 1):
@@ -141,6 +146,20 @@ class Step:
 def on(node, sql):
     """A script on a node, in a session and transaction of its own."""
     return Step(f"on {node}: {sql.strip()}", lambda world: world.node(node).sql(sql))
+
+
+def refused(node, sql, says):
+    """The server refuses it with an error in which `says` is."""
+
+    def do(world):
+        try:
+            world.node(node).sql(sql)
+        except psycopg2.Error as error:
+            assert says in str(error), error
+        else:
+            raise AssertionError("it was not refused")
+
+    return Step(f"refused on {node}: {sql}", do)
 
 
 def in_session(node, name, sql):
@@ -276,9 +295,9 @@ def problem(text, at):
     def do(world):
         service = world.replicator.service
         done = service.run("validate")
-        assert done.rc == REFUSED, done
+        assert done.rc in (REFUSED, USAGE), done
         where = f"{service.path}:{service.line_of(at)}: "
-        assert any(line.startswith(where) and text in line for line in done.out.splitlines()), (where, done)
+        assert any(where in line and text in line for line in (done.out + done.err).splitlines()), (where, done)
 
     return ours(f"validate finds {text!r}", do)
 
@@ -348,21 +367,6 @@ def workers(*edges):
         lambda: set(world.replicator.service.workers()) == set(edges), world.soon, f"workers of {edges} only"))
 
 
-def comes_to_rest(sync, to):
-    """No more rounds are made: twice the same count, a moment apart."""
-
-    def do(world):
-        counts = []
-
-        def same_as_before():
-            counts.append(world.replicator.service.edge(sync, to)["rounds"])
-            return len(counts) > 1 and counts[-1] == counts[-2]
-
-        poll_until(same_as_before, world.soon, lambda: f"an end of the rounds: {counts}", interval=0.7)
-
-    return ours(f"{sync} to {to} comes to rest", do)
-
-
 def nothing_installed(*nodes):
     def do(world):
         for name in nodes:
@@ -418,11 +422,7 @@ class Pgtandem:
 
     def pause(self, syncs):
         """Returns when no round is at work any more."""
-        self.service.ok("pause", *syncs)
-        on_their_way = "select count(*) from pgtandem.edge where paused and state <> 'paused'"
-        for node in self.nodes.values():
-            if node.value("select to_regclass('pgtandem.edge') is not null"):
-                poll_until(lambda n=node: n.value(on_their_way) == 0, FLUSH, "the pause")
+        self.service.ok("pause", *syncs, f"--wait={FLUSH}s")
 
     def resume(self, syncs):
         self.service.ok("resume", *syncs)

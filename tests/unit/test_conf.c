@@ -123,6 +123,33 @@ static void test_rules(void **state)
 
 #define DBS "[db A]\nconninfo=service=a\n[db B]\nconninfo=service=b\n"
 
+/* source and target are lists */
+static void test_conflict_sides(void **state)
+{
+    static const struct {
+        const char *rule;
+        const char *first;
+    } rules[] = {{"source", "A"}, {"target", "B"}, {"C, A, B", "C"}};
+
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        Problem *problems;
+        size_t n;
+        Service *s = conf_parse(
+            *state, "f",
+            ini_parse(*state, mem_printf(*state,
+                                         DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\n"
+                                             "dbs = A:source, B:source, C:source\nconflict = %s\n",
+                                         rules[i].rule)),
+            &problems, &n);
+        const Sync *sync = service_sync(s, "s");
+
+        assert_int_equal(n, 0);
+        assert_int_equal(sync->conflict, CONFLICT_LIST);
+        assert_string_equal(sync->preferred[0]->name, rules[i].first);
+        assert_int_equal(sync->on_violation, VIOLATION_STOP);
+    }
+}
+
 /* each with what has to be said, and where */
 static const struct {
     const char *text;
@@ -149,6 +176,15 @@ static const struct {
      "must be the same"},
     {DBS "[sync s]\ntables = all\ndbs = A, B:source\nconflict = newest\n", 8,
      "no rule for conflicts"},
+    {DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = target\n", 8, "has one source"},
+    {DBS "[sync s]\ntables = all\ndbs = A, B\nconflict = A\n", 8, "has one source"},
+    {DBS "[db C]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B:source, C\nconflict = C, "
+         "A\n",
+     10, "no source of sync"},
+    {DBS "[db skip]\nconninfo=service=c\n[sync s]\ntables = all\ndbs = A, B:source\nconflict = "
+         "skip\n",
+     10, "and the name of a database"},
+    {DBS "[sync s]\ntables = all\ndbs = A, B\non-violation = go\n", 8, "stop or park"},
     {DBS "[sync s]\ntables = all\ndbs = A, B, A\n", 7, "named twice"},
     {DBS "[sync s]\ntables = all\ndbs = A, B:master\n", 7, "is no role"},
     {DBS "[sync s]\ntables = a.b.c\ndbs = A, B\n", 6, "no name of a table"},
@@ -571,7 +607,7 @@ static void test_wrong_files_can_be_edited(void **state)
 }
 
 UNIT_MAIN(UNIT_TEST(test_lists_and_names), UNIT_TEST(test_what_a_sync_takes), UNIT_TEST(test_rules),
-          UNIT_TEST(test_problems), UNIT_TEST(test_no_problems), UNIT_TEST(test_no_secret_is_shown),
-          UNIT_TEST(test_conninfos), UNIT_TEST(test_globs), UNIT_TEST(test_settings),
-          UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays), UNIT_TEST(test_single_edits),
-          UNIT_TEST(test_wrong_files_can_be_edited))
+          UNIT_TEST(test_conflict_sides), UNIT_TEST(test_problems), UNIT_TEST(test_no_problems),
+          UNIT_TEST(test_no_secret_is_shown), UNIT_TEST(test_conninfos), UNIT_TEST(test_globs),
+          UNIT_TEST(test_settings), UNIT_TEST(test_the_session), UNIT_TEST(test_by_hand_stays),
+          UNIT_TEST(test_single_edits), UNIT_TEST(test_wrong_files_can_be_edited))

@@ -41,6 +41,21 @@ FAKE(finish)
 FAKE(abort)
 FAKE(verify)
 
+#define FAKE_SERVER(name)                                                                          \
+    bool server_##name(const Config *config, Err *err)                                             \
+    {                                                                                              \
+        (void)err;                                                                                 \
+        return note("server " #name, config);                                                      \
+    }
+FAKE_SERVER(check)
+FAKE_SERVER(upgrade)
+FAKE_SERVER(switchover)
+FAKE_SERVER(rollback)
+FAKE_SERVER(finish)
+FAKE_SERVER(abort)
+FAKE_SERVER(verify)
+FAKE_SERVER(status)
+
 #define FAKE_CLI(name)                                                                             \
     bool cli_##name(const Cli *cli, Err *err)                                                      \
     {                                                                                              \
@@ -65,10 +80,17 @@ FAKE_CLI(status)
 FAKE_CLI(import_bucardo)
 FAKE_CLI(conflicts)
 FAKE_CLI(edge)
+FAKE_CLI(keeper)
 
 void migrate_print_states(bool mermaid)
 {
     (void)note(mermaid ? "mermaid" : "states", NULL);
+}
+
+bool migrate_member(Err *err)
+{
+    (void)err;
+    return note("member", NULL);
 }
 
 bool migrate_worker(Err *err)
