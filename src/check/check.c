@@ -23,7 +23,7 @@ enum {
     MAX_OBJECTS = 20, /* named; the rest is counted */
     TEXT_WIDTH = 96,
     TEXT_INDENT = 4,
-    FENCED_COPY_MB_PER_S = 50 /* what a single connection copies, for estimates */
+    COPY_MB_PER_S = 50 /* what a single connection copies, for estimates */
 };
 
 #define LARGE_KEYLESS_BYTES ((int64_t)1024 * 1024 * 1024)
@@ -472,9 +472,9 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
     for (size_t i = 0; i < catalog->n_tables; i++) {
         const Table *table = &catalog->tables[i];
 
-        if (table->in_extension && table->tuples > 0)
-            add_object(f, "%s (about %s rows)", table_label(tmp, table),
-                       str_count(tmp, (long long)table->tuples));
+        /* -1 or 0 before its first ANALYZE, so the size decides */
+        if (table->in_extension && table->blocks > 0)
+            add_object(f, "%s (%s)", table_label(tmp, table), str_bytes_human(tmp, table->bytes));
     }
     return true;
 }
@@ -511,9 +511,50 @@ static bool check_keyless_large(const Preflight *p, Finding *f, Err *err)
             bytes += catalog->tables[i].bytes;
     if (bytes <= LARGE_KEYLESS_BYTES)
         return true;
-    int64_t ms = bytes / (FENCED_COPY_MB_PER_S * 1024 * 1024) * 1000;
+    int64_t ms = bytes / (COPY_MB_PER_S * 1024 * 1024) * 1000;
     add_object(f, "%s in all, about %s at %d MB/s", str_bytes_human(tmp, bytes),
-               str_duration(tmp, ms), FENCED_COPY_MB_PER_S);
+               str_duration(tmp, ms), COPY_MB_PER_S);
+    return true;
+}
+
+static bool read_large(const void *ctx, Conn *conn, CheckLargeObjectsRow **ret, Err *err)
+{
+    size_t n;
+
+    return q_check_large_objects(ctx, conn, ret, &n, err);
+}
+
+/* carried when both roles may; else told, if there are any */
+static bool check_large_objects(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLargeObjectsRow *source, *target;
+
+    if (!read_large(tmp, p->in->source, &source, err) ||
+        !read_large(tmp, p->in->target, &target, err))
+        return false;
+    if (source->n == 0 || (source->superuser && target->superuser))
+        return true;
+    add_object(f, "%s large object%s, %s", str_count(tmp, source->n), source->n == 1 ? "" : "s",
+               str_bytes_human(tmp, source->bytes));
+    if (!source->superuser)
+        add_object(f, "source: role %s is no superuser", p->src.node->role_name);
+    if (!target->superuser)
+        add_object(f, "target: role %s is no superuser", p->dst.node->role_name);
+    return true;
+}
+
+/* objects keep their ids, and what the source does not have is taken out of the copy */
+static bool check_large_target(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLargeObjectsRow *source, *target;
+
+    if (!read_large(tmp, p->in->source, &source, err) ||
+        !read_large(tmp, p->in->target, &target, err))
+        return false;
+    if (target->n > 0 && source->superuser && target->superuser)
+        add_object(f, "%s large object%s", str_count(tmp, target->n), target->n == 1 ? "" : "s");
     return true;
 }
 
@@ -604,6 +645,143 @@ static bool check_owners(const Preflight *p, Finding *f, Err *err)
                        used[i].name, p->dst.node->role_name);
     }
     return true;
+}
+
+/* roles' own settings, of roles that are or should be on the target */
+static bool check_role_settings(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckRoleSettingsRow *here, *there;
+    size_t n_here, n_there;
+
+    if (!q_check_role_settings(tmp, p->in->source, &here, &n_here, err) ||
+        !q_check_role_settings(tmp, p->in->target, &there, &n_there, err))
+        return false;
+    for (size_t i = 0; i < n_here; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n_there; k++)
+            found = found || (strcmp(here[i].role, there[k].role) == 0 &&
+                              strcmp(here[i].setting, there[k].setting) == 0);
+        if (!found)
+            add_object(f, "role %s: %s", here[i].role, here[i].setting);
+    }
+    return true;
+}
+
+static bool check_database_properties(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckDatabasePropertiesRow *here, *there;
+    size_t n_here, n_there;
+
+    if (!q_check_database_properties(tmp, p->in->source, &here, &n_here, err) ||
+        !q_check_database_properties(tmp, p->in->target, &there, &n_there, err))
+        return false;
+    for (size_t i = 0; i < n_here; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n_there; k++)
+            found = found || strcmp(here[i].property, there[k].property) == 0;
+        if (!found)
+            add_object(f, "%s", here[i].property);
+    }
+    return true;
+}
+
+/* who is a member of a role that has rights here, and would be refused by the target */
+static bool check_logins(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLoginRolesRow *logins;
+    CheckRolesRow *roles;
+    size_t n_logins, n_roles;
+
+    if (!q_check_login_roles(tmp, p->in->source, &logins, &n_logins, err) ||
+        !q_check_roles(tmp, p->in->target, &roles, &n_roles, err))
+        return false;
+    for (size_t i = 0; i < n_logins; i++)
+        if (find_role(roles, n_roles, logins[i].name) == NULL)
+            add_object(f, "%s", logins[i].name);
+    return true;
+}
+
+static bool knows_setting(const CheckSettingNamesRow *names, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* CREATE FUNCTION … SET fails where there is no such setting */
+static bool check_function_settings(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckFunctionSettingsRow *used;
+    CheckSettingNamesRow *here, *there;
+    size_t n, n_here, n_there;
+
+    if (!q_check_function_settings(tmp, p->in->source, &used, &n, err) ||
+        !q_check_setting_names(tmp, p->in->source, &here, &n_here, err) ||
+        !q_check_setting_names(tmp, p->in->target, &there, &n_there, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        /* some are shown to nobody, on either side */
+        if (knows_setting(here, n_here, used[i].setting) &&
+            !knows_setting(there, n_there, used[i].setting))
+            add_object(f, "%s (SET %s)", used[i].object, used[i].setting);
+    return true;
+}
+
+static bool check_languages(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckLanguagesRow *here;
+    CheckAvailableRow *available;
+    size_t n, n_available;
+
+    if (!q_check_languages(tmp, p->in->source, &here, &n, err))
+        return false;
+    if (n == 0)
+        return true;
+    if (!q_check_available(tmp, p->in->target, &available, &n_available, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n_available; k++)
+            found = found || strcmp(available[k].name, here[i].name) == 0;
+        if (!found)
+            add_object(f, "%s", here[i].name);
+    }
+    return true;
+}
+
+static bool few_connections(const Preflight *p, Conn *conn, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckConnectionsRow *left;
+    size_t n;
+    /* one of each worker, and the parent's: state, lock, fence, large objects */
+    int needed = (int)p->in->jobs + 4;
+
+    if (!q_check_connections(tmp, conn, &left, &n, err))
+        return false;
+    if (left->server < needed)
+        add_object(f, "%s: %d left of max_connections", conn_label(conn), left->server);
+    if (left->role >= 0 && left->role < needed)
+        add_object(f, "%s: %d left for our role", conn_label(conn), left->role);
+    if (left->database >= 0 && left->database < needed)
+        add_object(f, "%s: %d left for the database", conn_label(conn), left->database);
+    if (f->n_objects > 0)
+        set_title(f, "there are fewer free connections than an upgrade needs (%d)", needed);
+    return true;
+}
+
+static bool check_connections(const Preflight *p, Finding *f, Err *err)
+{
+    return few_connections(p, p->in->source, f, err) && few_connections(p, p->in->target, f, err);
 }
 
 static bool check_long_transactions(const Preflight *p, Finding *f, Err *err)
@@ -723,6 +901,25 @@ static const Check checks[] = {
      .query = &query_check_postfix_operators,
      .title = "there are postfix operators, which the target no longer knows",
      .hint = "Use functions or prefix operators instead and drop them from the source."},
+    {.id = "removed-functions",
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_removed_functions,
+     .title =
+         "aggregates and operators use array functions whose arguments have other types on the "
+         "target",
+     .hint = "Drop them from the source and create them anew after the upgrade, with "
+             "anycompatiblearray instead of anyarray."},
+    {.id = "removed-settings",
+     .severity = SEVERITY_ERROR,
+     .run = check_function_settings,
+     .title = "functions have settings that the target no longer knows",
+     .hint = "ALTER FUNCTION ... RESET ... on the source."},
+    {.id = "language-missing",
+     .severity = SEVERITY_ERROR,
+     .run = check_languages,
+     .title = "languages of the source are not available on the target",
+     .hint = "Install their packages on the target's machine, or drop the languages and their "
+             "functions from the source."},
     {.id = "tables-with-oids",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
@@ -741,11 +938,19 @@ static const Check checks[] = {
     {.id = "large-objects",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
-     .query = &query_check_large_objects,
-     .title = "the source has large objects, which are not carried",
-     .hint = "Move them into bytea columns, remove orphans with vacuumlo, or accept it and copy "
-             "them by yourself while "
-             "nobody writes them."},
+     .run = check_large_objects,
+     .title =
+         "the source has large objects, which are not carried: only superusers may read, write "
+         "and lock them",
+     .hint =
+         "Connect as a superuser on both nodes; or move them into bytea columns, remove orphans "
+         "with vacuumlo, or accept it and copy them by yourself while nobody writes them."},
+    {.id = "large-objects-on-target",
+     .severity = SEVERITY_ERROR,
+     .run = check_large_target,
+     .title = "the target has large objects of its own",
+     .hint = "Remove them (SELECT lo_unlink(oid) FROM pg_largeobject_metadata), or name another "
+             "database as the target."},
     {.id = "subscription-on-source",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
@@ -801,6 +1006,19 @@ static const Check checks[] = {
      .run = check_database_settings,
      .title = "settings of the database are not carried over",
      .hint = "Repeat ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE ... SET on the target."},
+    {.id = "role-settings",
+     .of_target = true,
+     .severity = SEVERITY_WARNING,
+     .run = check_role_settings,
+     .title = "settings of roles are not carried over",
+     .hint = "Repeat ALTER ROLE ... SET on the target (pg_dumpall --roles-only has them)."},
+    {.id = "database-properties",
+     .of_target = true,
+     .severity = SEVERITY_WARNING,
+     .run = check_database_properties,
+     .title = "rights on the database itself, its comment and its limits are not carried over",
+     .hint = "Repeat GRANT and REVOKE ... ON DATABASE, COMMENT ON DATABASE and ALTER DATABASE on "
+             "the target."},
     {.id = "policy-roles-missing",
      .of_target = true,
      .severity = SEVERITY_ERROR,
@@ -816,6 +1034,12 @@ static const Check checks[] = {
               "carried",
      .hint = "Create the roles there (pg_dumpall --roles-only --no-role-passwords) and make our "
              "role a member of those that own objects."},
+    {.id = "logins-missing",
+     .of_target = true,
+     .severity = SEVERITY_WARNING,
+     .run = check_logins,
+     .title = "roles that log in and have rights through others do not exist on the target",
+     .hint = "Create them there, with their memberships and passwords (pg_dumpall --roles-only)."},
     {.id = "collation-differs",
      .of_target = true,
      .severity = SEVERITY_WARNING,
@@ -834,6 +1058,18 @@ static const Check checks[] = {
      .run = check_locks,
      .title = "the lock table may be too small",
      .hint = "Raise max_locks_per_transaction (needs a restart)."},
+    {.id = "connections",
+     .severity = SEVERITY_WARNING,
+     .run = check_connections,
+     .title = "there are fewer free connections than an upgrade needs",
+     .hint = "Use fewer --jobs, or raise the limit (max_connections needs a restart)."},
+    {.id = "ddl-running",
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_ddl_running,
+     .title = "definitions are being changed on the source",
+     .hint =
+         "Wait for the end of ALTER TABLE, CREATE INDEX and the like: what is changed after the "
+         "schema was copied is not carried."},
     {.id = "prepared-transactions",
      .severity = SEVERITY_WARNING,
      .query = &query_check_prepared_transactions,
@@ -846,6 +1082,11 @@ static const Check checks[] = {
               "wrote to a table",
      .hint = "Let them end. Other roles' transactions can be seen only by members of "
              "pg_read_all_stats."},
+    {.id = "invalid-indexes",
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_invalid_indexes,
+     .title = "indexes are invalid: they are not carried",
+     .hint = "Drop them, or REINDEX them before the upgrade."},
     {.id = "event-triggers",
      .severity = SEVERITY_WARNING,
      .query = &query_check_event_triggers,
@@ -891,6 +1132,12 @@ static const Check checks[] = {
      .query = &query_check_publications,
      .title = "publications are not carried over",
      .hint = "Create them on the target after the switchover, and point their subscribers there."},
+    {.id = "replication-slots",
+     .severity = SEVERITY_INFO,
+     .query = &query_check_replication_slots,
+     .title = "replication slots stay on the source",
+     .hint = "Who reads them gets what was written before the switchover only: point them to slots "
+             "of the target, and drop these, or they keep the source's WAL for ever."},
     {.id = "publication-all-tables",
      .severity = SEVERITY_ERROR,
      .acceptable = true,
@@ -1043,6 +1290,19 @@ size_t check_count_errors(const Finding *findings, size_t n)
     return count_severity(findings, n, SEVERITY_ERROR);
 }
 
+Estimate check_estimate(const Catalog *source)
+{
+    Estimate estimate = {0};
+
+    for (size_t i = 0; i < source->n_tables; i++)
+        if (!source->tables[i].in_extension) {
+            estimate.tables++;
+            estimate.bytes += source->tables[i].bytes;
+        }
+    estimate.seconds = estimate.bytes / (COPY_MB_PER_S * 1024 * 1024) + 1;
+    return estimate;
+}
+
 /* --- printing --- */
 
 /* width on the screen: the characters of a UTF-8 text */
@@ -1104,8 +1364,10 @@ static const char *plural(size_t n)
     return n == 1 ? "" : "s";
 }
 
-static void print_text(const Finding *findings, size_t n)
+static void print_text(const Finding *findings, size_t n, const Estimate *estimate)
 {
+    AUTO_CTX(tmp, NULL);
+
     static const char *const headings[] = {
         [SEVERITY_INFO] = "Notes",
         [SEVERITY_WARNING] = "Warnings",
@@ -1126,6 +1388,10 @@ static void print_text(const Finding *findings, size_t n)
         printf("%zu error%s, %zu warning%s, %zu note%s: the upgrade %s.\n", errors, plural(errors),
                warnings, plural(warnings), notes, plural(notes),
                errors == 0 ? "can begin" : "is refused");
+    printf("To copy: %zu table%s, %s, in about %s at %d MB/s; the target needs that much disk and "
+           "room for its WAL.\n",
+           estimate->tables, plural(estimate->tables), str_bytes_human(tmp, estimate->bytes),
+           str_duration(tmp, estimate->seconds * 1000), COPY_MB_PER_S);
 }
 
 static json_t *json_text(const char *text)
@@ -1159,19 +1425,25 @@ json_t *check_json(const Finding *findings, size_t n)
                                 (json_int_t)count_severity(findings, n, SEVERITY_WARNING)));
 }
 
-static void print_json(const Finding *findings, size_t n)
+static void print_json(const Finding *findings, size_t n, const Estimate *estimate)
 {
     json_t *all = check_json(findings, n);
 
+    if (estimate != NULL)
+        json_object_set_new(
+            all, "estimate",
+            mem_or_die(json_pack("{s:I, s:I, s:I}", "tables", (json_int_t)estimate->tables, "bytes",
+                                 (json_int_t)estimate->bytes, "seconds",
+                                 (json_int_t)estimate->seconds)));
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     printf("\n");
     json_decref(all);
 }
 
-void check_print(const Finding *findings, size_t n, bool json)
+void check_print(const Finding *findings, size_t n, const Estimate *estimate, bool json)
 {
     if (json)
-        print_json(findings, n);
+        print_json(findings, n, estimate);
     else
-        print_text(findings, n);
+        print_text(findings, n, estimate);
 }

@@ -36,7 +36,17 @@ typedef struct CheckInput {
     bool target_to_be_made; /* target is another database of that server */
     const char *const *accepted;
     size_t n_accepted;
+    int64_t jobs;
 } CheckInput;
+
+/* what will be copied, and how long that takes at the speed of one connection */
+typedef struct Estimate {
+    size_t tables;
+    int64_t bytes;
+    int64_t seconds;
+} Estimate;
+
+Estimate check_estimate(const Catalog *source);
 
 /* runs all checks; findings (errors first) belong to ctx */
 CHECKED bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
@@ -48,7 +58,7 @@ size_t check_count_errors(const Finding *findings, size_t n);
 /* the findings as an object; the caller releases it */
 json_t *check_json(const Finding *findings, size_t n);
 
-/* prints findings to standard output, as text or JSON */
-void check_print(const Finding *findings, size_t n, bool json);
+/* prints findings and estimate (unless NULL) to standard output, as text or JSON */
+void check_print(const Finding *findings, size_t n, const Estimate *estimate, bool json);
 
 #endif

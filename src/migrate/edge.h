@@ -41,6 +41,10 @@ typedef struct Edge {
     int64_t purged_ms;        /* when the queue was last looked at for purging */
     int64_t unpurged_changes; /* since then */
     int64_t sequences_ms;     /* when sequences were last carried */
+    bool large;               /* large objects are carried, too: large.h */
+    int64_t large_ms;         /* when they were last looked at, */
+    int64_t large_took_ms;    /* and how long that took */
+    const char *large_map;    /* a look may leave out pages: large_narrow(); or NULL */
 } Edge;
 
 typedef struct RoundStats {

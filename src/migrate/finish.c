@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "capture/capture.h"
 #include "migrate/commands.h"
+#include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/run.h"
 #include "migrate/sleep.h"
@@ -176,7 +177,9 @@ bool migrate_abort(const Config *config, Err *err)
         return false;
     if (!run->node[SIDE_TARGET].present)
         return true;
-    if (!capture_remove_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
+    if (!capture_remove_all(run->conn[SIDE_TARGET], err) ||
+        !sleep_wake_functions(run->conn[SIDE_TARGET], err) ||
+        !large_drop_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
         !put_back(run, err) || !fault("abort.emptied", err) ||
         !drop_schema(run->conn[SIDE_TARGET], err))
         return false;

@@ -18,6 +18,7 @@
 #include "capture/queue.h"
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
+#include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/preflight.h"
 #include "migrate/sleep.h"
@@ -29,6 +30,8 @@ enum {
     IDLE_MIN_MS = 5,  /* the pause after a round that found something */
     IDLE_MAX_MS = 25, /* the longest pause when nothing happens: one look at the snapshot each */
     SEQUENCES_EVERY_MS = 1000,
+    LARGE_EVERY_MS = 2000, /* large objects are looked at so often, */
+    LARGE_SHARE = 50,      /* but for at most one fiftieth of the time */
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
@@ -71,6 +74,16 @@ bool follow_prepare(Run *run, Err *err)
            sleep_validate(run->conn[from], err) && run_load_edge(run, err);
 }
 
+/* each look reads all pages of the large objects that there are */
+static bool carry_large(Edge *edge, Err *err)
+{
+    LargeStats stats;
+    int64_t every = edge->large_took_ms * LARGE_SHARE;
+
+    return clock_ms() - edge->large_ms < (every > LARGE_EVERY_MS ? every : LARGE_EVERY_MS) ||
+           large_carry(edge, &stats, err);
+}
+
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
@@ -88,6 +101,8 @@ bool follow(Run *run, bool *ret_handover, Err *err)
             return false;
         if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
             !edge_sequences(run->edge, &moved, err))
+            return false;
+        if (!carry_large(run->edge, err))
             return false;
         if (!in_step && round.ms < CLOSE_ROUND_MS) {
             in_step = true;
@@ -120,10 +135,16 @@ bool follow(Run *run, bool *ret_handover, Err *err)
 
 bool follow_until_close(Run *run, Err *err)
 {
+    return follow_prepare(run, err) && rounds_until_close(run, err);
+}
+
+bool rounds_until_close(Run *run, Err *err)
+{
     RoundStats round;
+    LargeStats large;
     size_t moved;
 
-    if (!follow_prepare(run, err))
+    if (!large_carry(run->edge, &large, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))

@@ -20,5 +20,7 @@ CHECKED bool follow_prepare(Run *run, Err *err);
 
 /* rounds until the last one was short, so that a switch may begin */
 CHECKED bool follow_until_close(Run *run, Err *err);
+/* the same after follow_prepare() */
+CHECKED bool rounds_until_close(Run *run, Err *err);
 
 #endif

@@ -11,7 +11,8 @@
 #include "schema/catalog.h"
 #include "schema/dump.h"
 
-static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_n, Err *err)
+static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_n,
+                 Estimate *ret_estimate, Err *err)
 {
     PgDump dump;
     CheckInput input = {.source = run->conn[SIDE_SOURCE],
@@ -21,7 +22,8 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
                         .target_to_be_made =
                             member_is(run->config) && run->config->member->stand_in,
                         .accepted = run->config->accepted,
-                        .n_accepted = run->config->n_accepted};
+                        .n_accepted = run->config->n_accepted,
+                        .jobs = run->config->jobs};
     Catalog *source, *target;
 
     if (!dump_find(ctx, run->config->pg_bindir, conn_caps(input.source)->version,
@@ -29,6 +31,7 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
         !catalog_load(ctx, input.source, &source, err) ||
         !catalog_load(ctx, input.target, &target, err))
         return false;
+    *ret_estimate = check_estimate(source);
     input.source_catalog = source;
     input.target_catalog = target;
     input.pg_dump = dump.path;
@@ -63,9 +66,10 @@ bool preflight(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Finding *findings;
+    Estimate estimate;
     size_t n;
 
-    if (!find(tmp, run, &findings, &n, err))
+    if (!find(tmp, run, &findings, &n, &estimate, err))
         return false;
     for (size_t i = 0; i < n; i++)
         log_finding(&findings[i]);
@@ -78,6 +82,7 @@ bool migrate_check(const Config *config, Err *err)
     AUTO_CTX(tmp, NULL);
     Run *run = run_open(tmp, config, RUN_LOCK_NONE, "check", err);
     Finding *findings;
+    Estimate estimate;
     size_t n;
 
     if (run == NULL)
@@ -86,9 +91,9 @@ bool migrate_check(const Config *config, Err *err)
         err_set(err, ERR_STATE, "these databases are in a run already");
         return err_hint(err, "\"pgtandem status\" shows how far it is.");
     }
-    if (!find(tmp, run, &findings, &n, err))
+    if (!find(tmp, run, &findings, &n, &estimate, err))
         return false;
-    check_print(findings, n, config->json);
+    check_print(findings, n, &estimate, config->json);
     size_t errors = check_count_errors(findings, n);
     return errors == 0 || refuse(errors, err);
 }

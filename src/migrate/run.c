@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/wait.h"
 #include "migrate/control.h"
+#include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/steps.h"
 #include "schema/catalog.h"
@@ -382,6 +383,8 @@ bool run_load_edge(Run *run, Err *err)
         if (catalog_find_sequence(run->catalog[to], sequence->schema, sequence->name) != NULL)
             edge->sequences[edge->n_sequences++].sequence = sequence;
     }
+    if (!large_may_carry(edge->from, edge->to, &edge->large, err))
+        return false;
     talloc_free(run->edge);
     run->edge = edge;
     /* a round of a process that was killed may still be at work in its session: wait for its end */

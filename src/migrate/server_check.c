@@ -260,7 +260,7 @@ static void print_text(const Crew *crew, const ServerFindings *found)
 
     if (found->n_server > 0) {
         printf("Both servers\n\n");
-        check_print(found->server, found->n_server, false);
+        check_print(found->server, found->n_server, NULL, false);
     }
     for (size_t i = 0; i < found->n_databases; i++) {
         size_t n;
@@ -272,7 +272,7 @@ static void print_text(const Crew *crew, const ServerFindings *found)
         printf("%sDatabase \"%s\"%s\n", i + found->n_server > 0 ? "\n" : "",
                crew->databases[i].name,
                crew->databases[i].there[SIDE_TARGET] ? "" : " (to be created on the target)");
-        check_print(findings, n, false);
+        check_print(findings, n, NULL, false);
     }
 }
 

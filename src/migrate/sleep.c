@@ -232,6 +232,28 @@ static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)
     return conn_exec(conn, q, err);
 }
 
+bool sleep_function(Conn *conn, const char *function, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    add_memory(q, "function", "pg_catalog", "", function, "O",
+               mem_printf(tmp, "GRANT EXECUTE ON FUNCTION %s TO PUBLIC", function), NULL);
+    sql_add(q, "REVOKE EXECUTE ON FUNCTION ");
+    sql_trusted(q, function);
+    sql_add(q, " FROM PUBLIC");
+    return conn_exec(conn, q, err);
+}
+
+static bool wake_function(Conn *conn, const AsleepRow *row, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_trusted(q, row->definition);
+    return conn_exec(conn, q, err);
+}
+
 /* the row was woken: forget it, or keep it until it is validated */
 static bool forget(Conn *conn, const AsleepRow *row, bool keep, Err *err)
 {
@@ -253,7 +275,7 @@ static bool forget(Conn *conn, const AsleepRow *row, bool keep, Err *err)
     return conn_exec(conn, q, err);
 }
 
-bool sleep_wake(Conn *conn, Err *err)
+static bool wake_rows(Conn *conn, bool functions_only, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     AsleepRow *rows;
@@ -264,9 +286,13 @@ bool sleep_wake(Conn *conn, Err *err)
     for (size_t i = 0; i < n; i++) {
         bool validate = false, ok;
 
-        if (rows[i].awake)
+        bool function = strcmp(rows[i].kind, "function") == 0;
+
+        if (rows[i].awake || (functions_only && !function))
             continue;
-        if (strcmp(rows[i].kind, "foreign key") == 0)
+        if (function)
+            ok = wake_function(conn, &rows[i], err);
+        else if (strcmp(rows[i].kind, "foreign key") == 0)
             ok = wake_foreign_key(conn, &rows[i], &validate, err);
         else
             ok = wake_switched_off(conn, &rows[i], err);
@@ -275,6 +301,16 @@ bool sleep_wake(Conn *conn, Err *err)
                            rows[i].schema_name, rows[i].table_name);
     }
     return true;
+}
+
+bool sleep_wake(Conn *conn, Err *err)
+{
+    return wake_rows(conn, false, err);
+}
+
+bool sleep_wake_functions(Conn *conn, Err *err)
+{
+    return wake_rows(conn, true, err);
 }
 
 static bool validate(Conn *conn, const AsleepRow *row, const char *name, Err *err)

@@ -27,6 +27,13 @@ CHECKED bool sleep_wake(Conn *conn, Err *err);
 CHECKED bool sleep_validate(Conn *conn, Err *err);
 
 /*
+ * takes the right to call a function from everybody but superusers and its owner, in the caller's
+ * transaction; functions wake with the rest, or alone
+ */
+CHECKED bool sleep_function(Conn *conn, const char *function, Err *err);
+CHECKED bool sleep_wake_functions(Conn *conn, Err *err);
+
+/*
  * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD
  * CONSTRAINT …
  */

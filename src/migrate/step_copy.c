@@ -11,6 +11,7 @@
 #include "migrate/baseline.h"
 #include "migrate/copy_work.h"
 #include "migrate/items.h"
+#include "migrate/large.h"
 #include "migrate/pool.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -66,12 +67,17 @@ static bool plan_chunks(Run *run, Err *err)
 bool step_copy(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    LargeStats large;
     int64_t rows;
 
     if (!run_load_edge(run, err) || !plan_chunks(run, err) || !fault("copy.planned", err) ||
         !copy_work_run(run, false, &rows, err))
         return false;
     log_info("%s rows copied", str_count(tmp, rows));
+    if (!large_carry(run->edge, &large, err))
+        return false;
+    if (large.objects > 0)
+        log_info("%s large objects copied", str_count(tmp, large.objects));
     return true;
 }
 
@@ -187,12 +193,23 @@ bool refresh_views(Run *run, Side to, Err *err)
         log_progress("materialized view %s.%s", views[i].schema_name, views[i].view_name);
         sql_add(q, "REFRESH MATERIALIZED VIEW ");
         sql_name(q, views[i].schema_name, views[i].view_name);
+        sql_add(q, "; ANALYZE ");
+        sql_name(q, views[i].schema_name, views[i].view_name);
         if (!conn_exec(run->conn[to], q, err))
             return err_add(err, "while refreshing materialized view %s.%s", views[i].schema_name,
                            views[i].view_name);
     }
     log_progress_end();
     return true;
+}
+
+/* the target is closed from now on */
+static bool close_large(Conn *conn, Err *err)
+{
+    if (conn_do(conn, "BEGIN", err) && large_close(conn, err) && conn_do(conn, "COMMIT", err))
+        return true;
+    conn_rollback(conn);
+    return false;
 }
 
 bool step_reverse(Run *run, Err *err)
@@ -203,7 +220,8 @@ bool step_reverse(Run *run, Err *err)
     if (run->edge == NULL && !run_load_edge(run, err))
         return false;
     work.n = (int)run->n_tables;
-    if (!install_capture(run->conn[SIDE_TARGET], run->catalog[SIDE_TARGET], err))
+    if (!install_capture(run->conn[SIDE_TARGET], run->catalog[SIDE_TARGET], err) ||
+        (run->edge->large && !close_large(run->conn[SIDE_TARGET], err)))
         return false;
     /* pg_dump creates materialized views empty */
     return refresh_views(run, SIDE_TARGET, err) &&

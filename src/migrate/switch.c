@@ -13,6 +13,7 @@
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/follow.h"
+#include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/pooler.h"
 #include "migrate/sleep.h"
@@ -46,6 +47,8 @@ typedef struct Switch {
     const char *event; /* "switchover" or "rollback" */
     Conn *fence;       /* the transaction that holds the tables of `from` */
     int fence_pid;     /* its server process */
+    Conn *horizon;     /* see large_narrow(); or NULL */
+    Conn *large_fence; /* a second one, for large objects: it outlives the first; or NULL */
     Poolers *poolers;
     Address from_address;
     Address to_address;
@@ -88,15 +91,18 @@ static Sql *lock_statement(const void *ctx, Switch *sw)
     return q;
 }
 
-/* one try to have all locks within limit_ms; the transaction is left open, also after a failure */
-static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
+/*
+ * one try of one of the two sessions to have its locks within limit_ms; the transaction is left
+ * open, also after a failure
+ */
+static bool try_lock(Switch *sw, Conn *conn, const Sql *locks, int64_t limit_ms, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *begin = sql_new(tmp);
 
     /* in a message of its own: older servers start the statement's clock only with the next one */
     sql_add(begin, "BEGIN; ");
-    if (conn_caps(sw->fence)->has_idle_in_xact_timeout) {
+    if (conn_caps(conn)->has_idle_in_xact_timeout) {
         /*
          * a lease: the server itself ends the fence should we hang or be cut off, from the first
          * moment on
@@ -109,8 +115,18 @@ static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
     sql_number(begin, limit_ms);
     sql_add(begin, "; SET LOCAL lock_timeout = ");
     sql_number(begin, limit_ms);
-    return conn_exec(sw->fence, begin, err) && conn_exec(sw->fence, lock_statement(tmp, sw), err) &&
-           conn_do(sw->fence, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0", err);
+    return conn_exec(conn, begin, err) && conn_exec(conn, locks, err) &&
+           conn_do(conn, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0", err);
+}
+
+/* large objects first: who writes them goes on to a table more often than the other way round */
+static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return (sw->large_fence == NULL ||
+            try_lock(sw, sw->large_fence, large_lock(tmp), limit_ms, err)) &&
+           try_lock(sw, sw->fence, lock_statement(tmp, sw), limit_ms, err);
 }
 
 /* who holds locks that keep us from fencing, for the message */
@@ -160,6 +176,8 @@ static bool step_lock(Switch *sw, Err *err)
                     err_is(err, SQLSTATE_QUERY_CANCELED) || err_is(err, SQLSTATE_DEADLOCK) ||
                     err->kind == ERR_TIMEOUT;
         conn_rollback(sw->fence);
+        if (sw->large_fence != NULL)
+            conn_rollback(sw->large_fence);
         if (!busy)
             return false;
         log_debug("lock try %zu: %s", tries + 1, err->msg);
@@ -174,6 +192,7 @@ static bool step_lock(Switch *sw, Err *err)
 static bool step_drain(Switch *sw, Err *err)
 {
     RoundStats round;
+    LargeStats large;
     size_t moved;
     int rounds = 0;
 
@@ -183,7 +202,13 @@ static bool step_drain(Switch *sw, Err *err)
         if (++rounds > DRAIN_ROUNDS)
             return err_set(err, ERR_BUG, "changes keep coming although all tables are locked");
     } while (round.changes > 0);
-    return edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
+    if (sw->horizon != NULL && !conn_do(sw->horizon, "SELECT 1", err)) {
+        log_debug("large objects: %s", err->msg);
+        err_clear(err);
+        large_widen(sw->run->edge);
+    }
+    return large_carry(sw->run->edge, &large, err) &&
+           edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
            edge_sequences(sw->run->edge, &moved, err);
 }
 
@@ -212,8 +237,12 @@ static bool step_prepare(Switch *sw, Err *err)
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
     sql_text(q, snapshot);
+    if (sw->run->edge->large) {
+        sql_add(q, ", large_snapshot = ");
+        sql_text(q, snapshot);
+    }
     sql_add(q, " WHERE edge = '" EDGE_OF_RUN "'");
-    if (!conn_exec(sw->fence, q, err))
+    if (!conn_exec(sw->fence, q, err) || (sw->large_fence != NULL && !large_close(sw->fence, err)))
         return false;
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
@@ -293,10 +322,33 @@ static bool step_close(Switch *sw, Err *err)
 {
     /* a new node that died meanwhile is noticed while the undo is still a mere rollback */
     if (!conn_do(sw->run->conn[sw->to], "SELECT 1", err) ||
+        /* its session may have been ended, and then somebody wrote a large object */
+        (sw->large_fence != NULL && !conn_do(sw->large_fence, "SELECT 1", err)) ||
         !commit_gate(sw, sw->fence, sw->from, false, err))
         return false;
     sw->closed = true;
     return true;
+}
+
+/*
+ * Sessions that wait to write a large object passed the check of their rights before it was taken
+ * from them, so they must not get the lock.
+ */
+static void end_large_fence(Switch *sw)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+    LargeWaitingRow *rows;
+    size_t n;
+
+    if (sw->large_fence == NULL)
+        return;
+    if (!q_large_waiting(tmp, sw->large_fence, &rows, &n, err))
+        log_debug("waiting for large objects: %s", err->msg);
+    talloc_free(sw->large_fence);
+    sw->large_fence = NULL;
+    talloc_free(sw->horizon);
+    sw->horizon = NULL;
 }
 
 static bool step_open(Switch *sw, Err *err)
@@ -393,7 +445,8 @@ const SwitchStep *switch_step(size_t i)
 /* the old node opens again after its fence was committed; only while the new one is not open */
 static bool reopen(Conn *conn, Err *err)
 {
-    return conn_do(conn, "BEGIN", err) && gate_open(conn, err) && conn_do(conn, "COMMIT", err);
+    return conn_do(conn, "BEGIN", err) && gate_open(conn, err) && sleep_wake_functions(conn, err) &&
+           conn_do(conn, "COMMIT", err);
 }
 
 /* sees with a connection of its own that the old node takes writes: the fence's session is gone */
@@ -443,6 +496,8 @@ static bool undo(Switch *sw, const char *doing, Err *err)
     bool doubtful = sw->closed || conn_is_broken(sw->fence);
     talloc_free(sw->fence);
     sw->fence = NULL;
+    talloc_free(sw->large_fence);
+    sw->large_fence = NULL;
     bool restored = !doubtful || confirm_open(sw, trouble);
     if (sw->poolers != NULL && !poolers_resume(sw->poolers, trouble))
         log_err(LOG_ERROR, trouble);
@@ -523,6 +578,25 @@ static bool refuse_prepared_transactions(Switch *sw, Err *err)
     return err_hint(err, "Commit or roll them back first. Nothing was changed.");
 }
 
+/* they may have been created since `check` found none */
+static bool refuse_large_objects(Switch *sw, Err *err)
+{
+    bool exist;
+
+    if (sw->run->edge->large || config_accepts(sw->run->config, "large-objects"))
+        return true;
+    if (!large_exist(sw->run->conn[sw->from], &exist, err))
+        return false;
+    if (!exist)
+        return true;
+    err_set(err, ERR_REFUSED, "the %s has large objects, which were not carried",
+            side_name(sw->from));
+    return err_hint(err,
+                    "Only superusers on both nodes can carry them: go on as such, or copy them "
+                    "by yourself and accept it with --accept large-objects. Nothing was "
+                    "changed.");
+}
+
 static bool captured_everywhere(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -538,6 +612,18 @@ static bool captured_everywhere(Switch *sw, Err *err)
     return true;
 }
 
+static bool prepare_large(Switch *sw, const ConnSpec *spec, Err *err)
+{
+    if (!sw->run->edge->large)
+        return true;
+    Conn *first = conn_open(sw, spec, "switch", err);
+    sw->horizon = first == NULL ? NULL : conn_open(sw, spec, "switch", err);
+    bool ok = sw->horizon != NULL &&
+              large_narrow(sw->run->edge, (Conn *const[2]){first, sw->horizon}, err);
+    talloc_free(first);
+    return ok;
+}
+
 /* everything that can be done or found out while the application goes on writing */
 static bool switch_preflight(Switch *sw, Err *err)
 {
@@ -547,8 +633,9 @@ static bool switch_preflight(Switch *sw, Err *err)
         err_set(err, ERR_REFUSED, "the copy is not complete yet (phase \"%s\")", run->phase);
         return err_hint(err, "Let \"pgtandem upgrade\" run until it says that it is in sync.");
     }
-    if (!follow_until_close(run, err) || !captured_everywhere(sw, err) ||
-        !refuse_prepared_transactions(sw, err) || !baseline_refuse_changes(run, err))
+    if (!follow_until_close(run, err) || !refuse_large_objects(sw, err) ||
+        !captured_everywhere(sw, err) || !refuse_prepared_transactions(sw, err) ||
+        !baseline_refuse_changes(run, err))
         return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))
@@ -558,10 +645,16 @@ static bool switch_preflight(Switch *sw, Err *err)
     if (sw->fence == NULL)
         return false;
     sw->fence_pid = conn_backend_pid(sw->fence);
+    if (run->edge->large) {
+        sw->large_fence = conn_open(sw, spec, "fence", err);
+        if (sw->large_fence == NULL)
+            return false;
+    }
     if (run->config->dry_run)
         return true;
     /* views that read much may take long: so the backlog is worked off again afterwards */
-    return refresh_views(run, sw->to, err) && follow_until_close(run, err);
+    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) &&
+           rounds_until_close(run, err);
 }
 
 static bool run_hook(Switch *sw, Err *err)
@@ -661,6 +754,8 @@ static bool run_steps(Switch *sw, Err *err)
     conn_set_deadline(sw->run->conn[sw->from], sw->deadline);
     conn_set_deadline(sw->run->conn[sw->to], sw->deadline);
     conn_set_deadline(sw->fence, sw->deadline);
+    if (sw->large_fence != NULL)
+        conn_set_deadline(sw->large_fence, sw->deadline);
     for (size_t i = 0; i < sizeof switch_steps / sizeof *switch_steps; i++) {
         const SwitchStep *step = &switch_steps[i].step;
 
@@ -685,6 +780,7 @@ static bool run_steps(Switch *sw, Err *err)
         if (!ok)
             return sw->decided ? false : undo(sw, step->doing, err);
     }
+    end_large_fence(sw);
     conn_set_deadline(sw->run->conn[sw->from], NO_DEADLINE);
     conn_set_deadline(sw->run->conn[sw->to], NO_DEADLINE);
     return true;

@@ -14,6 +14,7 @@ typedef struct Caps {
     bool has_skip_locked;            /* 9.5 */
     bool has_idle_in_xact_timeout;   /* 9.6 */
     bool has_setting_missing_ok;     /* 9.6: current_setting(name, missing_ok) */
+    bool dump_leaves_blobs_out;      /* 10: pg_dump --no-blobs */
     bool has_transition_tables;      /* 10 */
     bool has_identity;               /* 10 */
     bool has_declarative_partitions; /* 10 */
@@ -21,6 +22,7 @@ typedef struct Caps {
     bool has_procedures;             /* 11 */
     bool has_short_floats;           /* 12: shortest exact text of floats */
     bool has_tid_range_scan;         /* 14 */
+    bool vacuum_skips_indexes;       /* 14: unless INDEX_CLEANUP is on */
     bool has_parameter_rights;       /* 15: GRANT SET ON PARAMETER */
     bool has_partition_triggers;     /* 15: triggers that partitions inherit are like others */
     bool has_transaction_timeout;    /* 17 */

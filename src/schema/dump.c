@@ -241,14 +241,24 @@ static bool passes(const char *errors)
     return false;
 }
 
-/* event triggers are in no schema, so pg_dump writes them although it leaves their functions out */
-static void drop_providers(DumpEntry *entries, size_t *n)
+/*
+ * What is no definition, or not the user's: large objects (pg_dump before 10 lists them, and their owners and
+ * comments); event triggers of a provider, which are in no schema.
+ */
+static bool is_wanted(const DumpEntry *entry)
+{
+    if (str_starts(entry->type, "BLOB") || str_starts(entry->name, "LARGE OBJECT "))
+        return false;
+    return strcmp(entry->type, "EVENT TRIGGER") != 0 || entry->statement == NULL ||
+           strstr(entry->statement, " \"_heroku\".") == NULL;
+}
+
+static void drop_unwanted(DumpEntry *entries, size_t *n)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < *n; i++)
-        if (strcmp(entries[i].type, "EVENT TRIGGER") != 0 || entries[i].statement == NULL ||
-            strstr(entries[i].statement, " \"_heroku\".") == NULL)
+        if (is_wanted(&entries[i]))
             entries[kept++] = entries[i];
     *n = kept;
 }
@@ -310,15 +320,20 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
                   DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *more[10];
+    const char *more[12];
     size_t n = 0;
     char *out;
+    Caps caps;
+
+    caps_fill(&caps, dump->version);
 
     more[n++] = section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data";
     more[n++] = "--format=plain";
     more[n++] = "--exclude-schema=pgtandem";
     more[n++] = "--exclude-schema=_heroku"; /* see catalog.sql; pg_dump may not even look at it */
     more[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
+    if (caps.dump_leaves_blobs_out)
+        more[n++] = "--no-blobs";
     if (!options->with_owners)
         more[n++] = "--no-owner";
     if (!options->with_privileges)
@@ -327,7 +342,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     if (!run_program(tmp, dump->path, options->source, more, &out, err))
         return false;
     dump_split(ctx, out, ret_entries, ret_n);
-    drop_providers(*ret_entries, ret_n);
+    drop_unwanted(*ret_entries, ret_n);
     return true;
 }
 

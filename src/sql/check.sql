@@ -110,10 +110,9 @@ select a.name::text,
 --@ < 9.5 select ''::text where false
 
 -- name: check_large_objects
--- returns: object text
-select count(*)::text || case when count(*) = 1 then ' large object' else ' large objects' end
+-- returns: n int8, bytes int8, superuser bool
+select count(*), pg_relation_size('pg_largeobject'), current_setting('is_superuser') = 'on'
   from pg_largeobject_metadata
-having count(*) > 0
 
 -- name: check_subscriptions
 -- returns: object text
@@ -354,3 +353,145 @@ select lower(s.name),
                     where p.setdatabase in (0, (select d.oid from pg_database d where d.datname = current_database()))
                       and lower(split_part(v.text, '=', 1)) = lower(s.name))
  order by 1
+
+-- name: check_role_settings
+-- doc: what ALTER ROLE has set for roles in all databases
+-- returns: role text, setting text
+select r.rolname::text, v.text
+  from pg_db_role_setting s
+  join pg_roles r on r.oid = s.setrole
+ cross join lateral unnest(s.setconfig) as v (text)
+ where s.setdatabase = 0
+   and r.rolname !~ '^pg_'
+ order by 1, 2
+
+-- name: check_database_properties
+-- doc: what GRANT, COMMENT and ALTER say of the database itself: statements for the target, which pg_dump leaves out
+-- returns: property text
+select case x.grantee when 0 then 'PUBLIC' else pg_get_userbyid(x.grantee)::text end || ' has ' || x.privilege_type
+  from pg_database d, aclexplode(d.datacl) x
+ where d.datname = current_database() and x.grantee <> d.datdba
+union all
+select 'PUBLIC has no ' || p.privilege
+  from pg_database d, unnest(array['CONNECT', 'TEMPORARY']) p (privilege)
+ where d.datname = current_database() and d.datacl is not null
+   and not exists (select 1 from aclexplode(d.datacl) x where x.grantee = 0 and x.privilege_type = p.privilege)
+union all
+select 'comment: ' || shobj_description(d.oid, 'pg_database')
+  from pg_database d where d.datname = current_database() and shobj_description(d.oid, 'pg_database') is not null
+union all
+select 'connection limit: ' || d.datconnlimit from pg_database d where d.datname = current_database() and d.datconnlimit >= 0
+ order by 1
+
+-- name: check_login_roles
+-- doc: roles that log in and have their rights here through membership
+-- returns: name text
+select r.rolname::text
+  from pg_roles r
+ where r.rolcanlogin and r.rolname !~ '^pg_'
+   and has_database_privilege(r.oid, (select d.oid from pg_database d where d.datname = current_database()), 'CONNECT')
+   and exists (select 1 from pg_shdepend s
+                where s.dbid = (select d.oid from pg_database d where d.datname = current_database())
+                  and s.refclassid = 'pg_authid'::regclass and s.deptype in ('o', 'a')
+                  and s.refobjid <> r.oid and pg_has_role(r.oid, s.refobjid, 'MEMBER'))
+ order by 1
+
+-- name: check_invalid_indexes
+-- doc: indexes that CREATE INDEX CONCURRENTLY left unfinished
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || ' (of ' || i.indrelid::regclass::text || ')'
+  from pg_index i
+  join pg_class c on c.oid = i.indexrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where not i.indisvalid and c.relkind = 'i'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ order by 1
+
+-- name: check_replication_slots
+-- returns: object text
+--@ >= 9.4 select s.slot_name::text || ' (' || s.slot_type || coalesce(', ' || s.plugin::text, '')
+--@ >= 9.4        || case when s.active then ', in use)' else ')' end
+--@ >= 9.4   from pg_replication_slots s
+--@ >= 9.4  where s.database = current_database()
+--@ >= 9.4  order by 1
+--@ < 9.4 select ''::text where false
+
+-- name: check_ddl_running
+-- doc: sessions of others that hold locks of ALTER TABLE, CREATE INDEX and the like
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || ' (pid ' || l.pid || ', ' || l.mode || ')'
+  from pg_locks l
+  join pg_class c on c.oid = l.relation
+  join pg_namespace n on n.oid = c.relnamespace
+ where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
+   and c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+ order by 1
+
+-- name: check_removed_functions
+-- doc: aggregates and operators over array functions whose arguments have other types from 14 on
+-- params: target_version int
+-- returns: object text
+--@ < 14 select 'aggregate ' || p.oid::regprocedure::text
+--@ < 14   from pg_aggregate a join pg_proc p on p.oid = a.aggfnoid
+--@ < 14  where p.oid >= 16384 and $1::int >= 140000
+--@ < 14    and exists (select 1 from pg_proc f join pg_namespace n on n.oid = f.pronamespace and n.nspname = 'pg_catalog'
+--@ < 14                 where f.oid in (a.aggtransfn, a.aggfinalfn)
+--@ < 14                   and f.proname in ('array_append', 'array_cat', 'array_prepend', 'array_remove', 'array_replace',
+--@ < 14                                     'array_position', 'array_positions', 'width_bucket')
+--@ < 14                   and 'anyarray'::regtype = any (f.proargtypes::oid[]))
+--@ < 14    and 'anyarray'::regtype = any (p.proargtypes::oid[] || p.prorettype
+--@ < 14          || a.aggtranstype)
+--@ < 14 union all
+--@ < 14 select 'operator ' || o.oid::regoperator::text
+--@ < 14   from pg_operator o join pg_proc f on f.oid = o.oprcode
+--@ < 14   join pg_namespace n on n.oid = f.pronamespace and n.nspname = 'pg_catalog'
+--@ < 14  where o.oid >= 16384 and $1::int >= 140000
+--@ < 14    and f.proname in ('array_append', 'array_cat', 'array_prepend', 'array_remove', 'array_replace',
+--@ < 14                      'array_position', 'array_positions', 'width_bucket')
+--@ < 14    and 'anyarray'::regtype = any (f.proargtypes::oid[])
+--@ < 14  order by 1
+--@ >= 14 select ''::text where $1::int < 0
+
+-- name: check_function_settings
+-- doc: settings that functions have in SET clauses
+-- returns: setting text, object text
+select lower(split_part(v.text, '=', 1)), p.oid::regprocedure::text
+  from pg_proc p
+  join pg_namespace n on n.oid = p.pronamespace
+ cross join lateral unnest(p.proconfig) as v (text)
+ where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and split_part(v.text, '=', 1) !~ '[.]'
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+ order by 1, 2
+
+-- name: check_setting_names
+-- returns: name text
+select lower(s.name) from pg_settings s order by 1
+
+-- name: check_languages
+-- doc: languages that no extension brings
+-- returns: name text
+select l.lanname::text
+  from pg_language l
+ where l.lanispl
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_language'::regclass and d.objid = l.oid
+                      and d.deptype = 'e')
+ order by 1
+
+-- name: check_connections
+-- doc: how many more connections our role may open; -1: without limit
+-- returns: server int, role int, database int
+select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+--@ >= 16         - current_setting('reserved_connections')::int
+         - (select count(*)::int from pg_stat_activity a
+--@ >= 10                              where a.backend_type = 'client backend'
+           ),
+       case when r.rolconnlimit < 0 or r.rolsuper then -1
+            else r.rolconnlimit - (select count(*)::int from pg_stat_activity a where a.usename = r.rolname) end,
+       case when d.datconnlimit < 0 or r.rolsuper then -1
+            else d.datconnlimit - (select count(*)::int from pg_stat_activity a where a.datid = d.oid) end
+  from pg_database d, pg_roles r
+ where d.datname = current_database() and r.rolname = current_user

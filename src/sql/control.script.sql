@@ -64,6 +64,8 @@ CREATE TABLE pgtandem.progress (
     rows         bigint NOT NULL DEFAULT 0,
     peer_id      text NOT NULL DEFAULT '',      -- system identifier and database of the peer
     timeline     text NOT NULL DEFAULT '',      -- of the peer
+    large_snapshot text,                        -- of the peer: what of its large objects is here; NULL: not all yet
+    large_pass   text,                           -- and when the first copy of them began
     registration text NOT NULL DEFAULT '',      -- of the peer's row in consumer that this continues
     reads        bigint NOT NULL DEFAULT 0      -- the number that the peer had then: a smaller one was restored
 );
@@ -83,9 +85,10 @@ CREATE TABLE pgtandem.consumer (
     detached_at  timestamptz
 );
 
--- triggers, rules and foreign keys that sleep while this node is the copy, to be put back as they were
+-- triggers, rules, foreign keys and functions (those that write large objects: the right to call them) that sleep
+-- while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
-    kind         text NOT NULL CHECK (kind IN ('trigger', 'rule', 'foreign key')),
+    kind         text NOT NULL CHECK (kind IN ('trigger', 'rule', 'foreign key', 'function')),
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
     name         text NOT NULL,

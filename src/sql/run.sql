@@ -293,7 +293,7 @@ select case when o.type = 'composite type' then 'type'
  order by x.step, o.identity
 
 -- name: blockers
--- doc: sessions of others that hold locks of writers on user tables, those of the oldest transactions first
+-- doc: sessions of others that hold locks of writers on user tables or large objects, those of the oldest transactions first
 -- returns: pid int, usename text, relation text, age float8
 select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
        coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8 as age
@@ -306,7 +306,8 @@ select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
    and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                   'ExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p')
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and (n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+        or c.oid in ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
  group by l.pid
  order by age desc
 

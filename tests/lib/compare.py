@@ -150,7 +150,7 @@ def sequences(connection, without=("pgtandem",)):
 
 
 def large_objects(connection):
-    """{oid: checksum of the contents}; needs a superuser."""
+    """{oid: checksum of the contents, owner, rights, comment}; needs a superuser."""
     with connection.cursor() as cursor:
         sums = {
             oid: hashlib.md5()
@@ -160,7 +160,15 @@ def large_objects(connection):
             cursor, "select loid, pageno, data from pg_largeobject order by 1, 2"
         ):
             sums[oid].update(b"%d:" % page + bytes(data))
-        return {oid: sum.hexdigest() for oid, sum in sums.items()}
+        about = _rows(
+            cursor,
+            "select m.oid, pg_get_userbyid(m.lomowner), (select array_agg(x::text order by x::text) from"
+            " aclexplode(coalesce(m.lomacl, acldefault('L', m.lomowner))) e, lateral (select"
+            " pg_get_userbyid(e.grantee), e.privilege_type, e.is_grantable) x), d.description"
+            " from pg_largeobject_metadata m left join pg_description d"
+            " on d.classoid = 'pg_largeobject'::regclass and d.objoid = m.oid",
+        )
+        return {oid: (sums[oid].hexdigest(), *more) for oid, *more in about}
 
 
 def _show(line):

@@ -61,6 +61,20 @@ KEYS = [
 
 EXTENSIONS = ["citext", "hstore", "ltree", "btree_gist"]
 
+LARGE = """
+select lo_from_bytea(5000000 + n, decode(repeat(md5(n::text), n * 400), 'hex')) from generate_series(1, 20) n;
+select lo_create(5000021);
+select lo_put(lo_create(5000022), 1000000, 'behind a hole');
+alter large object 5000001 owner to $owner;
+alter large object 5000022 owner to $owner;
+grant select on large object 5000002 to $reader with grant option;
+grant select, update on large object 5000003 to public;
+revoke update on large object 5000004 from current_user;
+comment on large object 5000005 is 'it''s "large"';
+create table kinds.refers (id serial primary key, lo oid);
+"""
+
+
 def _sections():
     """[(since version, script)] of contents.sql."""
     with open(os.path.splitext(__file__)[0] + ".sql", encoding="utf-8") as file:
@@ -68,12 +82,12 @@ def _sections():
     return list(zip(map(int, parts[1::2]), parts[2::2]))
 
 
-def create(node, owner, reader, user="postgres"):
-    """Everything, as `user`; `owner` gets some of it and `reader` rights on it."""
+def create(node, owner, reader, user="postgres", large_objects=False):
+    """Everything, as `user`; `owner` gets some of it and `reader` rights on it. large_objects: these, too."""
     creating = node.connect(user=user)
     with creating.cursor() as cursor:
         cursor.execute("set search_path = public, ext")
-        for since, script in _sections():
+        for since, script in _sections() + ([(0, LARGE)] if large_objects else []):
             if node.number < since:
                 continue
             for name, role in (("$owner", owner), ("$reader", reader)):
@@ -128,8 +142,10 @@ GATE = "25006"
 
 
 class Changes:
-    def __init__(self, conninfos, number, *, writers=2, seed=1, pause=0.015):
-        """`number` is the version of the older node, which says what statements there are."""
+    def __init__(self, conninfos, number, *, writers=2, seed=1, pause=0.015, large_owner=None):
+        """`number` is the version of the older node, which says what statements there are. large_owner: large
+        objects are written, too, and given to that role."""
+        self._owner = large_owner
         self._conninfos = conninfos
         self._at = 0
         self._number = number
@@ -202,7 +218,8 @@ class Changes:
                 raise
             if cursor.connection.info.transaction_status != 0:
                 cursor.execute("rollback")
-            if state == GATE:
+            # who waits for a large object in the pause is cancelled in its end
+            if state == GATE or (state == "57014" and "4711" in statements[0]):
                 self._at = (at + 1) % len(self._conninfos)
                 time.sleep(0.02)
             elif not state.startswith(DATA):
@@ -213,6 +230,8 @@ class Changes:
         """One transaction: a statement or a few."""
         if rand.random() < 0.45:
             return [self._on_key(rand)]
+        if self._owner is not None and rand.random() < 0.25:
+            return list(self._large(rand))
         one = rand.choice(self._others(rand))
         statements = [one] if isinstance(one, str) else list(one)
         if rand.random() < 0.2:
@@ -238,6 +257,29 @@ class Changes:
         if kind_of < 0.97:
             return f"delete from {table} where id = {expression()}"
         return f"truncate {table}"
+
+    def _large(self, rand):
+        """Large objects, always together with a row: superusers could write them on a closed node."""
+        some, new = 5000000 + rand.randrange(1, 23), 6000000 + rand.randrange(1, 40)
+        name = rand.choice([self._owner, "postgres"])
+        one = rand.choice([
+            f"select lo_put({some}, {rand.randrange(20000)}, decode(repeat(md5(random()::text), {rand.randrange(1, 400)}), 'hex'))",
+            f"select lo_truncate64(lo_open({some}, 131072), {rand.randrange(30000)})",
+            f"select lo_truncate(lo_open({some}, 131072), 0)",
+            f"select lo_from_bytea(0, decode(repeat(md5(random()::text), {rand.randrange(400)}), 'hex'))",
+            f"select lo_create({new}) where not exists (select from pg_largeobject_metadata where oid = {new})",
+            f"select lo_unlink(oid) from pg_largeobject_metadata where oid = {new}",
+            f"select lo_put(oid, 5000, 'x') from pg_largeobject_metadata where oid = {new}",
+            f"select lo_unlink(max(oid)) from pg_largeobject_metadata where oid < 5000000 having count(*) > 0",
+            f'alter large object {some} owner to "{name}"',
+            f'grant {rand.choice(["select", "update"])} on large object {some} to {rand.choice(["public", name])}',
+            f'revoke all on large object {some} from {rand.choice(["public", name])}',
+            f"comment on large object {some} is {rand.choice(['null', chr(39) + 'of ' + str(new) + chr(39)])}",
+        ])
+        row = f"insert into kinds.refers (lo) values ({some})"
+        # two at once on one object are an internal error of the server
+        lock = "select pg_advisory_xact_lock(4711)"
+        return (lock, row, one) if rand.random() < 0.3 else (lock, one, row)
 
     def _others(self, rand):
         a, b, many = rand.randrange(1, 60), rand.randrange(1, 60), rand.randrange(1, 400)

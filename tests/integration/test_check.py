@@ -1,0 +1,164 @@
+"""`check` finds what it is there for: each test makes databases with as many findings as go together."""
+
+import pytest
+
+from lib.cluster import random_name
+from lib.compare import assert_same_catalog, catalog_fingerprint
+from lib.tool import REFUSED
+
+# (finding, source from, source before, target from, what makes it on the source, part of the object's name)
+ANY = (0, 1000000, 0)
+SOURCE = [
+    ("extension-missing", *ANY, "create extension citext; update pg_extension set extname = 'spare' where extname = 'citext'", "spare"),
+    ("extension-older", *ANY, "create extension hstore; update pg_extension set extversion = '99.9' where extname = 'hstore'", "hstore"),
+    ("extension-tables", *ANY,
+     "create table hers (id int primary key); insert into hers values (1); alter extension hstore add table hers", "public.hers"),
+    ("language-missing", *ANY, "create language old_one handler plpgsql_call_handler", "old_one"),
+    ("c-functions", *ANY, "create function c_one(cstring) returns hstore language c as '$libdir/hstore', 'hstore_in'", "hstore"),
+    ("removed-types", 0, 120000, 120000, "create table timed (id int primary key, at abstime)", "public.timed.at"),
+    ("tables-with-oids", 0, 120000, 120000, "create table numbered (id int primary key) with oids", "public.numbered"),
+    ("removed-operators", 0, 140000, 140000,
+     "create function fact(int) returns int language sql as 'select $1'; create operator !!! (leftarg = int, procedure = fact)", "!!!"),
+    ("removed-functions", 0, 140000, 140000,
+     "create aggregate collected(anyelement) (sfunc = array_append, stype = anyarray, initcond = '{}')", "collected"),
+    ("removed-settings", 0, 160000, 160000,
+     "create function parallel() returns int language sql set force_parallel_mode = off as 'select 1'", "parallel()"),
+    ("foreign-tables", *ANY, "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table far (i int) server s", "public.far"),
+    ("foreign-partitions", 100000, 1000000, 0,
+     "create table parted (i int) partition by list (i); create foreign table parted_1 partition of parted for values in (1) server s", "public.parted_1"),
+    ("subscription-on-source", 100000, 1000000, 0,
+     "create subscription $name connection 'dbname=none' publication p with (connect = false)", "$name"),
+    ("publications", 100000, 1000000, 0, "create publication few for table plain", "few"),
+    ("publication-all-tables", 100000, 1000000, 0, "create publication everything for all tables", "everything"),
+    ("table-without-key", *ANY, "create table keyless (i int)", "public.keyless"),
+    ("invalid-indexes", *ANY,
+     "create index unfinished on plain (v); update pg_index set indisvalid = false where indexrelid = 'unfinished'::regclass", "public.unfinished"),
+    ("tablespaces", *ANY, "create index elsewhere on plain (v); update pg_class set reltablespace = 1664 where relname = 'elsewhere'", "pg_global"),
+    ("security-labels", *ANY, "insert into pg_seclabel values ('plain'::regclass, 'pg_class'::regclass, 0, 'a provider', 'secret')", "a provider"),
+    ("unlogged-tables", *ANY, "create unlogged table quick (id int primary key)", "public.quick"),
+    ("materialized-views", *ANY, "create materialized view seen as select 1 as one", "public.seen"),
+    ("event-triggers", *ANY,
+     "create function noted() returns event_trigger language plpgsql as 'begin end'; create event trigger watch on ddl_command_end execute procedure noted()", "watch"),
+    ("database-settings", *ANY, "alter database $db set work_mem = '5MB'", "work_mem=5MB"),
+    ("database-properties", *ANY, "comment on database $db is 'the shop'; revoke connect on database $db from public", "the shop"),
+    ("owners-missing", *ANY, "grant select on plain to $group", "$group"),
+    ("logins-missing", *ANY, "grant $group to $member; grant connect on database $db to $group", "$member"),
+    ("role-settings", *ANY, "alter role $member set work_mem = '6MB'", "$member: work_mem=6MB"),
+    ("policy-roles-missing", 90500, 1000000, 0, "create policy their on plain to $group using (true)", "$group"),
+]
+
+
+def findings(done):
+    return {finding["id"]: finding for finding in done.json["findings"]}
+
+
+def assert_found(found, name, part, severity=None):
+    assert name in found, (name, sorted(found))
+    assert any(part in thing for thing in found[name]["objects"]), (part, found[name])
+    assert severity is None or found[name]["severity"] == severity, found[name]
+
+
+@pytest.fixture
+def old_roles(pair):
+    """A group and a member that exist on the old server only."""
+    names = {"$group": random_name("staff"), "$member": random_name("clerk")}
+    pair.old.cluster.create_role(names["$group"], "nologin")
+    pair.old.cluster.create_role(names["$member"])
+    yield names
+    pair.old.cluster.drop_db(pair.old.dbname)
+    for name in names.values():
+        pair.old.cluster.drop_role(name)
+
+
+@pytest.fixture
+def subscription(pair):
+    """The name of a subscription, which would keep the database from being dropped."""
+    name = random_name("sub")
+    yield name
+    if pair.old.number >= 100000 and pair.old.sql("select 1 from pg_subscription where subname = %s", (name,)):
+        pair.old.sql(f"alter subscription {name} disable")
+        pair.old.sql(f"alter subscription {name} set (slot_name = none)")
+        pair.old.sql(f"drop subscription {name}")
+
+
+def test_what_the_source_has(pair, old_roles, subscription):
+    old, new = pair.old, pair.new
+    words = {"$db": old.dbname, "$name": subscription, **old_roles}
+
+    def fill(text):
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
+
+    old.sql("create table plain (id int primary key, v text)")
+    expected = [row for row in SOURCE if row[1] <= old.number < row[2] and new.number >= row[3]]
+    for *_, script, _ in expected:
+        for statement in fill(script).split("; "):
+            old.sql(statement)
+    new.sql("create function noted() returns event_trigger language plpgsql as 'begin end'")
+    new.sql("create event trigger guard on ddl_command_end execute procedure noted()")
+    old.sql("begin; insert into keyless values (1); prepare transaction 'left behind'")
+    busy = old.connect(autocommit=False)
+    with busy.cursor() as cursor:
+        cursor.execute("lock table plain in share mode")
+    before = [catalog_fingerprint(node.connect()) for node in (old, new)]
+
+    tool = pair.tool(source=f"{old.conninfo} options='-c array_nulls=off'")
+    done = tool.run("check", "--json")
+    text = tool.run("check")
+    busy.close()
+    assert done.rc == REFUSED, done
+    found = findings(done)
+    for name, *_, part in expected:
+        assert_found(found, name, fill(part))
+    assert_found(found, "ddl-running", "public.plain")
+    assert_found(found, "prepared-transactions", "left behind")
+    assert_found(found, "setting-differs", "array_nulls")
+    assert_found(found, "target-event-triggers", "guard")
+    assert_found(found, "target-not-empty", "1 function", "error")
+    skipped = [one for one in found.values() if "could not be checked" in one["title"]]
+    assert not skipped, skipped
+    assert done.json["estimate"]["tables"] > 0 and "To copy: " in text.out
+    for fingerprint, node in zip(before, (old, new)):
+        assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
+def test_what_a_role_lacks(pair, ordinary):
+    """The same for roles without special rights."""
+    app = ordinary(pair)
+    old, new = pair.old, pair.new
+    for statement in (
+        "create table mine (id int primary key)", "alter table mine enable row level security",
+        "alter table mine force row level security", "select lo_create(0)",
+    ):
+        old.sql(statement, user=app)
+    old.sql("create table hers (id int primary key); create extension btree_gist; create schema closed")
+    old.sql("create table closed.t (id int primary key)")
+    old.sql(f"revoke create, temporary on database {old.dbname} from public, {app}")
+    for node in (old, new):
+        node.cluster.sql("postgres", f"alter role {app} connection limit 3")
+    found = findings(pair.tool().run("check", "--json"))
+    assert_found(found, "not-owner", "public.hers", "error")
+    assert_found(found, "schema-privilege", "USAGE on schema closed", "error")
+    assert_found(found, "large-objects", "1 large object", "error")
+    assert_found(found, "large-objects", app)
+    assert_found(found, "owners-missing", "postgres")
+    assert_found(found, "replica-role", app)
+    assert_found(found, "connections", "left for our role")
+    if old.number >= 90500:
+        assert_found(found, "forced-rls", "public.mine", "error")
+    if new.number < 130000:
+        assert_found(found, "extension-privilege", "btree_gist")
+
+
+def test_databases_that_differ(pair):
+    old = pair.old
+    name = pair.new.cluster.create_db(None, template="template0", encoding="SQL_ASCII", lc_collate="C", lc_ctype="C")
+    try:
+        old.sql("create table t (id int primary key)")
+        found = findings(pair.tool(target=pair.new.cluster.conninfo(name)).run("check", "--json"))
+        assert_found(found, "encoding-differs", "SQL_ASCII", "error")
+        if old.value("select datcollate from pg_database where datname = current_database()") not in ("C", "POSIX"):
+            assert_found(found, "collation-differs", "LC_COLLATE")
+    finally:
+        pair.new.cluster.drop_db(name)
