@@ -13,7 +13,7 @@
     tool         pgtandem, aimed at the test's pair
 
 Servers are started when first needed and shared by all tests; every test gets new databases.
-Options: --all-pairs, --keep (leave the files of a run with failures). The version pairs come from
+Options: --all-pairs, --long, --keep (leave the files of a run with failures). The version pairs come from
 PGTANDEM_TEST_PAIRS, "13-18,15-15"; see also lib/servers.py.
 """
 
@@ -36,11 +36,26 @@ TIMEOUT = 180  # seconds for a test that sets none with @pytest.mark.timeout(…
 def pytest_addoption(parser):
     group = parser.getgroup("pgtandem")
     group.addoption("--all-pairs", action="store_true", help="every pair of available servers")
+    group.addoption("--long", action="store_true", help="also the tests that are marked as long")
     group.addoption("--keep", action="store_true", help="keep the files when a test fails")
 
 
 def pytest_configure(config):
     servers.clean_environment()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--long") or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    halved = {}
+    for item in items:
+        if item.get_closest_marker("every_second"):
+            halved.setdefault(item.function, []).append(item)
+    for same in halved.values():
+        left_out += same[1::2]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header(config):

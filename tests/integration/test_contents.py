@@ -112,6 +112,7 @@ def test_abort_leaves_nothing(pair, tool, roles):
         assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
 
 
+@pytest.mark.every_second
 @pytest.mark.parametrize("rights", ["owner", "member", "parameter"])
 def test_ordinary_rights(pair, ordinary, roles, rights):
     """The whole way without being a superuser anywhere: (a) triggers, rules and foreign keys sleep, (b) they do

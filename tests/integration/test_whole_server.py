@@ -493,6 +493,7 @@ def test_wrong_use(both):
     tool.ok("switchover", "--all-databases", "--on-switch", "true", "--exclude-database", "bbb")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_ten_databases(both):
     """Ten databases with a writer on each, all the way by one command and back."""
