@@ -1388,6 +1388,8 @@ static void print_text(const Finding *findings, size_t n, const Estimate *estima
         printf("%zu error%s, %zu warning%s, %zu note%s: the upgrade %s.\n", errors, plural(errors),
                warnings, plural(warnings), notes, plural(notes),
                errors == 0 ? "can begin" : "is refused");
+    if (estimate == NULL)
+        return;
     printf("To copy: %zu table%s, %s, in about %s at %d MB/s; the target needs that much disk and "
            "room for its WAL.\n",
            estimate->tables, plural(estimate->tables), str_bytes_human(tmp, estimate->bytes),

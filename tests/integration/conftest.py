@@ -31,6 +31,8 @@ from lib.service import Service
 from lib.tool import Tool
 
 TIMEOUT = 180  # seconds for a test that sets none with @pytest.mark.timeout(…)
+# one server for all nodes of a service; the star of eighteen needs many connections
+SERVICE_SETTINGS = {"max_connections": "300"}
 
 
 def pytest_addoption(parser):
@@ -256,7 +258,7 @@ def new_cluster(request):
 def nodes(request, _clusters):
     """nodes("A", "B", …): a new database for each name, all on one server; {name: Node}. A name of its own for
     the database: nodes(A="odd name")."""
-    cluster = _clusters.get("15", "service")
+    cluster = _clusters.get("15", "service", SERVICE_SETTINGS)
     request.node.clusters = (cluster,)
     cluster.log_mark()
     made = []
@@ -371,7 +373,7 @@ def pytest_runtest_call(item):
 @pytest.fixture
 def dbs(request, _clusters):
     """make(n): n new databases of one server (15), as conninfo by name, and what to ask them with."""
-    cluster = _clusters.get("15", "service", {"max_connections": "300"})
+    cluster = _clusters.get("15", "service", SERVICE_SETTINGS)
     request.node.clusters = (cluster,)
     cluster.log_mark()
     made = []

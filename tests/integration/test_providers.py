@@ -190,7 +190,7 @@ def test_the_session_in_the_guide(one_pair, customers_at):
         new.sql(new_side)
         one_pair.old.user = one_pair.new.user = upgrader
         tool = one_pair.tool()
-        assert set(findings(tool)) <= {"materialized-views", "replica-role"}
+        assert set(findings(tool)) <= {"materialized-views", "replica-role", "database-properties"}
         tool.ok("upgrade", "--switchover")
         tool.ok("finish")
         new.sql(f"alter database {one_pair.new.dbname} owner to {new.app}")
