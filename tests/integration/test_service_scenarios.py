@@ -1,14 +1,15 @@
 """What a sync does, as a table of scenarios: who carries what to whom, under which names, and what stays away.
 
-Each is data for lib/scenarios.py. PGTANDEM_TEST_REPLICATOR=bucardo plays those that do not need
-pgtandem's own commands with another program, for comparison.
+Each is data for lib/scenarios.py. With PGTANDEM_TEST_REPLICATOR=bucardo those that it has an equivalent for
+are played with Bucardo, for comparison (script/scenarios).
 """
 
 import os
 
 import pytest
 
-from lib.scenarios import (Pgtandem, Scenario, Sync, command, edit, flush, flush_but,
+from lib.bucardo import Bucardo
+from lib.scenarios import (NotForIt, Pgtandem, Scenario, Sync, command, edit, flush, flush_but,
                            in_session, log_says, look_again, nothing_installed, numbers, on,
                            pause, play, problem, refused, restart, resume, rows, same, soon, state, table_state,
                            workers)  # fmt: skip
@@ -1558,23 +1559,39 @@ scenario(
 
 # Running them
 
+REPLICATOR = os.environ.get("PGTANDEM_TEST_REPLICATOR", "pgtandem")
+if REPLICATOR != "pgtandem":
+    for one in SCENARIOS:
+        one.known = None  # that is said of pgtandem
 
-def replicator(new_service, nodes, one):
-    if os.environ.get("PGTANDEM_TEST_REPLICATOR", "pgtandem") == "pgtandem":
-        return Pgtandem(new_service, nodes)
-    if one.only_ours:
-        pytest.skip("needs commands of pgtandem")
-    pytest.skip("no other program can be driven yet")
+
+@pytest.fixture
+def replicator(nodes, new_service):
+    made = []
+
+    def make(databases):
+        if REPLICATOR == "pgtandem":
+            return Pgtandem(new_service, databases)
+        made.append(Bucardo(databases))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("one", [
     pytest.param(one, marks=pytest.mark.xfail(reason=one.known, strict=True) if one.known else ()) for one in SCENARIOS
 ], ids=repr)
-def test_scenario(nodes, new_service, one):
+def test_scenario(nodes, replicator, one, record_property):
+    record_property("scenario", one.name)
     named = {label: name for label, name in one.nodes.items() if name is not None}
     made = nodes(*[label for label in one.nodes if label not in named], **named)
     databases = {label: made[label] for label in one.nodes}
-    failure = play(one, databases, replicator(new_service, databases, one))
+    try:
+        failure = play(one, databases, replicator(databases))
+    except NotForIt as reason:
+        pytest.skip(str(reason))
     if failure:
         pytest.fail(failure, pytrace=False)
