@@ -157,7 +157,7 @@ def _signal(pid, number):
 FAST = {name: "0.1" for name in ("mcp_loop_sleep", "ctl_sleep", "kid_sleep", "endsync_sleep", "kid_restart_sleep")}
 
 LISTENS = "MCP Entering main loop"
-COMPLAINT = re.compile(r"(?i)warning|error|fail")
+COMPLAINT = re.compile(r"(?i)(warning|error|fail)(?!.*=>)")
 
 ONETIMECOPY = {"no": 0, "always": 1, "if-empty": 2}
 
@@ -211,10 +211,10 @@ class Bucardo:
         if sync.only_fullcopy:  # one that comes while the last round's controller ends would be lost
             self._controllers([sync.name], False)
         try:
-            self.program.call("kick", sync.name, str(FLUSH))
+            self.program.call("--notimer", "kick", sync.name, str(FLUSH))
         except RuntimeError as error:
             complaints = [line for line in self.program.log().splitlines() if COMPLAINT.search(line)]
-            raise RuntimeError("\n".join([str(error), *complaints[-3:]])) from None
+            raise RuntimeError("\n".join([str(error), *complaints[-10:]])) from None
 
     def pause(self, names):
         self.program.call("pause", *names)
