@@ -30,6 +30,8 @@ CLEAN_DB = "bucardo_as_installed"
 
 class Program:
     def __init__(self, cluster, **settings):
+        if not os.path.exists(PROGRAM):
+            raise RuntimeError("Bucardo is not installed; script/bootstrap --bench does that")
         self.cluster = cluster
         self.directory = place.new_dir("bucardo")
         cluster.create_db(CONTROL_DB)
@@ -230,7 +232,7 @@ class Bucardo:
                        f"pause or resume of {name}", interval=0.05)  # fmt: skip
 
     def news(self):
-        return f"--- log\n{self.program.log()[-4000:]}"
+        return f"--- log\n{self.program.log()[-4000:]}" if self.program is not None else ""
 
     def end(self):
         if self.program is not None:
