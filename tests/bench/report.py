@@ -209,33 +209,33 @@ def markdown_table(head, rows):
     return lines
 
 
-BEGIN, END = "<!-- result: begin -->", "<!-- result: end -->"
-
-
-def write_markdown(path, text):
-    """Puts the result between the two markers of the page."""
+def write_markdown(path, text, label="result"):
+    """Puts it between the two markers of the page."""
+    begin, end = f"<!-- {label}: begin -->", f"<!-- {label}: end -->"
     with open(path, encoding="utf-8") as file:
         page = file.read()
-    before, found, rest = page.partition(BEGIN)
-    _, also, after = rest.partition(END)
+    before, found, rest = page.partition(begin)
+    _, also, after = rest.partition(end)
     if not found or not also:
-        raise RuntimeError(f"{path} has no place for a result ({BEGIN} … {END})")
+        raise RuntimeError(f"{path} has no place for a result ({begin} … {end})")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+        file.write(f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
 # What it was measured on
 
 
+def first_line(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines else "?"
+
+
+def package(name):
+    return first_line("dpkg-query", "-W", "-f=${Version}", name)
+
+
 def environment(rig, options, binary):
-    def first_line(*command):
-        done = subprocess.run(command, capture_output=True, text=True)
-        lines = (done.stdout or done.stderr).strip().splitlines()
-        return lines[0] if lines else "?"
-
-    def package(name):
-        return first_line("dpkg-query", "-W", "-f=${Version}", name)
-
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

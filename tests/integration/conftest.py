@@ -10,6 +10,7 @@
     new_cluster  makes servers that live as long as the test
     nodes        makes databases on one shared server, for the replication service
     new_service  makes replication services that end with the test
+    plays        plays a scenario (lib/scenarios.py); `scenario` is each one of the module's SCENARIOS
     tool         pgtandem, aimed at the test's pair
 
 Servers are started when first needed and shared by all tests; every test gets new databases.
@@ -26,10 +27,13 @@ from lib import place, servers
 from lib import cluster as cluster_module
 from lib import pgbouncer as pgbouncer_module
 from lib import tool as tool_module
+from lib.bucardo import Bucardo
 from lib.cluster import Cluster
+from lib.scenarios import NotForIt, Pgtandem, play
 from lib.service import Service
 from lib.tool import Tool
 
+REPLICATOR = os.environ.get("PGTANDEM_TEST_REPLICATOR", "pgtandem")  # or bucardo, for the scenarios only
 TIMEOUT = 180  # seconds for a test that sets none with @pytest.mark.timeout(…)
 # one server for all nodes of a service; the star of eighteen needs many connections
 SERVICE_SETTINGS = {"max_connections": "300"}
@@ -77,6 +81,14 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("pair", pairs, ids=["-".join(p) for p in pairs], indirect=True)
     if "server" in metafunc.fixturenames:
         metafunc.parametrize("server", list(servers.discover()), indirect=True)
+    if "scenario" in metafunc.fixturenames:
+        metafunc.parametrize("scenario", [_scenario(one) for one in metafunc.module.SCENARIOS], ids=repr)
+
+
+def _scenario(one):
+    if REPLICATOR != "pgtandem":
+        one.known = None  # that is said of pgtandem
+    return pytest.param(one, marks=pytest.mark.xfail(reason=one.known, strict=True) if one.known else ())
 
 
 # Servers and databases
@@ -292,6 +304,33 @@ def new_service(request):
 
     make.keep = keep
     yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def plays(nodes, new_service, record_property):
+    made = []
+
+    def replicator(databases):
+        if REPLICATOR == "pgtandem":
+            return Pgtandem(new_service, databases)
+        made.append(Bucardo(databases))
+        return made[-1]
+
+    def plays(scenario):
+        record_property("scenario", scenario.name)
+        named = {label: name for label, name in scenario.nodes.items() if name is not None}
+        new = nodes(*[label for label in scenario.nodes if label not in named], **named)
+        databases = {label: new[label] for label in scenario.nodes}
+        try:
+            failure = play(scenario, databases, replicator(databases))
+        except NotForIt as reason:
+            pytest.skip(str(reason))
+        if failure:
+            pytest.fail(failure, pytrace=False)
+
+    yield plays
     for one in made:
         one.end()
 

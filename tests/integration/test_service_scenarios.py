@@ -1,16 +1,14 @@
 """What a sync does, as a table of scenarios: who carries what to whom, under which names, and what stays away.
 
-Each is data for lib/scenarios.py. PGTANDEM_TEST_REPLICATOR=bucardo plays those that do not need
-pgtandem's own commands with another program, for comparison.
+Each is data for lib/scenarios.py; those with several sources are in test_service_scenarios_masters.py. With PGTANDEM_TEST_REPLICATOR=bucardo those that it has an equivalent for
+are played with Bucardo, for comparison (script/scenarios).
 """
-
-import os
 
 import pytest
 
-from lib.scenarios import (Pgtandem, Scenario, Sync, command, edit, flush, flush_but,
+from lib.scenarios import (Scenario, Sync, command, edit, flush, flush_but,
                            in_session, log_says, look_again, nothing_installed, numbers, on,
-                           pause, play, problem, refused, restart, resume, rows, same, soon, state, table_state,
+                           pause, problem, refused, restart, resume, rows, same, soon, state, table_state,
                            workers)  # fmt: skip
 from lib.tool import FAILED
 
@@ -26,7 +24,7 @@ def scenario(*args, **options):
 KEYS = [
     ("small", "id", "smallint", "@"),
     ('"Big"', '"Id"', "bigint", "@ * 10000000000"),
-    (r'''"\Pbc'N"''', r'''"k\e""y"''', "text", r"E'\\N \\. ''x'' \t ü ' || @"),
+    (r'''"\Pbc'N"''', r'"k\e y"', "text", r"E'\\N \\. ''x'' \t ü ' || @"),
     ("dates", '"id space"', "date", "date '2024-02-28' + @"),
     ("stamps", "id", "timestamp", "timestamp '2024-03-30 23:59:59.999999' + @ * interval '1 s'"),
     ("zones", "id", "timestamptz", "timestamptz '2024-03-31 01:30+01' + @ * interval '1 h'"),
@@ -339,7 +337,7 @@ ODD = """
 create schema "Odd, ""Schema"" ü.*";
 create table "Odd, ""Schema"" ü.*"."T.able; x=y" ("from" int, "K\\é y" text, "a,""b" text, "%s" int default 3,
     primary key ("K\\é y", "from"));
-create table "Odd, ""Schema"" ü.*"."#comment" ("select" int primary key, "ta""b" text);
+create table "Odd, ""Schema"" ü.*"."#comment" ("sel""ect" int primary key, "ta""b" text);
 create table "UPPER" (id int primary key, v text);
 create table upper (id int primary key, v text);
 create table "naïve ☃" (id int primary key, v text);
@@ -1617,25 +1615,6 @@ scenario(
 )
 
 
-# Running them
-
-
-def replicator(new_service, nodes, one):
-    if os.environ.get("PGTANDEM_TEST_REPLICATOR", "pgtandem") == "pgtandem":
-        return Pgtandem(new_service, nodes)
-    if one.only_ours:
-        pytest.skip("needs commands of pgtandem")
-    pytest.skip("no other program can be driven yet")
-
-
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("one", [
-    pytest.param(one, marks=pytest.mark.xfail(reason=one.known, strict=True) if one.known else ()) for one in SCENARIOS
-], ids=repr)
-def test_scenario(nodes, new_service, one):
-    named = {label: name for label, name in one.nodes.items() if name is not None}
-    made = nodes(*[label for label in one.nodes if label not in named], **named)
-    databases = {label: made[label] for label in one.nodes}
-    failure = play(one, databases, replicator(new_service, databases, one))
-    if failure:
-        pytest.fail(failure, pytrace=False)
+def test_scenario(scenario, plays):
+    plays(scenario)

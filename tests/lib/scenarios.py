@@ -12,10 +12,10 @@
         ],
     )
 
-play(scenario, nodes, replicator) runs it, and returns what went wrong or None. A replicator knows how to attach(syncs), start(), stop(),
-flush(names): "what is committed now has to be there afterwards", pause(names) and resume(names). Pgtandem
-is the one of this project; another program can be put in its place. Steps that only pgtandem
-understands say so (only_ours).
+play(scenario, nodes, replicator) runs it, and returns what went wrong or None. A replicator knows how to attach(scenario), start(),
+stop(), flush(names): "what is committed now has to be there afterwards", pause(names) and resume(names). Pgtandem
+is the one of this project; lib/bucardo.py has another one. Steps that only pgtandem understands
+say so (only_ours); for what it cannot do another replicator raises NotForIt in attach().
 """
 
 import os
@@ -51,6 +51,10 @@ class Sync:
         return "\n".join(lines) + "\n"
 
 
+class NotForIt(Exception):
+    """The replicator has nothing of the kind that this scenario is about."""
+
+
 class Scenario:
     def __init__(self, name, *, nodes, steps, setup=None, syncs=(), sections="", tables=None, service_file=(),
                  known=None, begins=True):
@@ -70,10 +74,6 @@ class Scenario:
         self.service_file = service_file
         self.known = known
         self.begins = begins
-
-    @property
-    def only_ours(self):
-        return bool(self.sections) or any(step.only_ours for step in self.steps)
 
     def __repr__(self):
         return re.sub(r"\W+", "-", self.name)
@@ -107,9 +107,14 @@ def play(scenario, nodes, replicator):
         for key in ("*", name):
             if key in scenario.setup:
                 nodes[name].sql(filled_in(scenario.setup[key], nodes))
-    replicator.attach(scenario)
-    if scenario.begins:
-        replicator.start()
+    try:
+        replicator.attach(scenario)
+        if scenario.begins:
+            replicator.start()
+    except NotForIt:
+        raise
+    except Exception as error:
+        return f"begin of \"{scenario.name}\":\n{error}\n{replicator.news()}"
     world = World(scenario, nodes, replicator)
     try:
         for number, step in enumerate(scenario.steps, 1):
@@ -429,6 +434,8 @@ class Pgtandem:
 
     def news(self):
         """What helps to understand a failure."""
+        if self.service is None:
+            return ""
         status = self.service.run("status")
         log = self.service.running.text[-3000:] if self.service.running is not None else "(not running)"
         return f"--- status\n{status.text}\n--- log\n{log}"
