@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from . import report
 
 LONGEST = 150
+OURS = "needs a command of pgtandem"  # why most do not apply
 
 
 def outcomes(path):
@@ -38,6 +39,8 @@ def how(text):
     step = re.sub(r'^step \d+ of ".*?", |^(begin) of ".*"(?=:)', r"\1", head).rstrip(": ")
     lines = [line.strip() for line in lines if line.strip()]
     said = next((line[line.index("ERROR:"):] for line in reversed(lines) if "ERROR:" in line), None)
+    if said is None:
+        said = next((line[line.index("error is:"):] for line in lines if "Kid has died" in line), None)
     if said is None:
         # of the daemon's log, what it gives as the reason
         said = next((line[line.index("Warning:"):] for line in lines if "MCP Warning: Source" in line), None)
@@ -66,9 +69,10 @@ def markdown(found):
         "| --- |",
         *[f"| {name} |" for name, kind, _ in found if kind == "passed"],
         "",
-        "| does not apply | because Bucardo |",
+        "| does not apply | because it |",
         "| --- | --- |",
-        *[f"| {name} | {cell(why)} |" for name, kind, why in found if kind == "skipped"],
+        *[f"| {name} | {cell(why)} |" for name, kind, why in found if kind == "skipped" and OURS not in why],
+        f"| {sum(1 for *_, why in found if OURS in why)} more | `{OURS}` |",
     ]
     return "\n".join(lines) + "\n"
 
