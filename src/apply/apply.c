@@ -87,6 +87,14 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
     sql_add(q, ")");
 }
 
+void apply_add_keys(Sql *q, const TablePair *table, const char *prefix)
+{
+    for (size_t k = 0; k < table->src->n_keys; k++) {
+        sql_trusted(q, prefix);
+        sql_number(q, (int64_t)k + 1);
+    }
+}
+
 static bool create_kept(const TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -97,10 +105,7 @@ static bool create_kept(const TablePair *table, Conn *dst, Err *err)
     sql_add(q, "; CREATE TEMP TABLE ");
     sql_trusted(q, apply_kept_sql(tmp, table));
     sql_add(q, " AS SELECT present");
-    for (size_t k = 0; k < table->dst->n_keys; k++) {
-        sql_add(q, ", k");
-        sql_number(q, (int64_t)k + 1);
-    }
+    apply_add_keys(q, table, ", k");
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " WITH NO DATA");
@@ -163,10 +168,7 @@ static bool keep_keys(TablePair *table, Conn *dst, Err *err)
     sql_add(q, "WITH k AS (INSERT INTO ");
     sql_trusted(q, apply_kept_sql(tmp, table));
     sql_add(q, " SELECT present");
-    for (size_t k = 0; k < table->dst->n_keys; k++) {
-        sql_add(q, ", k");
-        sql_number(q, (int64_t)k + 1);
-    }
+    apply_add_keys(q, table, ", k");
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " RETURNING present) SELECT count(*), count(nullif(present, true)) FROM k");
@@ -184,10 +186,7 @@ static Sql *read_statement(const void *ctx, const TablePair *table, const Sql *k
 
     /* not a key column: a composite value whose fields are null "IS NULL" itself */
     sql_add(q, "COPY (SELECT t.tableoid IS NOT NULL");
-    for (size_t k = 0; k < table->src->n_keys; k++) {
-        sql_add(q, ", d.k");
-        sql_number(q, (int64_t)k + 1);
-    }
+    apply_add_keys(q, table, ", d.k");
     if (table->timed)
         sql_add(q, ", d.at");
     sql_add(q, ", ");

@@ -66,6 +66,9 @@ bool apply_needs_replace(const TablePair *table);
 /* the staging table of a pair on dst; belongs to ctx */
 char *apply_stage_sql(const void *ctx, const TablePair *table);
 
+/* the key columns k1 … of a stage, each behind prefix: a separator with an alias, such as ", s.k" */
+void apply_add_keys(Sql *q, const TablePair *table, const char *prefix);
+
 /* makes the staging table unless it is there, and that of apply_kept_sql() */
 CHECKED bool apply_make_stage(TablePair *table, Conn *dst, Err *err);
 

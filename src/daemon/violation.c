@@ -212,10 +212,7 @@ static void add_noted(Sql *q, const TablePair *pair, const char *from)
     sql_add(q, ", noted AS (INSERT INTO ");
     sql_trusted(q, apply_kept_sql(q, pair));
     sql_add(q, " SELECT false");
-    for (size_t k = 0; k < pair->dst->n_keys; k++) {
-        sql_add(q, ", k");
-        sql_number(q, (int64_t)k + 1);
-    }
+    apply_add_keys(q, pair, ", k");
     sql_add(q, " FROM ");
     sql_trusted(q, from);
     sql_add(q, ")");
