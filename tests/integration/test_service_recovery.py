@@ -472,6 +472,11 @@ def test_the_queue_is_kept_for_those_who_need_it(nodes, new_service):
         """)
     service.start()
     service.in_step()
+    # enough to be worth purging, so that everybody says how much he has
+    a.sql("insert into t select i, 'x' from generate_series(1000000, 1040000) i")
+    poll_until(lambda: a.value("select count(*) from pgtandem.consumer where confirmed is null") == 0, 30, "confirmations")
+    a.sql("delete from t")
+    service.in_step()
     service.ok("pause", "s")
     for to in "BC":
         service.wait_for_state("paused", "s", to)
@@ -487,6 +492,10 @@ def test_the_queue_is_kept_for_those_who_need_it(nodes, new_service):
     same = "select count(*), sum(id), md5(string_agg(v, '' order by id)) from t"
     poll_until(lambda: b.sql(same) == a.sql(same), 30, "the edge that works")
     assert c.value("select count(*) from t") == 0
+    for _ in range(2):  # what it has confirmed would be purged before it confirms once more
+        confirmed = a.value("select confirmed_at from pgtandem.consumer where edge = 's/A/B'")
+        later = f"select confirmed_at > '{confirmed}' from pgtandem.consumer where edge = 's/A/B'"
+        poll_until(lambda q=later: a.value(q) or a.value(QUEUE_SIZE) == 0, 20, "the next confirmation")
     assert a.value(QUEUE_SIZE) > 4 * 1024 * 1024
     service.ok("resume", "s")
     service.in_step("s")
