@@ -311,11 +311,11 @@ class Statements:
             self.refill(table) if chance.random() < 0.7 else []
         )
 
-    def function(self, table):
+    def function(self, table, without=()):
         """PL/pgSQL with a savepoint per turn, some of which are rolled back."""
         body = []
         for _ in range(self.chance.randint(1, 3)):
-            for statement in self.change(table, depth=1):
+            for statement in self.change(table, without=("function", "copy", "truncate", *without)):
                 if not isinstance(statement, Copy):
                     body.append(f"begin {statement}; if {self.chance.random():.2f} < 0.3 then raise 'no'; end if;"
                                 " exception when integrity_constraint_violation or raise_exception"
@@ -334,9 +334,10 @@ class Statements:
         ("several", 5), ("truncate", 1), ("function", 4), ("partition_key", 5),
     ]
 
-    def change(self, table, depth=0, without=()):
-        """One change of the table: a list of statements that belong together."""
-        kinds = [(k, w) for k, w in self.KINDS
-                 if k not in without and not (depth and k in ("function", "copy", "truncate"))]
+    def change(self, table, without=()):
+        """One change of the table: a list of statements that belong together, none of them of the kinds `without`."""
+        kinds = [(k, w) for k, w in self.KINDS if k not in without]
         (kind,) = self.chance.choices([k for k, _ in kinds], [w for _, w in kinds])
+        if kind == "function":
+            return self.function(table, without)
         return getattr(self, kind)(table)
