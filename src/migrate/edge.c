@@ -392,8 +392,7 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
     size_t n_rows;
 
     *ret_outdated = false;
-    /* the tables of a run are watched by baseline.h */
-    if (!edge->service || n == 0)
+    if (n == 0)
         return true;
     if (!q_shapes(tmp, edge->from, oids_of(tmp, edge, pending, n), &rows, &n_rows, err))
         return false;
@@ -408,15 +407,19 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
     return true;
 }
 
-/* drops what others read; in a run there are no others */
+/* drops what others read; in a run there are no others, but tables that were dropped */
 static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < *n; i++) {
+        bool gone = false;
+
+        for (size_t g = 0; g < edge->n_gone; g++)
+            gone = gone || edge->gone[g] == pending[i].tab;
         if (find_pair(edge, pending[i].tab) != NULL)
             pending[kept++] = pending[i];
-        else if (!edge->service)
+        else if (!edge->service && !gone)
             return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
     }
     *n = kept;
@@ -696,6 +699,14 @@ bool edge_catch_up(Edge *edge, int64_t max_changes,
     do {
         if (!edge_round(edge, &round, err) || !edge_purge(edge, err))
             return false;
+        if (round.outdated) {
+            err_set(err, ERR_STATE, "tables on the %s were altered while the copy is being made",
+                    conn_label(edge->from));
+            return err_hint(err,
+                            "Run the same command again. Should it refuse, make the same change "
+                            "on the %s first.",
+                            conn_label(edge->to));
+        }
         if (on_round != NULL)
             on_round(arg, &round);
     } while (round.changes > max_changes);

@@ -16,8 +16,8 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
-#include "migrate/baseline.h"
 #include "migrate/commands.h"
+#include "migrate/ddl.h"
 #include "migrate/preflight.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -29,7 +29,8 @@ enum {
     IDLE_MAX_MS = 25, /* the longest pause when nothing happens: one look at the snapshot each */
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
-    SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */
+    SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
+    SHAPE_TRIES = 5,         /* … again when it changed while it was looked at */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
     CLOSE_ROUND_MS = 300, /* a round of this length is short enough to begin a switch */
@@ -66,14 +67,37 @@ bool follow_prepare(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
 
-    return sleep_node(run->conn[to], run->replica[to], err) &&
-           sleep_validate(run->conn[from], err) && run_load_edge(run, err);
+    for (int tries = 1;; tries++) {
+        bool due;
+
+        if (!ddl_carry(run, err) || !sleep_node(run->conn[to], run->replica[to], err) ||
+            !sleep_validate(run->conn[from], err))
+            return false;
+        if (run_load_edge(run, err))
+            return true;
+        AUTO_CTX(tmp, NULL);
+        if (err->kind != ERR_STATE || tries == SHAPE_TRIES || conn_is_broken(run->conn[from]) ||
+            !ddl_is_due(run, &due, err_new(tmp)) || !due || run->ddl_left)
+            return false;
+        err_clear(err);
+    }
+}
+
+/* now and then, and when a round met a table that was altered: at the latest then it is noticed */
+static bool follow_ddl(Run *run, bool outdated, int64_t *looked_ms, Err *err)
+{
+    bool due = outdated;
+
+    if (!outdated && clock_ms() - *looked_ms < SCHEMA_EVERY_MS)
+        return true;
+    *looked_ms = clock_ms();
+    return (due || ddl_is_due(run, &due, err)) && (!due || follow_prepare(run, err));
 }
 
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
-    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), schema_ms = 0;
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), schema_ms = clock_ms();
     bool in_step = false;
 
     *ret_handover = false;
@@ -83,7 +107,8 @@ bool follow(Run *run, bool *ret_handover, Err *err)
         RoundStats round;
         size_t moved;
 
-        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
+        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err) ||
+            !follow_ddl(run, round.outdated, &schema_ms, err))
             return false;
         if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
             !edge_sequences(run->edge, &moved, err))
@@ -105,11 +130,6 @@ bool follow(Run *run, bool *ret_handover, Err *err)
             if (*ret_handover)
                 return run_release_lock(run, err);
         }
-        if (schema_ms == 0 || clock_ms() - schema_ms > SCHEMA_EVERY_MS) {
-            schema_ms = clock_ms();
-            if (!baseline_warn(run, err))
-                return false;
-        }
         idle = round.changes > 0 ? IDLE_MIN_MS : idle * 2 > IDLE_MAX_MS ? IDLE_MAX_MS : idle * 2;
         if (!wait_ms(idle, err))
             return false;
@@ -120,12 +140,20 @@ bool follow_until_close(Run *run, Err *err)
 {
     RoundStats round;
     size_t moved;
+    bool retried = false;
 
     if (!follow_prepare(run, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
             return false;
+        /* what waited for rows (NOT NULL) can be done now */
+        bool again = round.outdated || (run->ddl_left && !retried);
+        retried = retried || !round.outdated;
+        if (again && !follow_prepare(run, err))
+            return false;
+        if (again)
+            continue;
         if (round.ms <= CLOSE_ROUND_MS ||
             (tries >= CLOSE_PATIENCE && round.ms <= run->config->max_lag_ms))
             return edge_sequences(run->edge, &moved, err);

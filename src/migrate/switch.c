@@ -12,6 +12,7 @@
 #include "capture/queue.h"
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
+#include "migrate/ddl.h"
 #include "migrate/follow.h"
 #include "migrate/pooler.h"
 #include "migrate/sleep.h"
@@ -178,10 +179,12 @@ static bool step_drain(Switch *sw, Err *err)
     do {
         if (!edge_round(sw->run->edge, &round, err))
             return false;
+        if (round.outdated)
+            return err_set(err, ERR_STATE, "tables were altered in this very moment");
         if (++rounds > DRAIN_ROUNDS)
             return err_set(err, ERR_BUG, "changes keep coming although all tables are locked");
     } while (round.changes > 0);
-    return edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
+    return ddl_refuse_late(sw->run, err) && edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
            edge_sequences(sw->run->edge, &moved, err);
 }
 
