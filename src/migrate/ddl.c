@@ -17,6 +17,8 @@
 #include "schema/dump.h"
 #include "sql/queries.h"
 
+enum { TOLD_CHANGES = 20 };
+
 /* the same when it was last in order: the baseline */
 typedef struct Before {
     BaselineRow *prints;
@@ -526,7 +528,17 @@ static void move_partitions(Ddl *ddl)
  * ----------------------------------------------------------------------------------------
  */
 
-/* pg_dump quotes the types of arguments */
+/* names in comments, grants and the types of arguments are quoted */
+static const char *without_quotes(const void *ctx, const char *text)
+{
+    Str *s = str_new(ctx);
+
+    for (; *text != '\0'; text++)
+        if (*text != '"')
+            str_char(s, *text);
+    return s->text;
+}
+
 static bool same_entry(const DumpEntry *entry, const SchemaPrintsRow *print)
 {
     const char *a = entry->name, *b = print->name;
@@ -535,14 +547,8 @@ static bool same_entry(const DumpEntry *entry, const SchemaPrintsRow *print)
         return false;
     if (strchr(b, '(') == NULL)
         return strcmp(a, b) == 0;
-    for (;; a++, b++) {
-        a += *a == '"' ? 1 : 0;
-        b += *b == '"' ? 1 : 0;
-        if (*a != *b)
-            return false;
-        if (*a == '\0')
-            return true;
-    }
+    AUTO_CTX(tmp, NULL);
+    return strcmp(without_quotes(tmp, a), without_quotes(tmp, b)) == 0;
 }
 
 /* entries that belong to another: "TABLE t", "COLUMN t.c", "t c" of a default, the owner of a sequence */
@@ -553,9 +559,13 @@ static bool belongs_to(const DumpEntry *entry, const SchemaPrintsRow *print)
 
     if (strcmp(entry->schema, print->schema_name) != 0)
         return false;
-    if (item_type_is_optional(entry->type))
-        return strcmp(entry->name, mem_printf(tmp, "%s %s", print->entry, print->name)) == 0 ||
-               str_starts(entry->name, mem_printf(tmp, "COLUMN %s.", print->name));
+    if (item_type_is_optional(entry->type)) {
+        const char *name = without_quotes(tmp, entry->name);
+
+        return strcmp(name, without_quotes(
+                                tmp, mem_printf(tmp, "%s %s", print->entry, print->name))) == 0 ||
+               str_starts(name, without_quotes(tmp, mem_printf(tmp, "COLUMN %s.", print->name)));
+    }
     if (strcmp(print->entry, "TABLE") == 0 && strcmp(entry->type, "DEFAULT") == 0)
         return str_starts(entry->name, mem_printf(tmp, "%s ", print->name));
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -664,13 +674,20 @@ static bool work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
     if (!dump_find(tmp, config->pg_bindir, conn_caps(ddl->from)->version,
                    conn_caps(ddl->to)->version, &dump, err))
         return false;
-    if (dump.path == NULL) {
-        log_warn("schema: pg_dump was not found, so nothing new can be carried over");
+    if (dump.path == NULL || caps_major(dump.version) < caps_major(conn_caps(ddl->from)->version)) {
+        log_warn("schema: no pg_dump that is as new as the %s was found, so nothing new can be "
+                 "carried over (--pg-bindir)",
+                 side_name(ddl->side[0]));
         return true;
     }
     if (!dump_section(ddl, &dump, &options, DUMP_PRE_DATA, &entries[0], &n[0], err) ||
-        !dump_section(ddl, &dump, &options, DUMP_POST_DATA, &entries[1], &n[1], err))
-        return false;
+        !dump_section(ddl, &dump, &options, DUMP_POST_DATA, &entries[1], &n[1], err)) {
+        if (err->kind != ERR_IO || conn_is_broken(ddl->from))
+            return false;
+        log_warn("schema: nothing new can be carried over: %s", err->msg);
+        err_clear(err);
+        return true;
+    }
     for (int section = 0; section < 2; section++)
         for (size_t e = 0; e < n[section]; e++)
             for (size_t i = 0; i < n_wanted; i++) {
@@ -964,6 +981,31 @@ static bool register_tables(Ddl *ddl, const Catalog *copy, Err *err)
     return true;
 }
 
+/* key columns that have other names now, on one node */
+static bool rename_keys(Conn *conn, const Catalog *catalog, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    TabsRow *tabs;
+    size_t n;
+
+    if (!q_tabs(tmp, conn, &tabs, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const Table *found = catalog_find(catalog, tabs[i].schema_name, tabs[i].table_name);
+
+        if (found == NULL || tabs[i].key_columns == NULL ||
+            strcmp(tabs[i].key_print, table_key_print(tmp, found)) != 0 ||
+            strcmp(tabs[i].key_columns, table_key_text(tmp, found)) == 0)
+            continue;
+        Table table = *found;
+        table.id = tabs[i].id;
+        if (!capture_names_again(conn, &table, err) ||
+            !catalog_register_key(conn, table.id, &table, err))
+            return false;
+    }
+    return true;
+}
+
 /* triggers for what has none yet, on one node; *ret_again: tables (numbers) that lost some */
 static bool complete_captures(Ddl *ddl, Conn *conn, Err *err)
 {
@@ -1232,10 +1274,19 @@ static void tell(Ddl *ddl)
 {
     Str *all = str_new(ddl);
 
+    for (size_t i = 0; i < ddl->n_settled && i < TOLD_CHANGES; i++)
+        log_info("schema: %s is as on the %s now", ddl->settled[i], side_name(ddl->side[0]));
+    if (ddl->n_settled > TOLD_CHANGES)
+        log_info("schema: and %zu more", ddl->n_settled - TOLD_CHANGES);
+    for (size_t i = 0; i < ddl->n_work; i++)
+        if (ddl->work[i].object[0] == '\0' && !ddl->work[i].done)
+            log_warn("schema: not carried over: %.300s: %s", ddl->work[i].statement,
+                     ddl->work[i].refusal);
     for (size_t i = 0; i < ddl->n_open; i++)
         str_fmt(all, "%s\n", ddl->open[i]);
     if (ddl->run->ddl_told != NULL && strcmp(ddl->run->ddl_told, all->text) == 0)
         return;
+    talloc_free(ddl->run->ddl_told);
     ddl->run->ddl_told = mem_strdup(ddl->run, all->text);
     for (size_t i = 0; i < ddl->n_open; i++) {
         const char *refusal = refusal_of(ddl, ddl->open[i]);
@@ -1355,6 +1406,7 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
         !read_before(ddl, ddl->run->conn[SIDE_TARGET], ddl->side[0], &ddl->before, err) ||
         !q_foreign_keys(ddl, ddl->from, ret_keys, ret_n_keys, err))
         return false;
+    talloc_free(ddl->run->ddl_mark);
     ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
     *ret_changed = anything_changed(ddl);
     return !*ret_changed ||
@@ -1386,6 +1438,7 @@ static bool carry(Ddl *ddl, Err *err)
     if (!change_tabs(ddl, err) || !do_work(ddl, err) ||
         !baseline_read(ddl, ddl->to, &ddl->copy, err) ||
         !carry_foreign_keys(ddl, keys, n_keys, err) || !catalog_load(tmp, ddl->to, &copy, err) ||
+        !rename_keys(ddl->to, copy, err) || !rename_keys(ddl->from, ddl->catalog, err) ||
         !register_tables(ddl, copy, err) || !complete_captures(ddl, ddl->to, err))
         return false;
     /* tables of the copy are of no interest there: its rows come with the rounds */

@@ -392,7 +392,7 @@ select a.attrelid::int8, a.attnum::int, a.attname::text, format_type(a.atttypid,
        a.attnotnull,
 --@ >= 12       case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
 --@ < 12       pg_get_expr(d.adbin, d.adrelid),
---@ >= 12       a.attidentity || case when a.attgenerated <> '' then a.attgenerated || pg_get_expr(d.adbin, d.adrelid) else '' end,
+--@ >= 12       a.attidentity::text || case when a.attgenerated <> '' then a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) else '' end,
 --@ >= 10 < 12       a.attidentity::text,
 --@ < 10       '',
 --@ >= 11       a.atthasmissing, case when a.atthasmissing and t.typelem = 0 then (a.attmissingval::text::text[])[1] end
