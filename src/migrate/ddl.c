@@ -340,28 +340,35 @@ static void alter_existing(Ddl *ddl, const TableRelationsRow *table, const char 
     if (old != NULL && strcmp(old->type, c->type) != 0)
         carry_anew(ddl, table->relid);
     if (strcmp(c->type, on_copy->type) != 0 || !same_text(c->coll, on_copy->coll)) {
-        if (on_copy->fallback != NULL) {
+        q = alter_table(tmp, table->schema_name, table->table_name);
+        if (on_copy->fallback != NULL && !is_generated(on_copy)) {
             /* an old default may not fit the new type */
-            q = alter_column(tmp, table, c->name);
-            sql_add(q, " DROP DEFAULT");
-            add_work(ddl, object, q->text->text, false);
+            sql_add(q, "ALTER COLUMN ");
+            sql_ident(q, c->name);
+            sql_add(q, " DROP DEFAULT, ");
         }
-        q = alter_column(tmp, table, c->name);
+        sql_add(q, "ALTER COLUMN ");
+        sql_ident(q, c->name);
         sql_add(q, " TYPE ");
         sql_trusted(q, c->type);
         sql_trusted(q, collation_of(tmp, c));
+        /* the values come with the rows */
         sql_add(q, " USING ");
         sql_ident(q, c->name);
         sql_add(q, "::text::");
         sql_trusted(q, c->type);
+        if (c->fallback != NULL && !is_generated(c)) {
+            sql_add(q, ", ALTER COLUMN ");
+            sql_ident(q, c->name);
+            sql_add(q, " SET DEFAULT ");
+            sql_trusted(q, c->fallback);
+        }
         add_work(ddl, object, q->text->text, true);
         carry_anew(ddl, table->relid);
-    }
-    if (!same_text(c->special, on_copy->special))
-        return;
-    if ((old == NULL || !same_text(old->fallback, c->fallback) ||
-         strcmp(c->type, on_copy->type) != 0) &&
-        !same_text(c->fallback, on_copy->fallback) && !is_generated(c)) {
+    } else if (same_text(c->special, on_copy->special) && !is_generated(c) &&
+               !same_text(c->fallback, on_copy->fallback) &&
+               (old == NULL || !same_text(old->fallback, c->fallback) || c->fallback == NULL ||
+                on_copy->fallback == NULL)) {
         q = alter_column(tmp, table, c->name);
         if (c->fallback == NULL)
             sql_add(q, " DROP DEFAULT");
@@ -596,6 +603,14 @@ static bool is_droppable(const DumpEntry *entry)
     return listed(kinds, sizeof kinds / sizeof *kinds, entry->type);
 }
 
+/* the view of a "definition of view …" */
+static const char *view_of(const void *ctx, const SchemaPrintsRow *print)
+{
+    const char *view = print->object + strlen("definition of ");
+
+    return strcmp(print->entry, "VIEW") == 0 ? view : mem_printf(ctx, "materialized %s", view);
+}
+
 /* the statements of one changed or new object */
 static void work_of_entry(Ddl *ddl, const SchemaPrintsRow *now, const DumpEntry *entry)
 {
@@ -608,13 +623,14 @@ static void work_of_entry(Ddl *ddl, const SchemaPrintsRow *now, const DumpEntry 
         add_work(ddl, now->object, entry->statement, false);
     } else if (strcmp(copy->print, now->print) != 0) {
         const char *statement = replacing(tmp, entry);
+        const char *dropped =
+            str_starts(now->object, "definition of ") ? view_of(tmp, now) : now->object;
 
         if (statement != NULL)
             add_work(ddl, now->object, statement, false);
         else if (is_droppable(entry))
             add_work(ddl, now->object,
-                     mem_printf(tmp, "%s;\n%s",
-                                drop_statement(tmp, conn_caps(ddl->to), now->object),
+                     mem_printf(tmp, "%s;\n%s", drop_statement(tmp, conn_caps(ddl->to), dropped),
                                 entry->statement),
                      false);
     }
@@ -852,6 +868,9 @@ static bool follow_tabs(Ddl *ddl, Err *err)
 
         if (tab->schema_name[0] == '\0')
             continue;
+        /* registered, but a crash came before its triggers */
+        if (tab->rel == 0 && find_table(&ddl->now, tab->schema_name, tab->table_name) != NULL)
+            continue;
         if (table == NULL) {
             retire_tab(ddl, tab);
             continue;
@@ -963,7 +982,12 @@ static bool register_tables(Ddl *ddl, const Catalog *copy, Err *err)
         const Table *there = catalog_find_any(copy, table->schema, table->name);
         const TabsRow *f = tab_named(from, n_from, table), *t = tab_named(to, n_to, table);
 
-        if (table->in_extension || (f != NULL && t != NULL))
+        if (table->in_extension)
+            continue;
+        /* also after a crash: only the baseline tells that its rows are on their way */
+        if (find_old_table(&ddl->before, table->oid) == NULL)
+            carry_anew(ddl, table->oid);
+        if (f != NULL && t != NULL)
             continue;
         if (there == NULL || (table->n_keys > 0 && there->n_keys == 0)) {
             mark_unsettled(ddl, table->oid);
@@ -1207,6 +1231,18 @@ static bool columns_agree(const Ddl *ddl, const char *schema, const char *name, 
     return true;
 }
 
+/* its text may be another one on another server version, though it means the same */
+static bool is_worded(const char *object)
+{
+    static const char *const kinds[] = {"definition of ", "index ", "constraint ", "trigger ",
+                                        "rule "};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_starts(object, kinds[i]))
+            return true;
+    return false;
+}
+
 /* whether one object is in order; *ret_unsafe: a switch could lose rows or values */
 static bool is_settled(const Ddl *ddl, const char *object, bool *ret_unsafe)
 {
@@ -1237,9 +1273,8 @@ static bool is_settled(const Ddl *ddl, const char *object, bool *ret_unsafe)
             str_starts(object, "parent ") || (now != NULL && str_starts(object, "sequence "));
         return false;
     }
-    return strcmp(now->print, copy->print) == 0 || was_done(ddl, object) ||
-           (str_starts(object, "definition of ") &&
-            was_done(ddl, object + strlen("definition of ")));
+    return strcmp(now->print, copy->print) == 0 || (is_worded(object) && was_done(ddl, object)) ||
+           (str_starts(object, "definition of ") && was_done(ddl, view_of(ddl, print)));
 }
 
 static const char *refusal_of(const Ddl *ddl, const char *object)

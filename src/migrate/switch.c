@@ -472,7 +472,7 @@ static bool captured_everywhere(Switch *sw, Err *err)
     if (!q_tabs(tmp, sw->run->conn[sw->to], &tabs, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!tabs[i].captured)
+        if (!tabs[i].captured && tabs[i].schema_name[0] != '\0')
             return err_set(err, ERR_BUG, "the way back is not prepared on table %s.%s",
                            tabs[i].schema_name, tabs[i].table_name);
     return true;
