@@ -1503,12 +1503,11 @@ bool ddl_carry(Run *run, Err *err)
         run->ddl_left = ddl->n_open > 0;
         return true;
     }
-    talloc_free(run->ddl_mark);
-    run->ddl_mark = NULL;
+    run->ddl_left = true;
     return err_add(err, "while carrying changes of the schema");
 }
 
-bool ddl_is_due(Run *run, bool *ret_due, Err *err)
+bool ddl_has_moved(Run *run, bool *ret_moved, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     DefinitionsMarkRow *mark;
@@ -1516,7 +1515,7 @@ bool ddl_is_due(Run *run, bool *ret_due, Err *err)
 
     if (!q_definitions_mark(tmp, run->conn[run_active(run)], &mark, &n, err))
         return false;
-    *ret_due = run->ddl_mark == NULL || strcmp(run->ddl_mark, mark->mark) != 0 || run->ddl_left;
+    *ret_moved = run->ddl_mark == NULL || strcmp(run->ddl_mark, mark->mark) != 0;
     return true;
 }
 

@@ -19,8 +19,8 @@
  */
 CHECKED bool ddl_carry(Run *run, Err *err);
 
-/* whether definitions on the node that takes writes may have changed since ddl_carry(), or something is left to be done */
-CHECKED bool ddl_is_due(Run *run, bool *ret_due, Err *err);
+/* whether definitions on the node that takes writes may have changed since ddl_carry() looked */
+CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
 
 /* under the fence: ERR_REFUSED when definitions changed since ddl_carry() */
 CHECKED bool ddl_refuse_late(Run *run, Err *err);

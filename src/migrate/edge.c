@@ -361,15 +361,17 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
 /*
  * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
  * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated (or
- * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ * rewritten) meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot. *ret_outdated: a name is gone.
  */
-static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
+static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held,
+                        bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     RewrittenRow *row;
     size_t n_rows;
 
     *ret_held = true;
+    *ret_outdated = false;
     if (n == 0)
         return true;
     if (conn_exec(edge->from, hold_statement(tmp, edge, pending, n), err)) {
@@ -378,10 +380,14 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
         *ret_held = !row->rewritten;
         return true;
     }
-    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
+    *ret_outdated = err_is(err, SQLSTATE_UNDEFINED_TABLE) || err_is(err, SQLSTATE_UNDEFINED_SCHEMA);
+    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK) &&
+        !*ret_outdated)
         return err_add(err, "while locking the changed tables");
     err_clear(err);
     *ret_held = false;
+    if (*ret_outdated)
+        return true;
     return wait_ms(HOLD_PAUSE_MS, err);
 }
 
@@ -431,7 +437,7 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
  * Leaves the transaction to its caller, also after an error.
  */
 static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size_t *ret_n,
-                        const char **ret_snapshot, Err *err)
+                        const char **ret_snapshot, bool *ret_outdated, Err *err)
 {
     bool held;
     Window window = window_of(edge);
@@ -439,9 +445,9 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
     for (int tries = 1;; tries++) {
         if (!queue_begin(ctx, edge->from, &window, ret_pending, ret_n, ret_snapshot, err) ||
             !keep_ours(edge, *ret_pending, ret_n, err) || !fault("round.begun", err) ||
-            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+            !hold_tables(edge, *ret_pending, *ret_n, &held, ret_outdated, err))
             return false;
-        if (held)
+        if (held || *ret_outdated)
             return true;
         conn_rollback(edge->from);
         if (tries % HOLD_REPORT_TRIES == 0)
@@ -464,7 +470,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         return false;
     if (quiet)
         return true;
-    if (!begin_round(tmp, edge, &pending, &n, &snapshot, err)) {
+    if (!begin_round(tmp, edge, &pending, &n, &snapshot, &ret_stats->outdated, err)) {
         conn_rollback(edge->from);
         return false;
     }
@@ -475,7 +481,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     }
     /* the first round is recorded also when nothing changed: what comes later is new to the copy */
     bool first = edge->applied == NULL;
-    bool ok = edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
+    bool ok = ret_stats->outdated || edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
     if (ret_stats->outdated) {
         conn_rollback(edge->from);
         return true;

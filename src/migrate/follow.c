@@ -30,6 +30,7 @@ enum {
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
+    SCHEMA_LEFT_MS = 60000,  /* what could not be carried is tried again, at last so often */
     SHAPE_TRIES = 5,         /* … again when it changed while it was looked at */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
@@ -68,36 +69,56 @@ bool follow_prepare(Run *run, Err *err)
     Side from = run_active(run), to = side_other(from);
 
     for (int tries = 1;; tries++) {
-        bool due;
-
-        if (!ddl_carry(run, err) || !sleep_node(run->conn[to], run->replica[to], err) ||
-            !sleep_validate(run->conn[from], err))
-            return false;
-        if (run_load_edge(run, err))
-            return true;
         AUTO_CTX(tmp, NULL);
-        if (err->kind != ERR_STATE || tries == SHAPE_TRIES || conn_is_broken(run->conn[from]) ||
-            !ddl_is_due(run, &due, err_new(tmp)) || !due || run->ddl_left)
+        bool moved;
+
+        if (ddl_carry(run, err) && sleep_node(run->conn[to], run->replica[to], err) &&
+            sleep_validate(run->conn[from], err) && run_load_edge(run, err))
+            return true;
+        /* what was read first and what was read last may not fit together */
+        if ((err->kind != ERR_STATE && err->kind != ERR_SQL) || tries == SHAPE_TRIES ||
+            conn_is_broken(run->conn[from]) || conn_is_broken(run->conn[to]))
+            return false;
+        conn_rollback(run->conn[from]);
+        conn_rollback(run->conn[to]);
+        if (!ddl_has_moved(run, &moved, err_new(tmp)) || !moved)
             return false;
         err_clear(err);
     }
 }
 
-/* now and then, and when a round met a table that was altered: at the latest then it is noticed */
-static bool follow_ddl(Run *run, bool outdated, int64_t *looked_ms, Err *err)
-{
-    bool due = outdated;
+typedef struct SchemaLook {
+    int64_t looked_ms;
+    int64_t carried_ms;
+    int64_t pause_ms; /* until what is left is tried again */
+} SchemaLook;
 
-    if (!outdated && clock_ms() - *looked_ms < SCHEMA_EVERY_MS)
+/* now and then, and when a round met a table that was altered: at the latest then it is noticed */
+static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
+{
+    bool moved = outdated;
+
+    if (!outdated && clock_ms() - look->looked_ms < SCHEMA_EVERY_MS)
         return true;
-    *looked_ms = clock_ms();
-    return (due || ddl_is_due(run, &due, err)) && (!due || follow_prepare(run, err));
+    look->looked_ms = clock_ms();
+    if (!outdated && !ddl_has_moved(run, &moved, err))
+        return false;
+    if (moved)
+        look->pause_ms = SCHEMA_EVERY_MS;
+    else if (!run->ddl_left || clock_ms() - look->carried_ms < look->pause_ms)
+        return true;
+    else if (look->pause_ms < SCHEMA_LEFT_MS)
+        look->pause_ms *= 2;
+    look->carried_ms = clock_ms();
+    return follow_prepare(run, err);
 }
 
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
-    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), schema_ms = clock_ms();
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms();
+    SchemaLook look = {
+        .looked_ms = clock_ms(), .carried_ms = clock_ms(), .pause_ms = SCHEMA_EVERY_MS};
     bool in_step = false;
 
     *ret_handover = false;
@@ -108,7 +129,7 @@ bool follow(Run *run, bool *ret_handover, Err *err)
         size_t moved;
 
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err) ||
-            !follow_ddl(run, round.outdated, &schema_ms, err))
+            !follow_ddl(run, round.outdated, &look, err))
             return false;
         if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
             !edge_sequences(run->edge, &moved, err))

@@ -20,6 +20,8 @@ Remedy err_remedy(const Err *err);
 #define SQLSTATE_QUERY_CANCELED "57014"
 #define SQLSTATE_FOREIGN_KEY "23503"
 #define SQLSTATE_INSUFFICIENT_PRIVILEGE "42501"
+#define SQLSTATE_UNDEFINED_TABLE "42P01"
+#define SQLSTATE_UNDEFINED_SCHEMA "3F000"
 /* what the fence raises: read_only_sql_transaction, which drivers and poolers know */
 #define SQLSTATE_FENCE "25006"
 

@@ -42,7 +42,7 @@ select purged, detached from pgtandem.consumer where edge = $1
 
 -- name: rewritten
 -- doc: whether the files of one of these tables, or of a partition, are others than the snapshot's catalog says: it was
--- doc: truncated or rewritten since. relids is an array
+-- doc: truncated or rewritten since, or renamed. relids is an array
 -- params: relids text
 -- returns: rewritten bool
 with recursive tree(oid) as (
@@ -52,6 +52,11 @@ with recursive tree(oid) as (
 -- the catalog is read in the snapshot, the function tells what is there now
 select exists (select 1 from tree t join pg_class c on c.oid = t.oid
                 where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+       -- likewise: the name leads to another table now
+--@ >= 9.4    or exists (select 1 from unnest($1::text::oid[]) u(oid) join pg_class c on c.oid = u.oid
+--@ >= 9.4                join pg_namespace n on n.oid = c.relnamespace
+--@ >= 9.6               where to_regclass(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) is distinct from c.oid::regclass)
+--@ >= 9.4 < 9.6               where to_regclass((quote_ident(n.nspname) || '.' || quote_ident(c.relname))::cstring) is distinct from c.oid::regclass)
 
 -- name: our_triggers
 -- doc: the triggers of ours on user tables, those of one table together

@@ -1,12 +1,12 @@
 -- The replication service: its edges, and what tells that tables were altered.
 
 -- name: shapes
--- doc: one text for all columns of a table and all its partitions, which is another one when they are altered;
+-- doc: one text for the name of a table, all its columns and all its partitions, which is another one when they are altered;
 -- doc: relids is an array, NULL for all tables
 -- params: relids text
 -- returns: relid int8, shape text
 select a.attrelid::int8,
-       md5(string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum)
+       md5(n.nspname || '.' || c.relname || ':' || string_agg(a.attnum || ':' || a.attname || ':' || a.atttypid || ':' || a.atttypmod, ',' order by a.attnum)
 --@ >= 10           || case when c.relkind = 'p' then
 --@ >= 10                   coalesce((with recursive tree as (
 --@ >= 10                                 select i.inhrelid from pg_inherits i where i.inhparent = a.attrelid
@@ -22,7 +22,7 @@ select a.attrelid::int8,
    and a.attnum > 0 and not a.attisdropped
    and c.relkind in ('r', 'p') and c.relpersistence <> 't'
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
- group by a.attrelid, c.relkind
+ group by a.attrelid, c.relkind, c.relname, n.nspname
 
 -- name: definitions_print
 -- doc: changes when a table, a partition, a column or a unique index comes, goes or is altered

@@ -198,8 +198,9 @@ def test_tables_renamed_dropped_and_made_anew(shop):
     shop.old.sql("alter table tag rename to label; alter table label set schema other")
     shop.old.sql("drop table old_things")
     shop.old.sql("drop table log; create table log (at timestamptz, line text); insert into log values (now(), 'anew')")
-    shop.old.sql("alter table item rename to wares")
-    shop.old.sql("create table item (id int primary key, name text not null, price numeric(10,2) default 1)")
+    # at once, with changes of both, so that a round meets the new table under the old one's name
+    shop.old.sql("update item set name = 'last' where id < 100; alter table item rename to wares;"
+                 "create table item (id int primary key, name text not null, price numeric(10,2) default 1)")
     shop.old.sql("insert into item values (77, 'in the new table')")
     shop.old.sql("update wares set name = 'renamed' where id = 3")
     time.sleep(3)
@@ -232,7 +233,7 @@ def test_everything_else(shop):
         "alter table part add constraint back foreign key (id) references item (id)",
         "create or replace view cheap as select id, name, price from item where price < 5",
         "create view dear as select * from cheap",
-        "create materialized view sums as select sum(price) from item",
+        "create materialized view sums as select sum(id) from old_things",
         "create or replace function twice(int) returns int language sql as 'select $1 + $1'",
         "create function thrice(n int, t text default 'x') returns int language plpgsql as 'begin return n * 3; end'",
         "create sequence numbers start 5",
@@ -251,7 +252,7 @@ def test_everything_else(shop):
     for query in (
         "select count(*) from pg_indexes where indexname in ('item_name', 'item_price', 'note_once')",
         "select count(*) from pg_constraint where conname in ('positive', 'note_once', 'back') and conparentid = 0",
-        "select pg_get_viewdef('cheap'::regclass, true)",
+        "select count(price) from cheap",
         "select count(*) from dear",
         "select twice(4) + thrice(2)",
         "select prosrc from pg_proc where proname = 'twice'",
