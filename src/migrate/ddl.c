@@ -1519,6 +1519,16 @@ bool ddl_has_moved(Run *run, bool *ret_moved, Err *err)
     return true;
 }
 
+/* what was told before was refused or accepted before */
+static void note_late(Ddl *ddl, const Run *run, const char *object)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (has_changed(ddl, object) &&
+        (run->ddl_told == NULL || strstr(run->ddl_told, mem_printf(tmp, "%s\n", object)) == NULL))
+        mem_push(ddl, ddl->open, ddl->n_open, object);
+}
+
 bool ddl_refuse_late(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -1535,12 +1545,16 @@ bool ddl_refuse_late(Run *run, Err *err)
         !read_before(ddl, run->conn[SIDE_TARGET], run_active(run), &ddl->before, err))
         return false;
     for (size_t i = 0; i < ddl->now.n_prints; i++)
-        if (has_changed(ddl, ddl->now.prints[i].object))
-            mem_push(ddl, ddl->open, ddl->n_open, ddl->now.prints[i].object);
-    /* what was left and is accepted is known already */
-    if (!anything_changed(ddl) || (run->ddl_left && config_accepts(run->config, "schema-changed")))
+        note_late(ddl, run, ddl->now.prints[i].object);
+    for (size_t i = 0; i < ddl->before.n_prints; i++)
+        note_late(ddl, run, ddl->before.prints[i].object);
+    for (size_t i = 0; i < ddl->now.n_tables; i++)
+        if (find_old_table(&ddl->before, ddl->now.tables[i].relid) == NULL &&
+            !has_changed(ddl, table_object(ddl, &ddl->now.tables[i])))
+            mem_push(ddl, ddl->open, ddl->n_open, table_object(ddl, &ddl->now.tables[i]));
+    if (ddl->n_open == 0)
         return true;
     err_set(err, ERR_STATE, "definitions on the %s were changed in this very moment (%s)",
-            side_name(run_active(run)), ddl->n_open == 0 ? "something is gone" : ddl->open[0]);
+            side_name(run_active(run)), ddl->open[0]);
     return err_hint(err, "Run the same command again.");
 }

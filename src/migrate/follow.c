@@ -30,6 +30,7 @@ enum {
     SEQUENCES_EVERY_MS = 1000,
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
+    SCHEMA_REST = 20,        /* … a look may take this fraction of the time */
     SCHEMA_LEFT_MS = 60000,  /* what could not be carried is tried again, at last so often */
     SHAPE_TRIES = 5,         /* … again when it changed while it was looked at */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
@@ -89,6 +90,7 @@ bool follow_prepare(Run *run, Err *err)
 
 typedef struct SchemaLook {
     int64_t looked_ms;
+    int64_t rest_ms; /* with many tables a look is not cheap */
     int64_t carried_ms;
     int64_t pause_ms; /* until what is left is tried again */
 } SchemaLook;
@@ -98,19 +100,26 @@ static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
 {
     bool moved = outdated;
 
-    if (!outdated && clock_ms() - look->looked_ms < SCHEMA_EVERY_MS)
+    int64_t begun = clock_ms();
+
+    if (!outdated &&
+        (begun - look->looked_ms < SCHEMA_EVERY_MS || begun - look->looked_ms < look->rest_ms))
         return true;
-    look->looked_ms = clock_ms();
     if (!outdated && !ddl_has_moved(run, &moved, err))
         return false;
+    look->looked_ms = clock_ms();
+    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
     if (moved)
         look->pause_ms = SCHEMA_EVERY_MS;
     else if (!run->ddl_left || clock_ms() - look->carried_ms < look->pause_ms)
         return true;
     else if (look->pause_ms < SCHEMA_LEFT_MS)
         look->pause_ms *= 2;
-    look->carried_ms = clock_ms();
-    return follow_prepare(run, err);
+    if (!follow_prepare(run, err))
+        return false;
+    look->looked_ms = look->carried_ms = clock_ms();
+    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
+    return true;
 }
 
 bool follow(Run *run, bool *ret_handover, Err *err)

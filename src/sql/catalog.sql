@@ -433,7 +433,7 @@ seen as (
     union all select a.xmin::text::int8 from pg_attribute a join rel r on r.oid = a.attrelid where a.attnum > 0
     union all select a.xmin::text::int8 from pg_attrdef a join rel r on r.oid = a.adrelid
     union all select i.xmin::text::int8 from pg_inherits i where i.inhrelid >= 16384
-    union all select o.xmin::text::int8 from pg_constraint o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_constraint o join rel r on r.oid = o.conrelid
     union all select i.xmin::text::int8 from pg_index i join rel r on r.oid = i.indrelid
     union all select t.xmin::text::int8 from pg_trigger t join rel r on r.oid = t.tgrelid
     union all select w.xmin::text::int8 from pg_rewrite w where w.oid >= 16384

@@ -193,6 +193,28 @@ def test_partitions_come_go_and_move(shop):
     assert_same_content(shop.old.connect(), shop.new.connect())
 
 
+@pytest.mark.parametrize("kind", ["owner", "member"])
+def test_without_special_rights(one_pair, ordinary, kind):
+    """Foreign keys of the copy sleep; new ones do so from the beginning."""
+    owner = ordinary(one_pair, kind)
+    node = one_pair.old
+    node.sql(f"set role {owner};" + SHOP)
+    tool = one_pair.tool()
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    node.sql(f"set role {owner}; alter table item add n int default 4; update item set n = id where id < 5;"
+             "create table child (id int primary key, item int references item); insert into child values (1, 1);"
+             "create table part_c partition of part for values in ('c'); insert into part values (3, 'c', 'x');"
+             "create index on child (item); drop table old_things")
+    tool.ok("switchover")
+    run.sigint()
+    run.wait()
+    assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        one_pair.new.sql("insert into child values (2, -2)")
+    assert one_pair.new.value("select pg_get_userbyid(relowner) from pg_class where relname = 'child'") == owner
+
+
 def test_tables_renamed_dropped_and_made_anew(shop):
     shop.old.sql("create schema other")
     shop.old.sql("alter table tag rename to label; alter table label set schema other")
