@@ -626,6 +626,34 @@ bool capture_all_rows(Conn *conn, const Table *table, Err *err)
     return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
 }
 
+bool capture_everything(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "BEGIN;\n");
+    if (table->n_keys == 0) {
+        sql_add(q, "SELECT nextval('pgtandem.mark_");
+        sql_number(q, table->id);
+        sql_add(q, "');\n");
+    }
+    for (int segment = 0; segment < 2 && table->n_keys > 0; segment++) {
+        sql_add(q, "INSERT INTO pgtandem.queue_");
+        sql_number(q, segment);
+        sql_add(q, " (txid, tab, ka) SELECT " TXID ", ");
+        sql_number(q, table->id);
+        sql_add(q, ", '{}' WHERE (" SEGMENT_IS_0 ")");
+        if (segment != 0)
+            sql_add(q, " IS FALSE");
+        sql_add(q, ";\n");
+    }
+    sql_add(q, "COMMIT");
+    if (conn_exec(conn, q, err))
+        return true;
+    conn_rollback(conn);
+    return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
+}
+
 /* ONLY "schema"."name"; belongs to ctx */
 static const char *rel_ref(const void *ctx, const TriggerRelationsRow *rel)
 {

@@ -38,6 +38,12 @@ CHECKED bool capture_partitions(Conn *conn, const Table *table, const int64_t *r
 /* records every row of a captured table as changed, so that the next round carries all of them */
 CHECKED bool capture_all_rows(Conn *conn, const Table *table, Err *err);
 
+/*
+ * the same by one mark instead of all keys: the other node's rows go first. Without a key: the table counts as
+ * changed
+ */
+CHECKED bool capture_everything(Conn *conn, const Table *table, Err *err);
+
 /* puts only the gate on a partitioned table whose partitions are captured by themselves */
 CHECKED bool capture_gate_only(Conn *conn, const Table *root, Err *err);
 

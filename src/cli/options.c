@@ -110,7 +110,7 @@ const Option cli_options[] = {
               "and PGTANDEM_OLD_HOST and so on for the node that closed." },
 
     { .name = "pg-bindir", .type = OPT_DIR, .arg = "DIR",
-      .field = TEXT(config.pg_bindir), .commands = CMD_CHECK | CMD_UPGRADE,
+      .field = TEXT(config.pg_bindir), .commands = CMD_CHECK | CMD_UPGRADE | CMD_SWITCHOVER | CMD_ROLLBACK,
       .help = "directory of pg_dump",
       .doc  = "It carries the schema, and must be at least as new as the source. Without this "
               "option the one that fits best is taken from PATH and the usual places: not older "

@@ -34,30 +34,152 @@ static bool insert_prints(Conn *target, Side side, const SchemaPrintsRow *prints
     return conn_exec(target, q, err);
 }
 
-bool baseline_store(Run *run, Side side, Err *err)
+/* SQL text of an array of objects */
+static void add_objects(Sql *q, const char *const *objects, size_t n)
+{
+    AUTO_CTX(tmp, q);
+    Str *array = str_new(tmp);
+
+    str_char(array, '{');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            str_char(array, ',');
+        str_array_element(array, objects[i]);
+    }
+    str_char(array, '}');
+    sql_literal(q, array->text);
+    sql_add(q, "::text[]");
+}
+
+static bool is_listed(const int64_t *relids, size_t n, int64_t relid)
+{
+    for (size_t i = 0; i < n; i++)
+        if (relids[i] == relid)
+            return true;
+    return false;
+}
+
+/* tables and columns of one side, but not those listed, which keep what they had */
+static bool write_columns(Conn *target, Side side, const Definitions *d, const int64_t *but,
+                          size_t n_but, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Conn *target = run->conn[SIDE_TARGET];
-    SchemaPrintsRow *prints;
-    size_t n;
     Sql *q = sql_new(tmp);
+    static const char *const tables[] = {"baseline_table", "baseline_column"};
 
-    if (!q_schema_prints(tmp, run->conn[side], &prints, &n, err))
-        return false;
-    sql_add(q, "DELETE FROM pgtandem.baseline WHERE side = ");
-    sql_literal(q, side_name(side));
-    if (!conn_exec(target, q, err))
-        return false;
-    for (size_t i = 0; i < n; i += ROWS_PER_INSERT)
-        if (!insert_prints(target, side, &prints[i],
-                           n - i < ROWS_PER_INSERT ? n - i : ROWS_PER_INSERT, err))
-            return err_add(err, "while storing the schema's fingerprints");
-    return true;
+    for (int t = 0; t < 2; t++) {
+        sql_add(q, "DELETE FROM pgtandem.");
+        sql_trusted(q, tables[t]);
+        sql_add(q, " WHERE side = ");
+        sql_literal(q, side_name(side));
+        for (size_t i = 0; i < n_but; i++) {
+            sql_add(q, " AND rel <> ");
+            sql_number(q, but[i]);
+        }
+        sql_add(q, ";\n");
+    }
+    for (size_t i = 0; i < d->n_tables; i++) {
+        if (is_listed(but, n_but, d->tables[i].relid))
+            continue;
+        sql_add(q, "INSERT INTO pgtandem.baseline_table (side, rel, files) VALUES (");
+        sql_literal(q, side_name(side));
+        sql_add(q, ", ");
+        sql_number(q, d->tables[i].relid);
+        sql_add(q, ", ");
+        sql_literal(q, d->tables[i].files);
+        sql_add(q, ");\n");
+    }
+    for (size_t i = 0; i < d->n_columns; i++) {
+        const ColumnDefinitionsRow *c = &d->columns[i];
+
+        if (is_listed(but, n_but, c->relid))
+            continue;
+        sql_add(q, "INSERT INTO pgtandem.baseline_column (side, rel, number, name, type, fallback) "
+                   "VALUES (");
+        sql_literal(q, side_name(side));
+        sql_add(q, ", ");
+        sql_number(q, c->relid);
+        sql_add(q, ", ");
+        sql_number(q, c->number);
+        sql_add(q, ", ");
+        sql_literal(q, c->name);
+        sql_add(q, ", ");
+        sql_literal(q, c->type);
+        sql_add(q, ", ");
+        if (c->fallback == NULL)
+            sql_add(q, "NULL");
+        else
+            sql_literal(q, c->fallback);
+        sql_add(q, ");\n");
+    }
+    return conn_exec(target, q, err);
 }
 
 static int compare_prints(const void *a, const void *b)
 {
     return strcmp(((const SchemaPrintsRow *)a)->object, ((const SchemaPrintsRow *)b)->object);
+}
+
+bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err)
+{
+    if (!q_schema_prints(ctx, conn, &ret->prints, &ret->n_prints, err) ||
+        !q_table_relations(ctx, conn, &ret->tables, &ret->n_tables, err) ||
+        !q_column_definitions(ctx, conn, &ret->columns, &ret->n_columns, err))
+        return false;
+    if (ret->n_prints > 0)
+        qsort(ret->prints, ret->n_prints, sizeof *ret->prints, compare_prints);
+    return true;
+}
+
+const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object)
+{
+    SchemaPrintsRow key = {.object = object};
+
+    return d->n_prints == 0 ? NULL
+                            : bsearch(&key, d->prints, d->n_prints, sizeof key, compare_prints);
+}
+
+bool baseline_write(Conn *target, Side side, const Definitions *d, const char *const *objects,
+                    size_t n, const int64_t *but, size_t n_but, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DELETE FROM pgtandem.baseline WHERE side = ");
+    sql_literal(q, side_name(side));
+    sql_add(q, " AND object = ANY (");
+    add_objects(q, objects, n);
+    sql_add(q, ")");
+    if (!conn_exec(target, q, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const SchemaPrintsRow *print = baseline_find(d, objects[i]);
+
+        if (print != NULL && !insert_prints(target, side, print, 1, err))
+            return false;
+    }
+    return write_columns(target, side, d, but, n_but, err);
+}
+
+bool baseline_store(Run *run, Side side, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *target = run->conn[SIDE_TARGET];
+    Definitions d;
+    Sql *q = sql_new(tmp);
+
+    if (!baseline_read(tmp, run->conn[side], &d, err))
+        return false;
+    sql_add(q, "DELETE FROM pgtandem.baseline WHERE side = ");
+    sql_literal(q, side_name(side));
+    if (!conn_exec(target, q, err))
+        return false;
+    for (size_t i = 0; i < d.n_prints; i += ROWS_PER_INSERT)
+        if (!insert_prints(target, side, &d.prints[i],
+                           d.n_prints - i < ROWS_PER_INSERT ? d.n_prints - i : ROWS_PER_INSERT,
+                           err))
+            return err_add(err, "while storing the schema's fingerprints");
+    return write_columns(target, side, &d, NULL, 0, err);
 }
 
 static int compare_baseline(const void *a, const void *b)
@@ -97,28 +219,6 @@ static bool find_changes(const void *ctx, Run *run, Side side, Changes *changes,
     return true;
 }
 
-bool baseline_warn(Run *run, Err *err)
-{
-    static char *told; /* what was logged already, so that it is not repeated every minute */
-    AUTO_CTX(tmp, NULL);
-    Changes changes = {0};
-    Str *all = str_new(tmp);
-
-    if (!find_changes(tmp, run, run_active(run), &changes, err))
-        return false;
-    for (size_t i = 0; i < changes.n; i++)
-        str_fmt(all, "%s\n", changes.texts[i]);
-    if (told != NULL && strcmp(told, all->text) == 0)
-        return true;
-    free(told);
-    told = strdup(all->text);
-    for (size_t i = 0; i < changes.n && i < SHOWN_CHANGES; i++)
-        log_warn("schema: %s; changes of the schema are not carried over", changes.texts[i]);
-    if (changes.n > SHOWN_CHANGES)
-        log_warn("schema: and %zu more changes", changes.n - SHOWN_CHANGES);
-    return true;
-}
-
 bool baseline_refuse_changes(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -129,6 +229,16 @@ bool baseline_refuse_changes(Run *run, Err *err)
         return false;
     for (size_t i = 0; i < changes.n && i < SHOWN_CHANGES; i++)
         log_warn("schema: %s", changes.texts[i]);
+    if (run->n_unsafe > 0) {
+        err_set(err, ERR_REFUSED,
+                "%s on the %s cannot be carried over, so rows would be missing or wrong",
+                run->unsafe[0], side_name(run_active(run)));
+        return err_hint(err,
+                        "Nothing was changed, and it cannot be accepted. Make the same on the %s "
+                        "(warnings of \"pgtandem upgrade\" say what and why), or undo it; then run "
+                        "the same command again.",
+                        side_name(side_other(run_active(run))));
+    }
     if (changes.n == 0 || config_accepts(run->config, "schema-changed"))
         return true;
     err_set(err, ERR_REFUSED,
@@ -137,6 +247,5 @@ bool baseline_refuse_changes(Run *run, Err *err)
     return err_hint(
         err,
         "Nothing was changed. Make the same change on the other node and go on with \"--accept "
-        "schema-changed\", or undo it. Rows of a table that was added later are not carried: "
-        "for those, start over with \"pgtandem abort\".");
+        "schema-changed\", or undo it.");
 }

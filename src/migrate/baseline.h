@@ -1,12 +1,13 @@
 /*
- * DDL during a run: definitions are compared with fingerprints taken when the copy was made.
- * Changes are not carried over, so they are told while following and refuse a switch unless the
- * user accepts them (--accept schema-changed), e.g. after making the same change on the other node.
+ * DDL during a run: definitions are compared with fingerprints taken when the copy was made. What
+ * changed is carried by ddl.h; what could not be refuses a switch unless the user accepts it
+ * (--accept schema-changed), e.g. after making the same change on the other node.
  */
 #ifndef MIGRATE_BASELINE_H
 #define MIGRATE_BASELINE_H
 
 #include "migrate/run.h"
+#include "sql/queries.h"
 
 /*
  * stores the fingerprints of a node's definitions on the target, in the target's running
@@ -14,12 +15,33 @@
  */
 CHECKED bool baseline_store(Run *run, Side side, Err *err);
 
-/*
- * logs what changed on the node that takes writes since its baseline; each change once per process
- */
-CHECKED bool baseline_warn(Run *run, Err *err);
+/* one node's definitions at one moment */
+typedef struct Definitions {
+    SchemaPrintsRow *prints; /* in the order of objects */
+    size_t n_prints;
+    TableRelationsRow *tables;
+    size_t n_tables;
+    ColumnDefinitionsRow *columns; /* in the order of relid and number */
+    size_t n_columns;
+} Definitions;
 
-/* ERR_REFUSED when definitions changed on either node and the user does not accept that */
+CHECKED bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err);
+
+/* the fingerprint of one object, or NULL */
+const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object);
+
+/*
+ * these objects are in order now, as they are or are not in d, in the target's running transaction;
+ * so are the columns of all tables but those listed
+ */
+CHECKED bool baseline_write(Conn *target, Side side, const Definitions *d,
+                            const char *const *objects, size_t n, const int64_t *but, size_t n_but,
+                            Err *err);
+
+/*
+ * ERR_REFUSED when definitions changed on either node and are not the same on both (see ddl.h), and the
+ * user does not accept that, or must not
+ */
 CHECKED bool baseline_refuse_changes(Run *run, Err *err);
 
 #endif

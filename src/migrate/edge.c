@@ -617,15 +617,18 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
 /*
  * TRUNCATE empties a table for older snapshots, too, so none may come between the round's snapshot
  * and the reading of a changed table. Locks the tables; *ret_held is false when one was truncated,
- * rewritten or renamed meanwhile, or is locked by somebody who may do that: the round needs a newer snapshot.
+ * rewritten or renamed meanwhile, or is locked by somebody who may do that: the round needs a newer
+ * snapshot. *ret_outdated: a name is gone.
  */
-static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held, Err *err)
+static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_held,
+                        bool *ret_outdated, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     RewrittenRow *row;
     size_t n_rows;
 
     *ret_held = true;
+    *ret_outdated = false;
     if (n == 0)
         return true;
     if (conn_exec(edge->from, hold_statement(tmp, edge, pending, n), err)) {
@@ -634,10 +637,14 @@ static bool hold_tables(Edge *edge, const Pending *pending, size_t n, bool *ret_
         *ret_held = !row->rewritten;
         return true;
     }
-    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK))
+    *ret_outdated = err_is(err, SQLSTATE_UNDEFINED_TABLE) || err_is(err, SQLSTATE_UNDEFINED_SCHEMA);
+    if (!err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) && !err_is(err, SQLSTATE_DEADLOCK) &&
+        !*ret_outdated)
         return err_add(err, "while locking the changed tables");
     err_clear(err);
     *ret_held = false;
+    if (*ret_outdated)
+        return true;
     return wait_ms(HOLD_PAUSE_MS, err);
 }
 
@@ -648,8 +655,7 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
     size_t n_rows;
 
     *ret_outdated = false;
-    /* the tables of a run are watched by baseline.h */
-    if (!edge->service || n == 0)
+    if (n == 0)
         return true;
     if (!q_shapes(tmp, edge->from, oids_of(tmp, edge, pending, n), &rows, &n_rows, err))
         return false;
@@ -665,15 +671,19 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
     return true;
 }
 
-/* drops what others read; in a run there are no others */
+/* drops what others read; in a run there are no others, but tables that were dropped */
 static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < *n; i++) {
+        bool gone = false;
+
+        for (size_t g = 0; g < edge->n_gone; g++)
+            gone = gone || edge->gone[g] == pending[i].tab;
         if (find_pair(edge, pending[i].tab) != NULL)
             pending[kept++] = pending[i];
-        else if (!edge->service)
+        else if (!edge->service && !gone)
             return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
     }
     *n = kept;
@@ -727,7 +737,7 @@ static bool add_more(const void *ctx, const Edge *edge, Pending **pending, size_
  * Leaves the transaction to its caller, also after an error.
  */
 static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size_t *ret_n,
-                        const char **ret_snapshot, Err *err)
+                        const char **ret_snapshot, bool *ret_outdated, Err *err)
 {
     bool held;
     Window window = window_of(edge);
@@ -738,9 +748,9 @@ static bool begin_round(const void *ctx, Edge *edge, Pending **ret_pending, size
             return false;
         add_whole_tables(ctx, edge, ret_pending, ret_n);
         if (!add_more(ctx, edge, ret_pending, ret_n) ||
-            !hold_tables(edge, *ret_pending, *ret_n, &held, err))
+            !hold_tables(edge, *ret_pending, *ret_n, &held, ret_outdated, err))
             return false;
-        if (held)
+        if (held || *ret_outdated)
             return true;
         conn_rollback(edge->from);
         if (tries % HOLD_REPORT_TRIES == 0)
@@ -763,7 +773,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
         return false;
     if (quiet)
         return true;
-    if (!begin_round(tmp, edge, &pending, &n, &snapshot, err)) {
+    if (!begin_round(tmp, edge, &pending, &n, &snapshot, &ret_stats->outdated, err)) {
         conn_rollback(edge->from);
         return false;
     }
@@ -774,7 +784,7 @@ static bool try_round(Edge *edge, RoundStats *ret_stats, Err *err)
     }
     /* the first round is recorded also when nothing changed: what comes later is new to the copy */
     bool first = edge->applied == NULL;
-    bool ok = edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
+    bool ok = ret_stats->outdated || edge_is_outdated(edge, pending, n, &ret_stats->outdated, err);
     if (ret_stats->outdated) {
         conn_rollback(edge->from);
         return true;
@@ -999,6 +1009,14 @@ bool edge_catch_up(Edge *edge, int64_t max_changes,
     do {
         if (!edge_round(edge, &round, err) || !edge_purge(edge, err))
             return false;
+        if (round.outdated) {
+            err_set(err, ERR_STATE, "tables on the %s were altered while the copy is being made",
+                    conn_label(edge->from));
+            return err_hint(err,
+                            "Run the same command again. Should it refuse, make the same change "
+                            "on the %s first.",
+                            conn_label(edge->to));
+        }
         if (on_round != NULL)
             on_round(arg, &round);
     } while (round.changes > max_changes);

@@ -19,8 +19,12 @@ typedef struct Edge {
     const char *name; /* of its rows in progress and consumer */
     Conn *from;
     Conn *to;
-    TablePair *pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 */
+    TablePair *
+        pairs; /* in the order of src->id; in a run, pairs[i] is table number i + 1 until tables are dropped */
     size_t n_pairs;
+    int *
+        gone; /* in a run: numbers of tables that were dropped; changes of theirs are passed over */
+    size_t n_gone;
     bool service;  /* of the service: others read `from` too, and tables of `to` may be captured */
     bool ordered;  /* foreign keys of `to` act: tables are written in the order of pairs[].rank */
     Window window; /* which changes are carried; since is filled in for each round */
@@ -66,7 +70,7 @@ CHECKED bool edge_same_database(Conn *a, Conn *b, bool *ret_same, Err *err);
 
 /*
  * whether columns or partitions of some tables (by number) are others in the running transaction of `from`
- * than when the pairs were made; never in a run
+ * than when the pairs were made
  */
 CHECKED bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_outdated,
                               Err *err);

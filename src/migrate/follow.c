@@ -16,8 +16,8 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
-#include "migrate/baseline.h"
 #include "migrate/commands.h"
+#include "migrate/ddl.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/preflight.h"
@@ -33,7 +33,10 @@ enum {
     LARGE_EVERY_MS = 2000, /* large objects are looked at so often, */
     LARGE_SHARE = 50,      /* but for at most one fiftieth of the time */
     HANDOVER_EVERY_MS = 200,
-    SCHEMA_EVERY_MS = 60000, /* how often the schema is looked at for changes */
+    SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
+    SCHEMA_REST = 20,        /* … a look may take this fraction of the time */
+    SCHEMA_LEFT_MS = 60000,  /* what could not be carried is tried again, at last so often */
+    SHAPE_TRIES = 5,         /* … again when it changed while it was looked at */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
     REPORT_TTY_MS = 1000,
     CLOSE_ROUND_MS = 300, /* a round of this length is short enough to begin a switch */
@@ -70,8 +73,57 @@ bool follow_prepare(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
 
-    return sleep_node(run->conn[to], run->replica[to], err) &&
-           sleep_validate(run->conn[from], err) && run_load_edge(run, err);
+    for (int tries = 1;; tries++) {
+        AUTO_CTX(tmp, NULL);
+        bool moved;
+
+        if (ddl_carry(run, err) && sleep_node(run->conn[to], run->replica[to], err) &&
+            sleep_validate(run->conn[from], err) && run_load_edge(run, err))
+            return true;
+        /* what was read first and what was read last may not fit together */
+        if ((err->kind != ERR_STATE && err->kind != ERR_SQL) || tries == SHAPE_TRIES ||
+            conn_is_broken(run->conn[from]) || conn_is_broken(run->conn[to]))
+            return false;
+        conn_rollback(run->conn[from]);
+        conn_rollback(run->conn[to]);
+        if (!ddl_has_moved(run, &moved, err_new(tmp)) || !moved)
+            return false;
+        err_clear(err);
+    }
+}
+
+typedef struct SchemaLook {
+    int64_t looked_ms;
+    int64_t rest_ms; /* with many tables a look is not cheap */
+    int64_t carried_ms;
+    int64_t pause_ms; /* until what is left is tried again */
+} SchemaLook;
+
+/* now and then, and when a round met a table that was altered: at the latest then it is noticed */
+static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
+{
+    bool moved = outdated;
+
+    int64_t begun = clock_ms();
+
+    if (!outdated &&
+        (begun - look->looked_ms < SCHEMA_EVERY_MS || begun - look->looked_ms < look->rest_ms))
+        return true;
+    if (!outdated && !ddl_has_moved(run, &moved, err))
+        return false;
+    look->looked_ms = clock_ms();
+    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
+    if (moved)
+        look->pause_ms = SCHEMA_EVERY_MS;
+    else if (!run->ddl_left || clock_ms() - look->carried_ms < look->pause_ms)
+        return true;
+    else if (look->pause_ms < SCHEMA_LEFT_MS)
+        look->pause_ms *= 2;
+    if (!follow_prepare(run, err))
+        return false;
+    look->looked_ms = look->carried_ms = clock_ms();
+    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
+    return true;
 }
 
 /* each look reads all pages of the large objects that there are */
@@ -87,7 +139,9 @@ static bool carry_large(Edge *edge, Err *err)
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
-    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), schema_ms = 0;
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms();
+    SchemaLook look = {
+        .looked_ms = clock_ms(), .carried_ms = clock_ms(), .pause_ms = SCHEMA_EVERY_MS};
     bool in_step = false;
 
     *ret_handover = false;
@@ -97,7 +151,8 @@ bool follow(Run *run, bool *ret_handover, Err *err)
         RoundStats round;
         size_t moved;
 
-        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
+        if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err) ||
+            !follow_ddl(run, round.outdated, &look, err))
             return false;
         if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
             !edge_sequences(run->edge, &moved, err))
@@ -122,11 +177,6 @@ bool follow(Run *run, bool *ret_handover, Err *err)
             if (*ret_handover)
                 return run_release_lock(run, err);
         }
-        if (schema_ms == 0 || clock_ms() - schema_ms > SCHEMA_EVERY_MS) {
-            schema_ms = clock_ms();
-            if (!baseline_warn(run, err))
-                return false;
-        }
         idle = round.changes > 0 ? IDLE_MIN_MS : idle * 2 > IDLE_MAX_MS ? IDLE_MAX_MS : idle * 2;
         if (!wait_ms(idle, err))
             return false;
@@ -143,12 +193,20 @@ bool rounds_until_close(Run *run, Err *err)
     RoundStats round;
     LargeStats large;
     size_t moved;
+    bool retried = false;
 
     if (!large_carry(run->edge, &large, err))
         return false;
     for (int tries = 0; tries < CLOSE_TRIES; tries++) {
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err))
             return false;
+        /* what waited for rows (NOT NULL) can be done now */
+        bool again = round.outdated || (run->ddl_left && !retried);
+        retried = retried || !round.outdated;
+        if (again && !follow_prepare(run, err))
+            return false;
+        if (again)
+            continue;
         if (round.ms <= CLOSE_ROUND_MS ||
             (tries >= CLOSE_PATIENCE && round.ms <= run->config->max_lag_ms))
             return edge_sequences(run->edge, &moved, err);

@@ -347,8 +347,14 @@ failed:
 bool run_load_edge(Run *run, Err *err)
 {
     Side from = run_active(run), to = side_other(from);
-    size_t n[2];
+    size_t n[2], n_shapes, n_tabs;
+    ShapesRow *shapes;
+    TabsRow *tabs;
 
+    /* before the columns: should a table be altered in between, its rounds find it outdated */
+    if (!q_shapes(run, run->conn[from], NULL, &shapes, &n_shapes, err) ||
+        !q_tabs(run, run->conn[from], &tabs, &n_tabs, err))
+        return false;
     for (int side = 0; side < 2; side++) {
         if (!catalog_load(run, run->conn[side], &run->catalog[side], err) ||
             !catalog_tabs(run, run->conn[side], run->catalog[side],
@@ -374,8 +380,14 @@ bool run_load_edge(Run *run, Err *err)
         if (!catalog_carried_columns(edge, pair->src, pair->dst, &pair->columns, &pair->n_columns,
                                      err))
             return false;
+        for (size_t s = 0; s < n_shapes; s++)
+            if (shapes[s].relid == pair->src->oid)
+                pair->shape = shapes[s].shape;
     }
-    /* one that is on one node only came or went during the run: baseline.h tells about it */
+    for (size_t i = 0; i < n_tabs; i++)
+        if (tabs[i].schema_name[0] == '\0')
+            mem_push(edge, edge->gone, edge->n_gone, tabs[i].id);
+    /* one that is on one node only came or went during the run: see ddl.h */
     edge->sequences = mem_array(edge, SequenceState, run->catalog[from]->n_sequences + 1);
     for (size_t i = 0; i < run->catalog[from]->n_sequences; i++) {
         const Sequence *sequence = &run->catalog[from]->sequences[i];

@@ -35,7 +35,13 @@ typedef struct Run {
     Table *tables[2]; /* in the order of numbers; NULL until the capture phase */
     size_t n_tables;
     const char *phase; /* of the making of the copy; "" before anything is there */
-    Edge *edge;        /* from the open node to the other; NULL until run_load_edge() */
+    /* of ddl.h: when it last looked, whether something is left, and what keeps from a switch */
+    char *ddl_mark;
+    char *ddl_told;
+    bool ddl_left;
+    const char **unsafe;
+    size_t n_unsafe;
+    Edge *edge; /* from the open node to the other; NULL until run_load_edge() */
 } Run;
 
 /* how run_open() treats the run's lock */

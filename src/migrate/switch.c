@@ -12,6 +12,7 @@
 #include "capture/queue.h"
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
+#include "migrate/ddl.h"
 #include "migrate/follow.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
@@ -199,6 +200,8 @@ static bool step_drain(Switch *sw, Err *err)
     do {
         if (!edge_round(sw->run->edge, &round, err))
             return false;
+        if (round.outdated)
+            return err_set(err, ERR_STATE, "tables were altered in this very moment");
         if (++rounds > DRAIN_ROUNDS)
             return err_set(err, ERR_BUG, "changes keep coming although all tables are locked");
     } while (round.changes > 0);
@@ -207,7 +210,7 @@ static bool step_drain(Switch *sw, Err *err)
         err_clear(err);
         large_widen(sw->run->edge);
     }
-    return large_carry(sw->run->edge, &large, err) &&
+    return ddl_refuse_late(sw->run, err) && large_carry(sw->run->edge, &large, err) &&
            edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
            edge_sequences(sw->run->edge, &moved, err);
 }
@@ -606,7 +609,7 @@ static bool captured_everywhere(Switch *sw, Err *err)
     if (!q_tabs(tmp, sw->run->conn[sw->to], &tabs, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!tabs[i].captured)
+        if (!tabs[i].captured && tabs[i].schema_name[0] != '\0')
             return err_set(err, ERR_BUG, "the way back is not prepared on table %s.%s",
                            tabs[i].schema_name, tabs[i].table_name);
     return true;

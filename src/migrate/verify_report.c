@@ -338,10 +338,12 @@ static bool excuse_keyless(Verification *v, Err *err)
     if (!queue_changed_keyless(tmp, v->run->edge->from, v->run->edge->to, &changed, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (v->tables[changed[i].tab - 1].keyless_different) {
-            v->tables[changed[i].tab - 1].not_followed = true;
-            v->tables[changed[i].tab - 1].n_diffs = 0;
-        }
+        for (size_t t = 0; t < v->run->n_tables; t++)
+            if (v->run->edge->pairs[t].src->id == changed[i].tab &&
+                v->tables[t].keyless_different) {
+                v->tables[t].not_followed = true;
+                v->tables[t].n_diffs = 0;
+            }
     return true;
 }
 

@@ -282,7 +282,11 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
     if (!q_tabs(tmp, conn, &rows, &n, err))
         return false;
     Table *tables = mem_array(ctx, Table, n + 1);
+    size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
+        /* a number whose table was dropped */
+        if (rows[i].schema_name[0] == '\0')
+            continue;
         /*
          * While the indexes of a target are being built, it may look as if the partitions were
          * replicated by themselves instead of the partitioned table, or the other way round.
@@ -296,11 +300,11 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
                             "It was dropped or renamed while the run was going on. Put it back, or "
                             "start over with \"pgtandem abort\" and \"pgtandem upgrade\".");
         }
-        tables[i] = *found;
-        tables[i].id = rows[i].id;
-        tables[i].key_is_int = rows[i].key_is_int;
+        tables[kept] = *found;
+        tables[kept].id = rows[i].id;
+        tables[kept].key_is_int = rows[i].key_is_int;
         if (rows[i].key_columns == NULL) {
-            tables[i].n_keys = 0;
+            tables[kept].n_keys = 0;
         } else if (strcmp(table_key_text(tmp, found), rows[i].key_columns) != 0) {
             if (peer == NULL) {
                 err_set(err, ERR_STATE, "the key of table %s.%s has changed on the %s",
@@ -309,12 +313,13 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
                                 "Put the key back as it was, or start over with \"pgtandem abort\" "
                                 "and \"pgtandem upgrade\".");
             }
-            tables[i].keys = peer[i].keys;
-            tables[i].n_keys = peer[i].n_keys;
+            tables[kept].keys = peer[kept].keys;
+            tables[kept].n_keys = peer[kept].n_keys;
         }
+        kept++;
     }
     *ret_tables = tables;
-    *ret_n = n;
+    *ret_n = kept;
     return true;
 }
 

@@ -278,7 +278,8 @@ select
 -- name: schema_prints
 -- doc: a fingerprint of the definition of each user object, to notice changes of the schema during a run.
 -- doc: Foreign keys and whether triggers are enabled are left out: both change when a node sleeps or wakes.
--- returns: object text, print text
+-- doc: entry, schema_name and name: how pg_dump heads the object's entry.
+-- returns: object text, print text, entry text, schema_name text, name text, definition text?
 with nsp as (
     select oid, nspname from pg_namespace
      where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
@@ -291,49 +292,163 @@ rel as (
 select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'f' then 'foreign table '
                       when 'c' then 'type ' else 'table ' end || r.name,
        md5(coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
-                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), ''), ',' order by a.attnum), ''))
+                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), ''), ',' order by a.attnum), '')),
+       case r.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'f' then 'FOREIGN TABLE'
+                      when 'c' then 'TYPE' else 'TABLE' end, r.nspname::text, r.relname::text, null::text
   from rel r
   left join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
  where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
- group by r.relkind, r.name
+ group by r.relkind, r.name, r.nspname, r.relname
 union all
-select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)) from rel r where r.relkind in ('v', 'm')
+select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)),
+       case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text
+  from rel r where r.relkind in ('v', 'm')
 union all
-select 'sequence ' || r.name, '' from rel r where r.relkind = 'S'
+select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
 union all
-select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid))
+select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid)),
+       'INDEX', r.nspname::text, ic.relname::text, null
   from rel r join pg_index i on i.indrelid = r.oid join pg_class ic on ic.oid = i.indexrelid
  where i.indisvalid
 union all
-select 'constraint ' || quote_ident(o.conname) || ' of ' || r.name, md5(pg_get_constraintdef(o.oid))
+select 'constraint ' || quote_ident(o.conname) || ' of ' || r.name, md5(pg_get_constraintdef(o.oid)),
+       case o.contype when 'c' then 'CHECK CONSTRAINT' else 'CONSTRAINT' end, r.nspname::text, r.relname || ' ' || o.conname,
+       case o.contype when 'c' then pg_get_constraintdef(o.oid) end
   from rel r join pg_constraint o on o.conrelid = r.oid
  where o.contype in ('c', 'p', 'u', 'x')
 union all
-select 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, md5(pg_get_triggerdef(t.oid))
+select 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, md5(pg_get_triggerdef(t.oid)),
+       'TRIGGER', r.nspname::text, r.relname || ' ' || t.tgname, null
   from rel r join pg_trigger t on t.tgrelid = r.oid
  where not t.tgisinternal and t.tgname !~ '^pgtandem_'
 union all
-select 'rule ' || quote_ident(w.rulename) || ' of ' || r.name, md5(pg_get_ruledef(w.oid))
+select 'rule ' || quote_ident(w.rulename) || ' of ' || r.name, md5(pg_get_ruledef(w.oid)),
+       'RULE', r.nspname::text, r.relname || ' ' || w.rulename, null
   from rel r join pg_rewrite w on w.ev_class = r.oid
  where r.relkind in ('r', 'p')
 union all
-select 'function ' || p.oid::regprocedure::text, md5(p.prosrc)
+select 'function ' || p.oid::regprocedure::text, md5(p.prosrc),
+--@ >= 11       case p.prokind when 'p' then 'PROCEDURE' when 'a' then 'AGGREGATE' else 'FUNCTION' end,
+--@ < 11       case when p.proisagg then 'AGGREGATE' else 'FUNCTION' end,
+       n.nspname::text, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', null
   from pg_proc p join nsp n on n.oid = p.pronamespace
  where not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid
                       and d.deptype = 'e')
 union all
 select 'type ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
-       md5(string_agg(e.enumlabel, ',' order by e.enumsortorder))
+       md5(string_agg(e.enumlabel, ',' order by e.enumsortorder)), 'TYPE', n.nspname::text, t.typname::text, null
   from pg_type t join nsp n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid
  group by n.nspname, t.typname
 union all
 select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
-       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, ''))
+       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '')),
+       'DOMAIN', n.nspname::text, t.typname::text, null
   from pg_type t join nsp n on n.oid = t.typnamespace
  where t.typtype = 'd'
 union all
-select 'schema ' || quote_ident(n.nspname), '' from nsp n
+select 'schema ' || quote_ident(n.nspname), '', 'SCHEMA', '-', n.nspname::text, null from nsp n
+union all
+-- partitions, and children of ordinary tables
+select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) || ' of table ' || r.name,
+--@ >= 10       md5(coalesce(pg_get_expr(c.relpartbound, c.oid), '')),
+--@ < 10       '',
+       '', r.nspname::text, r.relname::text, null::text
+  from rel r
+  join pg_inherits i on i.inhrelid = r.oid
+  join pg_class c on c.oid = r.oid
+  join pg_class pc on pc.oid = i.inhparent
+  join pg_namespace pn on pn.oid = pc.relnamespace
+ where r.relkind in ('r', 'p')
+
+-- name: table_relations
+-- doc: the tables and partitions of schema_prints; files tells whether rows were rewritten: it is a list of the
+-- doc: files of the table and all below it. bound is NULL unless it is a partition
+-- returns: relid int8, schema_name text, table_name text, kind text, parent_schema text?, parent_name text?, bound text?, files text
+select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pn.nspname::text, pc.relname::text,
+--@ >= 10       case when c.relispartition then pg_get_expr(c.relpartbound, c.oid) end,
+--@ < 10       null::text,
+       (with recursive tree as (
+            select c.oid
+            union all
+            select x.inhrelid from tree t join pg_inherits x on x.inhparent = t.oid)
+        select string_agg(f.relfilenode::text, ',' order by f.oid) from tree t join pg_class f on f.oid = t.oid)
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  left join (select inhrelid, min(inhparent) as inhparent from pg_inherits group by inhrelid) i on i.inhrelid = c.oid
+  left join pg_class pc on pc.oid = i.inhparent
+  left join pg_namespace pn on pn.oid = pc.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                      and d.deptype = 'e')
+ order by c.oid
+
+-- name: column_definitions
+-- doc: what ALTER TABLE needs to make a column of the tables of table_relations. missing: the value of rows that are
+-- doc: older than the column (has_missing); of arrays it is not told. special: identity and generated.
+-- returns: relid int8, number int, name text, type text, coll text?, not_null bool, fallback text?, special text, has_missing bool, missing text?
+select a.attrelid::int8, a.attnum::int, a.attname::text, format_type(a.atttypid, a.atttypmod),
+       (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
+          from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
+         where co.oid = a.attcollation and a.attcollation <> t.typcollation),
+       a.attnotnull,
+--@ >= 12       case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+--@ < 12       pg_get_expr(d.adbin, d.adrelid),
+--@ >= 12       a.attidentity::text || case when a.attgenerated <> '' then a.attgenerated::text || pg_get_expr(d.adbin, d.adrelid) else '' end,
+--@ >= 10 < 12       a.attidentity::text,
+--@ < 10       '',
+--@ >= 11       a.atthasmissing, case when a.atthasmissing and t.typelem = 0 then (a.attmissingval::text::text[])[1] end
+--@ < 11       false, null::text
+  from pg_attribute a
+  join pg_type t on t.oid = a.atttypid
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and a.attnum > 0
+   and not a.attisdropped
+ order by a.attrelid, a.attnum
+
+-- name: enum_labels
+-- doc: the labels of an enum in order; name as in schema_prints, without "type "
+-- params: name text
+-- returns: label text
+select e.enumlabel::text from pg_enum e
+  join pg_type t on t.oid = e.enumtypid
+  join pg_namespace n on n.oid = t.typnamespace
+ where quote_ident(n.nspname) || '.' || quote_ident(t.typname) = $1
+ order by e.enumsortorder
+
+-- name: definitions_mark
+-- doc: another text as soon as anything is altered that schema_prints or foreign_keys would show (and now and then
+-- doc: without reason): which transactions wrote the users' rows of the catalogs. Cheap.
+-- returns: mark text
+with rel as (
+    select c.oid, c.xmin::text::int8 as x from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.oid >= 16384 and c.relpersistence <> 't' and n.nspname !~ '^pg_'
+       and n.nspname not in ('information_schema', 'pgtandem', '_heroku')),
+seen as (
+    select x from rel
+    union all select a.xmin::text::int8 from pg_attribute a join rel r on r.oid = a.attrelid where a.attnum > 0
+    union all select a.xmin::text::int8 from pg_attrdef a join rel r on r.oid = a.adrelid
+    union all select i.xmin::text::int8 from pg_inherits i where i.inhrelid >= 16384
+    union all select o.xmin::text::int8 from pg_constraint o join rel r on r.oid = o.conrelid
+    union all select i.xmin::text::int8 from pg_index i join rel r on r.oid = i.indrelid
+    union all select t.xmin::text::int8 from pg_trigger t join rel r on r.oid = t.tgrelid
+    union all select w.xmin::text::int8 from pg_rewrite w where w.oid >= 16384
+    union all select e.xmin::text::int8 from pg_enum e where e.oid >= 16384
+    union all select t.xmin::text::int8 from pg_type t join pg_namespace n on n.oid = t.typnamespace
+               where t.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'
+    union all select p.xmin::text::int8 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+               where p.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'
+    union all select n.xmin::text::int8 from pg_namespace n where n.oid >= 16384 and n.nspname !~ '^pg_')
+select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 
 -- name: provider
 -- doc: the managed service that runs this server, by the roles that it makes, or an empty text; admin: whether ours

@@ -85,6 +85,13 @@ CREATE TABLE pgtandem.consumer (
     detached_at  timestamptz
 );
 
+-- which edges that begin here read which captured table; a run has but one
+CREATE TABLE pgtandem.tab_edge (
+    edge         text NOT NULL,
+    tab          integer NOT NULL,
+    PRIMARY KEY (edge, tab)
+);
+
 -- triggers, rules, foreign keys and functions (those that write large objects: the right to call them) that sleep
 -- while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
@@ -192,13 +199,6 @@ CREATE TABLE pgtandem.conflict (
     settled_at   timestamptz                    -- when it was no longer parked
 );
 
--- which edges that begin here read which captured table
-CREATE TABLE pgtandem.tab_edge (
-    edge         text NOT NULL,
-    tab          integer NOT NULL,
-    PRIMARY KEY (edge, tab)
-);
-
 -- script: control_target
 -- What only the target has: how far the making of the copy is.
 CREATE TABLE pgtandem.run (
@@ -218,6 +218,24 @@ CREATE TABLE pgtandem.baseline (
     object       text NOT NULL,
     print        text NOT NULL,
     PRIMARY KEY (side, object)
+);
+
+-- the same for the columns of tables, which have to be told apart one by one: a column that was renamed keeps
+-- its number. files: another list means that rows were rewritten.
+CREATE TABLE pgtandem.baseline_table (
+    side         text NOT NULL,
+    rel          bigint NOT NULL,
+    files        text NOT NULL,
+    PRIMARY KEY (side, rel)
+);
+CREATE TABLE pgtandem.baseline_column (
+    side         text NOT NULL,
+    rel          bigint NOT NULL,
+    number       integer NOT NULL,
+    name         text NOT NULL,
+    type         text NOT NULL,
+    fallback     text,                          -- the expression of its default
+    PRIMARY KEY (side, rel, number)
 );
 
 -- pieces of the initial copy; done in the transaction that loads the rows

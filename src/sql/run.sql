@@ -329,3 +329,13 @@ select s.pid
 -- params: side text
 -- returns: object text, print text
 select object, print from pgtandem.baseline where side = $1
+
+-- name: old_tables
+-- params: side text
+-- returns: rel int8, files text
+select rel, files from pgtandem.baseline_table where side = $1 order by rel
+
+-- name: old_columns
+-- params: side text
+-- returns: rel int8, number int, name text, type text, fallback text?
+select rel, number, name, type, fallback from pgtandem.baseline_column where side = $1 order by rel, number

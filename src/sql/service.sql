@@ -128,17 +128,16 @@ select t.id, coalesce((select c.oid::int8 from pg_class c join pg_namespace n on
  order by t.id
 
 -- name: incomplete_tabs
--- doc: relations of an edge's captured tables that have not all of our triggers, or not switched on. is_new: a
+-- doc: relations of an edge's captured tables (NULL: of all) that have not all of our triggers, or not switched on. is_new: a
 -- doc: partition that came and was never captured, so none of its rows was ever carried; else changes are missing.
 -- params: edge text
 -- returns: tab int, rel int8, is_new bool
 with recursive tree as (
     select t.id, c.oid, c.relkind, true as root
       from pgtandem.tab t
-      join pgtandem.tab_edge e on e.tab = t.id and e.edge = $1
       join pg_namespace n on n.nspname = t.schema_name
       join pg_class c on c.relnamespace = n.oid and c.relname = t.table_name
-     where t.captured
+     where t.captured and ($1::text is null or exists (select 1 from pgtandem.tab_edge e where e.tab = t.id and e.edge = $1))
     union all
     select t.id, c.oid, c.relkind, false
       from tree t

@@ -1,0 +1,28 @@
+/*
+ * Carries changes of definitions (DDL) from the node that takes writes to the copy while following.
+ *
+ * What has changed tell the fingerprints of baseline.h. What is new comes with pg_dump's own statements,
+ * columns are altered from the catalogs, what is gone is dropped (never with CASCADE). Rows that may be
+ * others than capture told are all carried anew: rewritten tables, columns of another type, tables that
+ * were not captured. What cannot be done on the copy is told with the statement; as long as it could mean
+ * wrong data it stops the rounds or the switch, whatever the user accepts.
+ */
+#ifndef MIGRATE_DDL_H
+#define MIGRATE_DDL_H
+
+#include "migrate/run.h"
+
+/*
+ * Looks for changes and carries them. Before run_load_edge() of whoever makes rounds in the phase of
+ * following. ERR_STATE when a table cannot be carried as it is now. Idempotent; what could not be done and
+ * must keep from a switch is left in run->unsafe.
+ */
+CHECKED bool ddl_carry(Run *run, Err *err);
+
+/* whether definitions on the node that takes writes may have changed since ddl_carry() looked */
+CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
+
+/* under the fence: ERR_REFUSED when definitions changed since ddl_carry() */
+CHECKED bool ddl_refuse_late(Run *run, Err *err);
+
+#endif

@@ -1,0 +1,411 @@
+"""Changes of the schema during a run: carried over to the copy, or a switch refuses; never wrong data.
+
+Writers work all the time; in the end both sides are compared row by row.
+"""
+
+import threading
+import time
+
+import psycopg2
+import pytest
+
+from lib.compare import assert_same_content, differences
+from lib.ledger import Ledger
+from lib.tool import ABORTED, FAILED, INTERRUPTED, REFUSED
+from lib.wait import poll_until
+
+SHOP = """
+    create table item (id int primary key, name text not null, price numeric(10,2) default 1);
+    insert into item select i, 'item ' || i, i from generate_series(1, 200) i;
+    create table tag (code text primary key, note text);
+    insert into tag select 'c' || i, 'note' from generate_series(1, 50) i;
+    create table log (at timestamptz default now(), line text);
+    insert into log (line) values ('first');
+    create table part (id int, region text, v text, primary key (id, region)) partition by list (region);
+    create table part_a partition of part for values in ('a');
+    create table part_b partition of part for values in ('b');
+    insert into part select i, case i % 2 when 0 then 'a' else 'b' end, 'v' from generate_series(1, 50) i;
+    create table old_things (id int primary key);
+    insert into old_things values (1);
+    create type mood as enum ('bad', 'good');
+    create view cheap as select id, name from item where price < 50;
+    create function twice(int) returns int language sql as 'select $1 * 2';
+"""
+
+
+class Load(threading.Thread):
+    """Somebody who writes into all tables of the shop, whatever is done to them; errors are kept."""
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        self.node, self.stopped, self.errors, self.done = node, threading.Event(), [], 0
+        self.start()
+
+    def run(self):
+        connection = self.node.connect()
+        number = 1000
+        while not self.stopped.wait(0.01):
+            number += 1
+            for statement in (
+                f"update item set name = name || '.' where id = {number % 200 + 1}",
+                f"insert into item (id, name) values ({number}, 'new')",
+                f"update part set v = v || '.' where id = {number % 50 + 1}",
+                f"delete from item where id = {number - 5} and id > 1000",
+                f"update tag set note = note || '.' where code = 'c{number % 50 + 1}'",
+            ):
+                try:
+                    with connection.cursor() as cursor:
+                        cursor.execute(statement)
+                    self.done += 1
+                except psycopg2.Error as error:
+                    self.errors.append(f"{statement}: {error}")
+        connection.close()
+
+    def stop(self):
+        self.stopped.set()
+        self.join(20)
+
+
+@pytest.fixture
+def shop(one_pair):
+    """The shop with load, already followed."""
+    one_pair.old.sql(SHOP)
+    tool = one_pair.tool(client_version=one_pair.new.version)
+    load = Load(one_pair.old)
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    yield Shop(one_pair, tool, run, load)
+    load.stop()
+
+
+class Shop:
+    def __init__(self, pair, tool, run, load):
+        self.old, self.new, self.tool, self.run, self.load = pair.old, pair.new, tool, run, load
+
+    def rest(self):
+        self.load.stop()
+        return self.load.errors
+
+    def switch(self, *options):
+        """Switches under load, then compares; returns what the switch wrote."""
+        done = self.tool.ok("switchover", *options)
+        self.rest()
+        self.tool.ok("verify")
+        assert_same_content(self.old.connect(), self.new.connect())
+        return done
+
+    def end(self):
+        if self.run.running:
+            self.run.sigint()
+        return self.run.wait()
+
+
+def columns(node, table):
+    return node.sql(
+        "select a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)"
+        " from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum"
+        f" where a.attrelid = '{table}'::regclass and a.attnum > 0 and not a.attisdropped order by a.attname"
+    )
+
+
+def assert_same_columns(shop, *tables):
+    for table in tables:
+        assert columns(shop.old, table) == columns(shop.new, table)
+
+
+@pytest.mark.parametrize("way", ["while following", "between two commands"])
+def test_columns_come_go_and_change(shop, way):
+    if way == "between two commands":
+        shop.end()
+    shop.old.sql("alter table item add n int")
+    shop.old.sql("update item set n = id where id % 3 = 0")
+    shop.old.sql("alter table item add c text not null default 'con''stant'")
+    shop.old.sql("alter table item alter c set default 'other'")
+    shop.old.sql("alter table item add r float8 default random()")
+    shop.old.sql("alter table item add twice_price numeric generated always as (price * 2) stored")
+    shop.old.sql("alter table tag rename note to remark")
+    shop.old.sql("alter table tag add filled text")
+    shop.old.sql("update tag set filled = code")
+    shop.old.sql("alter table tag alter filled set not null")
+    shop.old.sql("alter table part add w int default 7")
+    shop.old.sql("alter table part alter v type varchar(2000) using upper(v)")
+    shop.old.sql("alter table log drop column at")
+    shop.switch()
+    assert_same_columns(shop, "item", "tag", "part", "part_a", "log")
+
+
+def test_key_columns_change(shop):
+    with pytest.raises(psycopg2.errors.FeatureNotSupported):
+        # our triggers name the key: PostgreSQL itself refuses, and the application goes on
+        shop.old.sql("drop view cheap; alter table item alter id type bigint")
+    shop.old.sql("alter table tag rename code to label")
+    shop.old.sql("alter table part drop constraint part_pkey, add primary key (region, id)")
+    time.sleep(2)
+    shop.old.sql("delete from tag where label = 'c7'")
+    shop.switch()
+    assert_same_columns(shop, "item", "tag", "part")
+
+
+def test_new_tables(shop):
+    shop.old.sql("create schema later; create type later.size as enum ('s', 'l')")
+    shop.old.sql(
+        "create table later.thing (id serial primary key, item int references item, size later.size,"
+        " note text check (note <> '')); create index on later.thing (item); comment on table later.thing is 'hm'"
+    )
+    shop.old.sql("insert into later.thing (item, size) select i, 's' from generate_series(1, 20) i")
+    shop.old.sql("create table later.plain (x int); insert into later.plain values (1)")
+    shop.run.wait_for_output(r"later\.thing is part of the run")
+    shop.old.sql("update later.thing set size = 'l' where id > 10; insert into later.plain values (2)")
+    shop.switch()
+    shop.new.sql("insert into later.thing (item) values (3)")
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        shop.new.sql("insert into later.thing (item) values (-3)")
+    shop.new.sql("delete from later.thing where id = 1; insert into later.plain values (3)")
+    assert shop.new.value("select obj_description('later.thing'::regclass)") == "hm"
+    shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+    assert shop.old.value("select count(*) from later.thing") == 20 - 1 + 1
+    shop.old.sql("insert into later.thing (item) values (4)")
+    shop.end()
+    shop.tool.ok("switchover")
+    shop.tool.ok("finish")
+    assert shop.new.value("select count(*) from pg_trigger where tgname like 'pgtandem%'") == 0
+
+
+def test_partitions_come_go_and_move(shop):
+    shop.old.sql("create table part_c partition of part for values in ('c')")
+    shop.old.sql("insert into part values (1, 'c', 'x')")
+    shop.run.wait_for_output(r"table public\.part_c is as on the source", timeout=30)
+    shop.old.sql("insert into part values (2, 'c', 'y')")
+    shop.old.sql("create table side (id int not null, region text not null, v text, primary key (id, region))")
+    shop.old.sql("insert into side values (1, 'd', 'x')")
+    shop.run.wait_for_output(r"table public\.side is part of the run", timeout=30)
+    shop.old.sql("update side set v = 'seen'; insert into side values (2, 'd', 'z'), (3, 'd', 'z')")
+    shop.old.sql("alter table part attach partition side for values in ('d')")
+    shop.old.sql("delete from side where id = 3")
+    shop.old.sql("alter table part detach partition part_b")
+    shop.old.sql("update part_b set v = 'alone' where id = 7; delete from part_b where id = 9")
+    shop.switch()
+    assert shop.new.value("select count(*) from part where region = 'd'") == 2
+    assert shop.new.value("select v from part_b where id = 7") == "alone"
+    shop.new.sql("insert into part values (9, 'c', 'back'); delete from part_b where id = 11")
+    shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+
+
+@pytest.mark.parametrize("kind", ["owner", "member"])
+def test_without_special_rights(one_pair, ordinary, kind):
+    """Foreign keys of the copy sleep; new ones do so from the beginning."""
+    owner = ordinary(one_pair, kind)
+    node = one_pair.old
+    node.sql(f"set role {owner};" + SHOP)
+    tool = one_pair.tool()
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    node.sql(f"set role {owner}; alter table item add n int default 4; update item set n = id where id < 5;"
+             "create table child (id int primary key, item int references item); insert into child values (1, 1);"
+             "create table part_c partition of part for values in ('c'); insert into part values (3, 'c', 'x');"
+             "create index on child (item); drop table old_things")
+    tool.ok("switchover")
+    run.sigint()
+    run.wait()
+    assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        one_pair.new.sql("insert into child values (2, -2)")
+    assert one_pair.new.value("select pg_get_userbyid(relowner) from pg_class where relname = 'child'") == owner
+
+
+def test_tables_renamed_dropped_and_made_anew(shop):
+    shop.old.sql("create schema other")
+    shop.old.sql("alter table tag rename to label; alter table label set schema other")
+    shop.old.sql("drop table old_things")
+    shop.old.sql("drop table log; create table log (at timestamptz, line text); insert into log values (now(), 'anew')")
+    # at once, with changes of both, so that a round meets the new table under the old one's name
+    shop.old.sql("update item set name = 'last' where id < 100; alter table item rename to wares;"
+                 "create table item (id int primary key, name text not null, price numeric(10,2) default 1)")
+    shop.old.sql("insert into item values (77, 'in the new table')")
+    shop.old.sql("update wares set name = 'renamed' where id = 3")
+    time.sleep(3)
+    shop.old.sql("insert into wares values (999, 'later'); update other.label set note = 'other' where code = 'c3'")
+    shop.switch()
+    assert shop.new.value("select to_regclass('old_things')") is None
+    assert shop.new.value("select to_regclass('tag')") is None
+    shop.new.sql("delete from wares where id = 999; update other.label set note = 'back' where code = 'c4'")
+    shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+
+
+def test_the_same_table_made_again(shop):
+    """By its definition nothing has changed."""
+    with shop.old.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("begin; drop table old_things; create table old_things (id int primary key);"
+                       "insert into old_things values (2); commit")
+    shop.switch()
+    shop.new.sql("insert into old_things values (3)")
+    shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+
+
+def test_everything_else(shop):
+    for statement in (
+        "create index item_name on item (name)",
+        "create unique index concurrently item_price on item (price, id)",
+        "alter table item add constraint positive check (price > -1)",
+        "alter table tag add constraint note_once unique (note, code)",
+        "alter table part add constraint back foreign key (id) references item (id)",
+        "create or replace view cheap as select id, name, price from item where price < 5",
+        "create view dear as select * from cheap",
+        "create materialized view sums as select sum(id) from old_things",
+        "create or replace function twice(int) returns int language sql as 'select $1 + $1'",
+        "create function thrice(n int, t text default 'x') returns int language plpgsql as 'begin return n * 3; end'",
+        "create sequence numbers start 5",
+        "select nextval('numbers')",
+        "alter type mood add value 'better' after 'good'",
+        "alter type mood add value 'worst' before 'bad'",
+        "create domain short as varchar(10) check (value <> '')",
+        "create function touched() returns trigger language plpgsql as 'begin new.note := new.note; return new; end'",
+        "create trigger touch before update on tag for each row execute function touched()",
+        "create table feeling (id int primary key, m mood, s short)",
+        "insert into feeling values (1, 'better', 'x'), (2, 'worst', 'y')",
+        "create rule quiet as on insert to old_things do also nothing",
+    ):
+        shop.old.sql(statement)
+    shop.switch()
+    for query in (
+        "select count(*) from pg_indexes where indexname in ('item_name', 'item_price', 'note_once')",
+        "select count(*) from pg_constraint where conname in ('positive', 'note_once', 'back') and conparentid = 0",
+        "select count(price) from cheap",
+        "select count(*) from dear",
+        "select twice(4) + thrice(2)",
+        "select prosrc from pg_proc where proname = 'twice'",
+        "select last_value from numbers",
+        "select enum_range(null::mood)::text",
+        "select count(*) from pg_trigger where tgname = 'touch'",
+        "select count(*) from pg_rules where rulename = 'quiet'",
+        "select sum is not null from sums",
+    ):
+        assert shop.old.value(query) == shop.new.value(query), query
+
+
+def test_dropped_objects_go(one_pair):
+    one_pair.old.sql(SHOP)
+    one_pair.old.sql("create index i on item (name); create sequence s; create view v as select 1 as one;"
+                     "create table c (id int primary key, item int constraint to_item references item)")
+    tool = one_pair.tool()
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    one_pair.old.sql("drop index i; drop sequence s; drop view v; drop function twice(int); drop view cheap;"
+                     "alter table c drop constraint to_item; alter table item drop name; drop type mood")
+    tool.ok("switchover")
+    run.sigint()
+    run.wait()
+    for name in ("i", "s", "v", "cheap"):
+        assert one_pair.new.value("select to_regclass(%s)", (name,)) is None
+    assert one_pair.new.value("select count(*) from pg_proc where proname = 'twice'") == 0
+    assert one_pair.new.value("select count(*) from pg_constraint where conname = 'to_item'") == 0
+    assert not differences(one_pair.old.connect(), one_pair.new.connect())
+
+
+def test_what_the_copy_refuses_stops_the_table_until_it_is_done_by_hand(shop):
+    shop.old.sql("begin; drop view cheap; alter table item alter name type varchar(400), alter price type numeric(12,4);"
+                 "create view cheap as select id, name from item where price < 50; update item set price = 1.2345 where id = 5;"
+                 "commit")
+    done = shop.run.wait()
+    assert done.rc == FAILED
+    assert "item was altered on the source, and the target refuses the same" in done.text
+    assert "Make that change on the target" in done.text and "ALTER TABLE" in done.text
+    for options in ((), ("--accept", "schema-changed")):
+        refused = shop.tool.run("switchover", *options)
+        assert refused.rc == FAILED and "refuses the same" in refused.text
+    assert shop.old.value("select gate from pgtandem.node") == "open"
+    shop.new.sql("begin; drop view cheap; alter table item alter name type varchar(400), alter price type numeric(12,4);"
+                 "create view cheap as select id, name from item where price < 50; commit")
+    run = shop.tool.start("upgrade")
+    run.wait_for_output(r"in sync")
+    run.sigint()
+    run.wait()
+    shop.switch()
+    assert str(shop.new.value("select price from item where id = 5")) == "1.2345"
+
+
+def test_a_table_that_cannot_be_made_keeps_from_the_switch(shop):
+    shop.new.sql("create table taken (other text)")
+    shop.old.sql("create table taken (id int primary key); insert into taken values (1)")
+    for options in ((), ("--accept", "schema-changed")):
+        refused = shop.tool.run("switchover", *options)
+        assert refused.rc in (REFUSED, FAILED), refused
+        assert "taken" in refused.text
+    shop.new.sql("drop table taken")
+    shop.switch()
+    assert shop.new.value("select count(*) from taken") == 1
+
+
+def test_what_was_done_by_hand_on_both_is_fine(shop):
+    for node in (shop.old, shop.new):
+        node.sql("create index by_hand on item (name)")
+        node.sql("alter table item add h int default 3")
+        node.sql("create table hand_made (id int primary key)")
+    shop.old.sql("insert into hand_made values (4)")
+    shop.old.sql("update item set h = id where id < 9")
+    shop.switch()
+    assert shop.new.value("select count(*) from item where h = id and id < 9 and id <> 3") == 7
+
+
+def test_a_change_on_the_copy_alone_is_refused_but_may_be_accepted(shop):
+    shop.new.sql("create index only_here on item (name)")
+    refused = shop.tool.run("switchover")
+    assert refused.rc == REFUSED and "only_here was added on the target" in refused.text
+    shop.switch("--accept", "schema-changed")
+
+
+def test_a_change_in_the_last_moment_gives_the_switch_up(shop):
+    switch = shop.tool.start("switchover", "--max-pause", "30s", fault="switch.lock.before:sleep=3000")
+    switch.wait_for_output(r"fault|handing|asking", timeout=30)
+    poll_until(lambda: shop.old.value(
+        "select count(*) from pg_stat_activity where application_name like 'pgtandem%fence%' and datname = current_database()"), timeout=30)
+    time.sleep(1)
+    shop.old.sql("create table late (id int primary key); insert into late values (1)")
+    done = switch.wait()
+    assert done.rc == ABORTED, done
+    assert "in this very moment" in done.text
+    shop.switch()
+    assert shop.new.value("select count(*) from late") == 1
+
+
+def test_after_a_switch_changes_go_the_other_way(shop):
+    shop.switch()
+    shop.new.sql("alter table item add back int; update item set back = id")
+    shop.new.sql("create table afterwards (id int primary key); insert into afterwards values (1)")
+    back = shop.tool.run("rollback")
+    if back.rc == REFUSED:
+        # without a pg_dump of the new version new tables are made by hand
+        assert "no pg_dump that is as new as the target" in back.text
+        assert "public.afterwards on the target cannot be carried over" in back.text
+        shop.old.sql("create table afterwards (id int primary key)")
+        shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+    assert shop.old.value("select count(*) from afterwards") == 1
+
+
+@pytest.mark.parametrize("point", ["one", "renamed", "registered", "marked", "settled"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_killed_at_any_point_of_carrying(one_pair, point, nth):
+    one_pair.old.sql(SHOP)
+    tool = one_pair.tool()
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    run.sigint()
+    run.wait()
+    one_pair.old.sql("alter table item add r float8 default random(); alter table tag rename to label;"
+                     "create table a1 (id int primary key); insert into a1 values (1);"
+                     "create table a2 (id int primary key); insert into a2 values (2);"
+                     "drop table old_things; create table old_things (id int primary key); insert into old_things values (5)")
+    died = tool.start("upgrade", fault=f"ddl.{point}:kill:{nth}")
+    try:
+        died.wait(20)
+    except TimeoutError:
+        pass  # not so often
+    one_pair.old.sql("update label set note = 'later' where code = 'c3'; insert into a1 values (3)")
+    tool.ok("switchover")
+    assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+    tool.ok("rollback")
