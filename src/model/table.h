@@ -99,6 +99,7 @@ typedef struct TablePair {
     const char *read_sql; /* a query in parentheses that is read instead of src, or NULL */
     const char
         *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
+    bool adrift; /* without key: dst is not followed any more */
     int rank;    /* where foreign keys of dst act: parents come before their children */
     bool timed;  /* keys come with the time of their last change */
     bool staged; /* apply's staging table exists in dst's session */
