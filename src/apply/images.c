@@ -22,11 +22,11 @@ static void add_name(Sql *q, const char *what, const TablePair *table)
 /* the place of a carried column in an image, from 1 */
 static size_t place_of(const TablePair *table, const Column *column)
 {
-    size_t place = 0;
+    size_t place = 1;
 
-    while (strcmp(table->src->columns[place].name, column->name) != 0)
-        place++;
-    return place + 1;
+    for (size_t i = 0; strcmp(table->src->columns[i].name, column->name) != 0; i++)
+        place += table_has_image_of(table->src, &table->src->columns[i]) ? 1 : 0;
+    return place;
 }
 
 /* (s.r).c1 */
@@ -40,6 +40,7 @@ static void add_staged(Sql *q, const TablePair *table, const Column *column)
 static bool create_stage(TablePair *table, Conn *dst, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    int64_t place = 0;
     Sql *q = sql_new(tmp);
 
     sql_add(q, "DROP TABLE IF EXISTS ");
@@ -52,17 +53,19 @@ static bool create_stage(TablePair *table, Conn *dst, Err *err)
     for (size_t i = 0; i < table->src->n_columns; i++) {
         const Column *column = table_column(table->dst, table->src->columns[i].name);
 
+        if (!table_has_image_of(table->src, &table->src->columns[i]))
+            continue;
         if (column == NULL)
             return err_set(err, ERR_STATE, "column %s is not on the %s",
                            table->src->columns[i].name, conn_label(dst));
-        sql_trusted(q, i > 0 ? ", t." : "t.");
+        sql_trusted(q, place++ > 0 ? ", t." : "t.");
         sql_ident(q, column->name);
         if (strcmp(column->base_type, column->type) != 0) {
             sql_add(q, "::");
             sql_trusted(q, column->base_type);
         }
         sql_add(q, " AS c");
-        sql_number(q, (int64_t)i + 1);
+        sql_number(q, place);
     }
     sql_add(q, " FROM ");
     sql_trusted(q, table_ref(tmp, table->dst));

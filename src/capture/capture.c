@@ -197,7 +197,7 @@ static Sql *key_of_old_places(const void *ctx, const Table *table)
 /*
  * Tables without key: whole rows as text. From the queue they come with a sign, +1 for a row that came and -1
  * for one that went. All columns by place, so that the application can go on writing when columns come, go or
- * are renamed: by_name is for partitions that have them in another order. A row that could be too large as
+ * are renamed: by_name is for partitions that have them in another order, or generated columns. A row that could be too large as
  * text is left out, and only moves the mark of the table.
  */
 static Sql *images_of(const void *ctx, const Table *table, int sign, const char *from, bool by_name)
@@ -205,9 +205,14 @@ static Sql *images_of(const void *ctx, const Table *table, int sign, const char 
     Sql *select = select_me(ctx, sign > 0 ? -table->id : table->id);
 
     sql_trusted(select, sign > 0 ? ", 1, ROW(" : ", -1, ROW(");
+    const char *separator = "x.";
+
     for (size_t i = 0; i < table->n_columns && by_name; i++) {
-        sql_trusted(select, i > 0 ? ", x." : "x.");
+        if (!table_has_image_of(table, &table->columns[i]))
+            continue;
+        sql_trusted(select, separator);
         sql_ident(select, table->columns[i].name);
+        separator = ", x.";
     }
     sql_trusted(select, by_name ? ")" : "x.*)");
     sql_add(select, "::pg_catalog.text FROM ");
@@ -557,11 +562,13 @@ static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capt
         !find_moves(conn, table, ret->n_rels > 1, &ret->moves, err))
         return false;
     ret->by_name = false;
-    if (table->n_keys > 0 || ret->n_rels == 1)
+    if (table->n_keys > 0 || !table->partitioned)
         return true;
     if (!q_same_columns(ctx, conn, table->oid, &columns, &n, err))
         return false;
     ret->by_name = !columns->same;
+    for (size_t i = 0; i < table->n_columns; i++)
+        ret->by_name = ret->by_name || !table_has_image_of(table, &table->columns[i]);
     return true;
 }
 

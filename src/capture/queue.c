@@ -396,6 +396,25 @@ bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, E
     return true;
 }
 
+bool queue_has_changes(Conn *conn, int tab, const Window *window, bool *ret_changes, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab IN (");
+    sql_number(q, tab);
+    sql_add(q, ", ");
+    sql_number(q, -tab);
+    sql_add(q, ")");
+    add_window(q, window);
+    sql_add(q, ")");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    *ret_changes = rows_bool(rows, 0, 0);
+    return true;
+}
+
 /* the marks of some tables on `from`; appends those that differ */
 static bool compare_marks(const void *ctx, Conn *from, const TabsRow *known, size_t n_known,
                           ChangedTable **changed, size_t *n, Err *err)

@@ -54,6 +54,10 @@ Sql *queue_images(const void *ctx, const Table *table, const Pending *pending,
 /* in the round: whether the table was truncated, or all its rows have to be carried */
 CHECKED bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, Err *err);
 
+/* whether anything of the table is in the queue that the window has */
+CHECKED bool queue_has_changes(Conn *conn, int tab, const Window *window, bool *ret_changes,
+                               Err *err);
+
 /* a table without key that has changes which could not be followed since it was last copied */
 typedef struct ChangedTable {
     int tab;
