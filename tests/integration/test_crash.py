@@ -68,10 +68,12 @@ ENDING_FINISH = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "
                  "finish.removed"]
 ENDING_ABORT = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "abort.source", "abort.dropped:kill:3",
                 "abort.emptied"]
-# died at in test_copy.py, and in test_service_faults.py, test_service_leaving.py and test_large_objects.py; round.begun holds up a round in test_backlog.py
+# died at in test_copy.py, and in test_service_faults.py, test_service_leaving.py, test_large_objects.py and test_ddl.py;
+# round.begun holds up a round in test_backlog.py
 ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.copying", "service.copied",
              "service.recorded", "service.forgotten", "round.begun", "round.counted",
-             "large.loaded", "large.pages", "large.objects", "large.applied"]
+             "large.loaded", "large.pages", "large.objects", "large.applied",
+             "ddl.one", "ddl.renamed", "ddl.registered", "ddl.marked", "ddl.settled"]
 # in test_whole_server.py
 WHOLE_SERVER = ["globals.roles", "globals.database", "server.created", "server.ready", "server.prepared",
                 "server.closed", "server.decided", "server.undo", "server.ending", "member.asked"]
