@@ -74,6 +74,16 @@ static void add_window(Sql *q, const Window *window)
     sql_add(q, ")");
 }
 
+/* where hundreds of edges read one queue, each would get what concerns all the others */
+static void add_tabs(Sql *q, const Window *window)
+{
+    if (window->tabs == NULL)
+        return;
+    sql_add(q, " AND q.tab = ANY (");
+    sql_literal(q, window->tabs);
+    sql_add(q, "::integer[])");
+}
+
 typedef struct Delta {
     int tab;
     const char *key; /* NULL: truncated; "{}": all rows */
@@ -142,6 +152,7 @@ static bool list_named(const void *ctx, Conn *conn, const Window *window, Pendin
                "txid_current_snapshot()::text UNION ALL "
                "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
     add_window(q, window);
+    add_tabs(q, window);
     sql_add(q, " LIMIT ");
     sql_number(q, NAMED_KEYS_MAX + 1);
     sql_add(q, ")");
@@ -180,6 +191,7 @@ static bool list_counted(const void *ctx, Conn *conn, const Window *window, Pend
                "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
                " q WHERE true");
     add_window(q, window);
+    add_tabs(q, window);
     sql_add(q, " GROUP BY 1 ORDER BY 1");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;

@@ -27,10 +27,11 @@ typedef struct Pending {
 /* which deltas are read */
 typedef struct Window {
     const char *since; /* S1 as text; NULL: from the beginning */
-    bool own_only;     /* without what rounds of ours applied there, */
-    const char *but;   /* … except those of edges whose names begin so (may be NULL) */
-    const char *back;  /* never what this edge applied there (may be NULL) */
-    bool timed;        /* queue_keys() also tells when: column at */
+    const char *tabs; /* only of these tables: an array of their numbers, also negated; NULL: all */
+    bool own_only;    /* without what rounds of ours applied there, */
+    const char *but;  /* … except those of edges whose names begin so (may be NULL) */
+    const char *back; /* never what this edge applied there (may be NULL) */
+    bool timed;       /* queue_keys() also tells when: column at */
     bool skipping; /* queue_keys() leaves out what `back` has met as a conflict that nobody wins */
 } Window;
 

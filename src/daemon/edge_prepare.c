@@ -185,6 +185,18 @@ static int compare_pairs(const void *a, const void *b)
     return (x->src->id > y->src->id) - (x->src->id < y->src->id);
 }
 
+/* the numbers of the edge's tables in the queue, as Window has them; belongs to the edge */
+static char *tabs_of(const Edge *edge)
+{
+    Str *tabs = str_new(edge);
+
+    str_char(tabs, '{');
+    for (size_t i = 0; i < edge->n_pairs; i++)
+        str_fmt(tabs, "%s%d,%d", i > 0 ? "," : "", edge->pairs[i].src->id, -edge->pairs[i].src->id);
+    str_char(tabs, '}');
+    return tabs->text;
+}
+
 static void make_edge(Work *w)
 {
     Edge *edge = mem_new(w->plan, Edge);
@@ -203,6 +215,7 @@ static void make_edge(Work *w)
             edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
         }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    edge->window.tabs = tabs_of(edge);
     w->conflicts = (ConflictFilter){
         .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
     w->filter = (ApplyFilter){.arg = &w->conflicts,

@@ -28,6 +28,7 @@ typedef struct Work {
     int64_t parked_ms;     /* when parked rows were last tried again */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
+    int64_t look_ms;       /* the longest pause between two looks while there are changes */
     int64_t wishes_ms, touch_ms, definitions_ms, consumer_ms;
     char *looked;            /* edge->looked when the definitions were last compared, */
     int64_t looked_for_kick; /* … and the number of the kick */

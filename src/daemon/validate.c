@@ -12,7 +12,9 @@
 typedef struct Validation {
     const Service *service;
     size_t problems;
-    Str *said; /* lines that were printed: several edges may have the same problem */
+    Str *said;    /* lines that were printed: several edges may have the same problem */
+    Conn **conns; /* of service->dbs, those that were needed; hundreds of syncs may share them */
+    bool *failed; /* … or that could not be had */
 } Validation;
 
 static void say(Validation *v, int line, const char *problem, const char *hint)
@@ -31,13 +33,19 @@ static void say(Validation *v, int line, const char *problem, const char *hint)
         printf("    %s\n", hint);
 }
 
-static Conn *look_at(Validation *v, const void *ctx, const Db *db, Err *err)
+/* the connection to a database, or NULL when that was said to be impossible, or with an error */
+static Conn *look_at(Validation *v, const Db *db, Err *err)
 {
+    size_t i = (size_t)(db - v->service->dbs);
     bool present;
-    Conn *conn = service_connect(ctx, db, "validate", err);
 
+    if (v->conns[i] != NULL || v->failed[i])
+        return v->conns[i];
+    Conn *conn = service_connect(v->conns, db, "validate", err);
     if (conn != NULL && install_is_present(conn, &present, err))
-        return conn;
+        return v->conns[i] = conn;
+    v->failed[i] = true;
+    talloc_free(conn);
     if (err->kind == ERR_CANCELED)
         return NULL;
     say(v, db->line, err->msg, err->hint);
@@ -69,8 +77,8 @@ static bool check_edge(Validation *v, const EdgeSpec *edge, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Plan *plan;
-    Conn *from = look_at(v, tmp, edge->from, err);
-    Conn *to = from == NULL && err->kind != ERR_NONE ? NULL : look_at(v, tmp, edge->to, err);
+    Conn *from = look_at(v, edge->from, err);
+    Conn *to = from == NULL && err->kind != ERR_NONE ? NULL : look_at(v, edge->to, err);
 
     if (from == NULL || to == NULL)
         return err->kind == ERR_NONE;
@@ -97,7 +105,7 @@ static bool check_sequences(Validation *v, const Sync *sync, Err *err)
     for (size_t i = 0; i < sync->n_members; i++) {
         if (sync->members[i].role != ROLE_SOURCE)
             continue;
-        conns[i] = look_at(v, tmp, sync->members[i].db, err);
+        conns[i] = look_at(v, sync->members[i].db, err);
         if (conns[i] == NULL && err->kind != ERR_NONE)
             return false;
     }
@@ -107,7 +115,10 @@ static bool check_sequences(Validation *v, const Sync *sync, Err *err)
 bool service_validate(const Service *service, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Validation v = {.service = service, .said = str_new(tmp)};
+    Validation v = {.service = service,
+                    .said = str_new(tmp),
+                    .conns = mem_array(tmp, Conn *, service->n_dbs + 1),
+                    .failed = mem_array(tmp, bool, service->n_dbs + 1)};
 
     for (size_t i = 0; i < service->n_syncs; i++) {
         size_t n;

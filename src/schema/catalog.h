@@ -17,6 +17,19 @@
  */
 CHECKED bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err);
 
+/* which tables are of interest */
+typedef struct CatalogChoice {
+    bool (*wants)(const void *arg, const char *schema, const char *name);
+    const void *arg;
+} CatalogChoice;
+
+/*
+ * the same for some tables (choice NULL: all) and all sequences: with hundreds of syncs each of them reads its own
+ * tables only. What a chosen table is a partition of, and all that has, is there, too.
+ */
+CHECKED bool catalog_load_some(const void *ctx, Conn *conn, const CatalogChoice *choice,
+                               Catalog **ret_catalog, Err *err);
+
 /*
  * gives the tables that can be replicated numbers from 1 and writes them to the node's pgtandem.tab
  */

@@ -2,8 +2,25 @@
 -- Heroku keeps functions and event triggers of its own in each database, in the schema _heroku. Its customers can
 -- neither use nor drop it, and a new database has its own: it is left alone wherever the users' schemas are meant.
 
+-- name: relation_names
+-- doc: every user table and partitioned table that is not temporary and not ours; parent of partitions only
+-- returns: oid int8, schema_name text, table_name text, parent int8
+select c.oid::int8, n.nspname::text, c.relname::text,
+--@ >= 10       case when c.relispartition
+--@ >= 10            then coalesce((select i.inhparent::int8 from pg_inherits i where i.inhrelid = c.oid limit 1), 0) else 0 end
+--@ < 10       0::int8
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by c.oid
+
 -- name: relations
--- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs
+-- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs; relids is
+-- doc: an array, NULL for all
+-- params: relids text
 -- returns: oid int8, schema_name text, table_name text, kind text, persistence text, parent int8, is_partition bool, has_children bool, in_extension bool, owned bool, forced_rls bool, blocks int8, tuples float8, bytes int8, owner text
 select c.oid::int8,
        n.nspname::text,
@@ -26,24 +43,26 @@ select c.oid::int8,
        pg_get_userbyid(c.relowner)::text
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
- where c.relkind in ('r', 'p')
+ where ($1::text is null or c.oid = any ($1::text::oid[]))
+   and c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by n.nspname, c.relname
 
 -- name: columns
--- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
--- doc: base_type is what a domain is made of in the end
+-- doc: the columns of user tables in order (relids is an array, NULL for all); type is without modifiers, so that a cast
+-- doc: never cuts a value; base_type is what a domain is made of in the end
+-- params: relids text
 -- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool, number int
+with recursive base (domain, made_of) as (
+    select t.oid, t.typbasetype from pg_type t where t.typtype = 'd'
+    union all
+    select b.domain, t.typbasetype from base b join pg_type t on t.oid = b.made_of where t.typtype = 'd')
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
-       (with recursive base (oid, level) as (
-            select a.atttypid, 0
-            union all
-            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
-        select format_type(b.oid, -1) from base b order by b.level desc limit 1),
+       format_type(coalesce(d.made_of, a.atttypid), -1),
 --@ >= 12       a.attgenerated <> '',
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
@@ -53,7 +72,10 @@ select a.attrelid::int8,
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace
- where c.relkind in ('r', 'p')
+  left join (select b.domain, b.made_of from base b join pg_type t on t.oid = b.made_of where t.typtype <> 'd') d
+    on d.domain = a.atttypid
+ where ($1::text is null or a.attrelid = any ($1::text::oid[]))
+   and c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
@@ -66,7 +88,8 @@ select a.attrelid::int8,
 -- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
 -- doc: `plain` tells that the type's text does not depend on any setting.
 -- doc: The parts are fenced off, since a database that was just filled has no statistics of its catalogs: as one
--- doc: join this took seconds.
+-- doc: join this took seconds. relids is an array, NULL for all tables.
+-- params: relids text
 -- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
 select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text, format_type(u.atttypid, -1),
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
@@ -90,7 +113,8 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
                   join pg_namespace n on n.oid = ic.relnamespace
 --@ >= 11                 cross join lateral generate_series(0, i.indnkeyatts - 1) as g (n)
 --@ < 11                 cross join lateral generate_series(0, i.indnatts - 1) as g (n)
-                 where i.indisunique
+                 where ($1::text is null or i.indrelid = any ($1::text::oid[]))
+                   and i.indisunique
                    and i.indisvalid
                    and i.indpred is null
                    and i.indexprs is null
@@ -98,15 +122,14 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
                    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
                 offset 0) k
           join pg_attribute a on a.attrelid = k.indrelid and a.attnum = k.attnum
-         cross join lateral
-               (select opn.nspname, op.oprname
+          join (select distinct on (oc.oid) oc.oid, opn.nspname, op.oprname
                   from pg_opclass oc
                   join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
                                  and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
                   join pg_operator op on op.oid = ao.amopopr
                   join pg_namespace opn on opn.oid = op.oprnamespace
-                 where oc.oid = k.opclass
-                 limit 1) o
+                 order by oc.oid
+                offset 0) o on o.oid = k.opclass
           left join pg_collation col on col.oid = a.attcollation
           left join pg_namespace coln on coln.oid = col.collnamespace and col.collname <> 'default') u
  where u.identifies
