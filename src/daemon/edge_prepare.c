@@ -230,17 +230,6 @@ static void make_edge(Work *w)
     w->edge = edge;
 }
 
-bool work_read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err)
-{
-    DefinitionsPrintRow *row;
-    size_t n;
-
-    if (!q_definitions_print(ctx, conn, &row, &n, err))
-        return false;
-    *ret_print = row->print;
-    return true;
-}
-
 /* the edge has never worked: nothing of it is in the databases, or not all */
 static bool is_first(Work *w, bool *ret_first, Err *err)
 {
@@ -308,9 +297,7 @@ bool work_prepare(Work *w, Err *err)
     const void *ctx = w;
     bool first;
 
-    if (!work_read_print(ctx, w->from, &w->print[0], err) ||
-        !work_read_print(ctx, w->to, &w->print[1], err) ||
-        !plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
+    if (!plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
         (first && !refuse_problems(w, err)))
         return false;
     if (!install_target(w->to, w->spec, w->owner, err) ||

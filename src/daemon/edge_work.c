@@ -205,25 +205,24 @@ static bool has_stopped_tables(const Work *w)
  */
 static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    const char *print;
+    bool old;
     const char *looked = w->edge->looked;
     bool quiet = !asked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
 
     if (!quiet) {
         talloc_free(w->looked);
         w->looked = looked == NULL ? NULL : mem_strdup(w, looked);
-        if (!work_read_print(tmp, w->from, &print, err))
+        if (!plan_is_old(w->plan, 0, w->from, &old, err))
             return false;
-        *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+        *ret_again = *ret_again || old;
         if (!w->spec->full && !*ret_again &&
             !captured_is_incomplete(w->from, w->spec->name, w->plan, ret_again, err))
             return false;
     }
     if (!quiet || has_stopped_tables(w)) {
-        if (!work_read_print(tmp, w->to, &print, err))
+        if (!plan_is_old(w->plan, 1, w->to, &old, err))
             return false;
-        *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
+        *ret_again = *ret_again || old;
     }
     return true;
 }

@@ -591,40 +591,81 @@ static void plan_sequences(Maker *m)
     }
 }
 
+static bool read_print(const void *ctx, Conn *conn, const char *relids, const char **ret_print,
+                       Err *err)
+{
+    DefinitionsPrintRow *row;
+    size_t n;
+
+    if (!q_definitions_print(ctx, conn, relids, &row, &n, err))
+        return false;
+    *ret_print = row->print;
+    return true;
+}
+
+/* fingerprint and shapes first: what is altered after that is noticed later, or by the first round */
+static bool read_side(const void *ctx, Maker *m, int which, Conn *conn, const CatalogChoice *choice,
+                      Catalog **ret_catalog, Err *err)
+{
+    const char **relids = &m->plan->relids[which];
+    ShapesRow *shapes;
+
+    if (!catalog_choose(m->plan, conn, choice, relids, err) ||
+        !read_print(m->plan, conn, *relids, &m->plan->print[which], err) ||
+        (which == 0 && !q_shapes(ctx, conn, *relids, &shapes, &m->n_shapes, err)) ||
+        !catalog_load_some(ctx, conn, *relids, ret_catalog, err))
+        return false;
+    if (which == 0)
+        m->shapes = shapes;
+    return true;
+}
+
+static bool make(const void *ctx, Maker *m, Err *err)
+{
+    const EdgeSpec *edge = m->edge;
+    Catalog *from, *to;
+    Names names;
+    CatalogChoice source = {.wants = wants_source, .arg = edge->sync};
+    CatalogChoice target = {.wants = wants_target, .arg = &names};
+
+    if (!edge_same_database(m->from, m->to, &m->same_database, err) ||
+        !read_side(ctx, m, 0, m->from, &source, &from, err))
+        return false;
+    names = target_names(ctx, edge, from);
+    if (!read_side(ctx, m, 1, m->to, &target, &to, err))
+        return false;
+    m->from_catalog = from;
+    m->to_catalog = to;
+    if (!plan_tables(m, err) || !plan_order(m, err))
+        return false;
+    plan_sequences(m);
+    find_missing(m);
+    return true;
+}
+
 bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                Err *err)
 {
     AUTO_CTX(tmp, NULL); /* the catalogs may be large, and the plan lives long */
     Plan *plan = mem_new(ctx, Plan);
     Maker m = {.edge = edge, .from = from, .to = to, .plan = plan};
-    Catalog *from_catalog, *to_catalog;
-    ShapesRow *shapes;
-    Names names;
-    CatalogChoice source = {.wants = wants_source, .arg = edge->sync};
-    CatalogChoice target = {.wants = wants_target, .arg = &names};
 
-    /* the shapes first: what is altered after that is noticed by the first round */
-    if (!edge_same_database(from, to, &m.same_database, err) ||
-        !q_shapes(tmp, from, NULL, &shapes, &m.n_shapes, err) ||
-        !catalog_load_some(tmp, from, &source, &from_catalog, err)) {
+    if (!make(tmp, &m, err)) {
         talloc_free(plan);
         return false;
     }
-    names = target_names(tmp, edge, from_catalog);
-    if (!catalog_load_some(tmp, to, &target, &to_catalog, err)) {
-        talloc_free(plan);
-        return false;
-    }
-    m.shapes = shapes;
-    m.from_catalog = from_catalog;
-    m.to_catalog = to_catalog;
-    if (!plan_tables(&m, err) || !plan_order(&m, err)) {
-        talloc_free(plan);
-        return false;
-    }
-    plan_sequences(&m);
-    find_missing(&m);
     *ret_plan = plan;
+    return true;
+}
+
+bool plan_is_old(const Plan *plan, int which, Conn *conn, bool *ret_old, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *print;
+
+    if (!read_print(tmp, conn, plan->relids[which], &print, err))
+        return false;
+    *ret_old = strcmp(print, plan->print[which]) != 0;
     return true;
 }
 

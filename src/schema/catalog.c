@@ -192,9 +192,8 @@ static size_t top_of(const RelationNamesRow *rows, size_t n, size_t i)
     return i;
 }
 
-/* the oids of the tables that are wanted as an array; with one partition come all, and what they are part of */
-static bool read_wanted(const void *ctx, Conn *conn, const CatalogChoice *choice,
-                        const char **ret_relids, Err *err)
+bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
+                    const char **ret_relids, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     RelationNamesRow *rows;
@@ -202,7 +201,7 @@ static bool read_wanted(const void *ctx, Conn *conn, const CatalogChoice *choice
     size_t n;
 
     if (!q_relation_names(tmp, conn, &rows, &n, err))
-        return false;
+        return err_add(err, "while reading the catalog");
     bool *wanted = mem_array(tmp, bool, n + 1);
     for (size_t i = 0; i < n; i++)
         if (choice->wants(choice->arg, rows[i].schema_name, rows[i].table_name))
@@ -221,16 +220,14 @@ bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
     return catalog_load_some(ctx, conn, NULL, ret_catalog, err);
 }
 
-bool catalog_load_some(const void *ctx, Conn *conn, const CatalogChoice *choice,
-                       Catalog **ret_catalog, Err *err)
+bool catalog_load_some(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog,
+                       Err *err)
 {
     Catalog *catalog = mem_new(ctx, Catalog);
     RelationsRow *rows;
-    const char *relids = NULL;
     size_t n;
 
-    if ((choice != NULL && !read_wanted(catalog, conn, choice, &relids, err)) ||
-        !q_relations(catalog, conn, relids, &rows, &n, err))
+    if (!q_relations(catalog, conn, relids, &rows, &n, err))
         return err_add(err, "while reading the catalog");
     Relation *relations = mem_array(catalog, Relation, n + 1);
     for (size_t i = 0; i < n; i++) {

@@ -24,10 +24,14 @@ typedef struct CatalogChoice {
 } CatalogChoice;
 
 /*
- * the same for some tables (choice NULL: all) and all sequences: with hundreds of syncs each of them reads its own
- * tables only. What a chosen table is a partition of, and all that has, is there, too.
+ * The oids of the tables that are wanted, as an array: with hundreds of syncs each of them reads its own tables
+ * only. With a partition come all the others, and what they are parts of.
  */
-CHECKED bool catalog_load_some(const void *ctx, Conn *conn, const CatalogChoice *choice,
+CHECKED bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
+                            const char **ret_relids, Err *err);
+
+/* the same as catalog_load() for those tables, and all sequences */
+CHECKED bool catalog_load_some(const void *ctx, Conn *conn, const char *relids,
                                Catalog **ret_catalog, Err *err);
 
 /*

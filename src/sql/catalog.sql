@@ -55,14 +55,16 @@ select c.oid::int8,
 -- doc: never cuts a value; base_type is what a domain is made of in the end
 -- params: relids text
 -- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool, number int
-with recursive base (domain, made_of) as (
-    select t.oid, t.typbasetype from pg_type t where t.typtype = 'd'
-    union all
-    select b.domain, t.typbasetype from base b join pg_type t on t.oid = b.made_of where t.typtype = 'd')
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
-       format_type(coalesce(d.made_of, a.atttypid), -1),
+       format_type(case when t.typtype = 'd' then
+                       (with recursive base (oid, level) as (
+                            select t.typbasetype, 1
+                            union all
+                            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
+                        select b.oid from base b order by b.level desc limit 1)
+                   else a.atttypid end, -1),
 --@ >= 12       a.attgenerated <> '',
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
@@ -72,8 +74,7 @@ select a.attrelid::int8,
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace
-  left join (select b.domain, b.made_of from base b join pg_type t on t.oid = b.made_of where t.typtype <> 'd') d
-    on d.domain = a.atttypid
+  join pg_type t on t.oid = a.atttypid
  where ($1::text is null or a.attrelid = any ($1::text::oid[]))
    and c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
