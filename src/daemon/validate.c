@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "daemon/commands.h"
+#include "daemon/conns.h"
 #include "daemon/install.h"
 #include "daemon/interleave.h"
 #include "daemon/plan.h"
@@ -12,9 +13,8 @@
 typedef struct Validation {
     const Service *service;
     size_t problems;
-    Str *said;    /* lines that were printed: several edges may have the same problem */
-    Conn **conns; /* of service->dbs, those that were needed; hundreds of syncs may share them */
-    bool *failed; /* … or that could not be had */
+    Str *said; /* lines that were printed: several edges may have the same problem */
+    Conns *conns;
 } Validation;
 
 static void say(Validation *v, int line, const char *problem, const char *hint)
@@ -36,16 +36,11 @@ static void say(Validation *v, int line, const char *problem, const char *hint)
 /* the connection to a database, or NULL when that was said to be impossible, or with an error */
 static Conn *look_at(Validation *v, const Db *db, Err *err)
 {
-    size_t i = (size_t)(db - v->service->dbs);
     bool present;
+    Conn *conn = conns_get(v->conns, db, err);
 
-    if (v->conns[i] != NULL || v->failed[i])
-        return v->conns[i];
-    Conn *conn = service_connect(v->conns, db, "validate", err);
     if (conn != NULL && install_is_present(conn, &present, err))
-        return v->conns[i] = conn;
-    v->failed[i] = true;
-    talloc_free(conn);
+        return conn;
     if (err->kind == ERR_CANCELED)
         return NULL;
     say(v, db->line, err->msg, err->hint);
@@ -115,10 +110,8 @@ static bool check_sequences(Validation *v, const Sync *sync, Err *err)
 bool service_validate(const Service *service, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Validation v = {.service = service,
-                    .said = str_new(tmp),
-                    .conns = mem_array(tmp, Conn *, service->n_dbs + 1),
-                    .failed = mem_array(tmp, bool, service->n_dbs + 1)};
+    Validation v = {
+        .service = service, .said = str_new(tmp), .conns = conns_new(tmp, service, "validate")};
 
     for (size_t i = 0; i < service->n_syncs; i++) {
         size_t n;
