@@ -311,6 +311,8 @@ bool work_prepare(Work *w, Err *err)
     w->filter.looks = w->spec->back != NULL || w->conflicts.parked;
     /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
     malloc_trim(0);
-    return work_say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
-           remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
+    /* only now: what has failed is failed until it gets farther than that, however often it is tried */
+    return note_tables(w, err) && remember_last_round(w, err) &&
+           (w->spec->full || edge_check(w->edge, false, err)) &&
+           work_say_state(w, STATE_STARTING, err);
 }

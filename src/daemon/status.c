@@ -58,9 +58,13 @@ static bool read_target(const void *ctx, Conns *conns, EdgeStatus *s, const char
         return true;
     bool held = n_holders > 0;
     bool failed = strcmp(edge->state, STATE_FAILED) == 0;
+    /* written by the worker before: this one has not looked around yet */
+    bool outdated = held && !failed && !holder->age_null && holder->age < edge->state_age;
 
     if (!held && !sync_is_active(s->spec->sync))
         s->state = "inactive";
+    else if (outdated)
+        s->state = STATE_STARTING;
     else if (edge->paused)
         s->state = held && strcmp(edge->state, STATE_PAUSED) != 0 ? STATE_PAUSING : STATE_PAUSED;
     else

@@ -108,9 +108,11 @@ select schema_name, table_name, state, reason, rows, captures, rel, target_rel
 select pg_try_advisory_lock(('x' || substr(md5('pgtandem ' || $1), 1, 16))::bit(64)::int8)
 
 -- name: edge_lock_holder
+-- doc: age: seconds since its session began, NULL when that is not for us to know
 -- params: edge text
--- returns: pid int, client text
-select l.pid, coalesce(host(a.client_addr), 'local')
+-- returns: pid int, client text, age float8?
+select l.pid, coalesce(host(a.client_addr), 'local'),
+       extract(epoch from clock_timestamp() - a.backend_start)::float8
   from pg_locks l
   left join pg_stat_activity a on a.pid = l.pid
  where l.locktype = 'advisory' and l.granted and l.objsubid = 1
