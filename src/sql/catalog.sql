@@ -284,22 +284,29 @@ with nsp as (
     select oid, nspname from pg_namespace
      where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
 rel as (
-    select c.oid, c.relkind, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+    select c.oid, c.relkind, c.relpersistence, n.nspname, c.relname,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
       from pg_class c join nsp n on n.oid = c.relnamespace
      where c.relpersistence <> 't'
        and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                           and d.deptype = 'e'))
 select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'f' then 'foreign table '
                       when 'c' then 'type ' else 'table ' end || r.name,
-       md5(coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
-                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), ''), ',' order by a.attnum), '')),
+       md5(case when r.relkind in ('r', 'p') then r.relpersistence::text else '' end ||
+           coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
+                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+--@ >= 10                               || a.attidentity::text
+--@ >= 12                               || a.attgenerated::text
+                               -- a column made again in its place has another number; views cannot drop any
+                               || case when r.relkind in ('r', 'p') then ' ' || a.attnum::text else '' end,
+                               ',' order by a.attnum), '')),
        case r.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'f' then 'FOREIGN TABLE'
                       when 'c' then 'TYPE' else 'TABLE' end, r.nspname::text, r.relname::text, null::text
   from rel r
   left join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
  where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
- group by r.relkind, r.name, r.nspname, r.relname
+ group by r.relkind, r.relpersistence, r.name, r.nspname, r.relname
 union all
 select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)),
        case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text
@@ -342,7 +349,9 @@ select 'type ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
  group by n.nspname, t.typname
 union all
 select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
-       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '')),
+       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '') ||
+           coalesce((select string_agg(o.conname || ' ' || pg_get_constraintdef(o.oid), ',' order by o.conname)
+                       from pg_constraint o where o.contypid = t.oid and o.contype = 'c'), '')),
        'DOMAIN', n.nspname::text, t.typname::text, null
   from pg_type t join nsp n on n.oid = t.typnamespace
  where t.typtype = 'd'
@@ -363,9 +372,10 @@ select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) ||
 
 -- name: table_relations
 -- doc: the tables and partitions of schema_prints; files tells whether rows were rewritten: it is a list of the
--- doc: files of the table and all below it. bound is NULL unless it is a partition
--- returns: relid int8, schema_name text, table_name text, kind text, parent_schema text?, parent_name text?, bound text?, files text
-select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pn.nspname::text, pc.relname::text,
+-- doc: files of the table and all below it. bound is NULL unless it is a partition. object: as in schema_prints
+-- returns: relid int8, object text, schema_name text, table_name text, kind text, persistence text, parent_schema text?, parent_name text?, bound text?, files text
+select c.oid::int8, 'table ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname::text, c.relname::text,
+       c.relkind::text, c.relpersistence::text, pn.nspname::text, pc.relname::text,
 --@ >= 10       case when c.relispartition then pg_get_expr(c.relpartbound, c.oid) end,
 --@ < 10       null::text,
        (with recursive tree as (
@@ -388,9 +398,10 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pn.nspnam
 
 -- name: column_definitions
 -- doc: what ALTER TABLE needs to make a column of the tables of table_relations. missing: the value of rows that are
--- doc: older than the column (has_missing); of arrays it is not told. special: identity and generated.
--- returns: relid int8, number int, name text, type text, coll text?, not_null bool, fallback text?, special text, has_missing bool, missing text?
-select a.attrelid::int8, a.attnum::int, a.attname::text, format_type(a.atttypid, a.atttypmod),
+-- doc: older than the column (has_missing); of arrays it is not told. special: identity and generated. mark: another
+-- doc: one when the column was altered (as is every column whose values ALTER TABLE rewrote).
+-- returns: relid int8, number int, mark int8, name text, type text, coll text?, not_null bool, fallback text?, special text, has_missing bool, missing text?
+select a.attrelid::int8, a.attnum::int, a.xmin::text::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
        (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
           from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
          where co.oid = a.attcollation and a.attcollation <> t.typcollation),
@@ -439,6 +450,7 @@ seen as (
     union all select a.xmin::text::int8 from pg_attrdef a join rel r on r.oid = a.adrelid
     union all select i.xmin::text::int8 from pg_inherits i where i.inhrelid >= 16384
     union all select o.xmin::text::int8 from pg_constraint o join rel r on r.oid = o.conrelid
+    union all select o.xmin::text::int8 from pg_constraint o where o.contypid >= 16384
     union all select i.xmin::text::int8 from pg_index i join rel r on r.oid = i.indrelid
     union all select t.xmin::text::int8 from pg_trigger t join rel r on r.oid = t.tgrelid
     union all select w.xmin::text::int8 from pg_rewrite w where w.oid >= 16384
