@@ -4,13 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/wait.h"
 #include "migrate/ddl_impl.h"
 #include "schema/catalog.h"
 
-enum { TOLD_CHANGES = 20 };
+enum {
+    TOLD_CHANGES = 20,
+    MAKERS_PAUSE_MS = 20,
+    MAKERS_MARGIN_MS = 100 /* for the query itself */
+};
 
 static bool was_done(const Ddl *ddl, const char *object)
 {
@@ -380,9 +386,36 @@ bool ddl_refuse_late(Run *run, Err *err)
         if (!ddl_has_changed(ddl, ddl->now.tables[i].object) &&
             ddl_table_has_changed(ddl, &ddl->now.tables[i]))
             mem_push(ddl, ddl->open, ddl->n_open, ddl->now.tables[i].object);
-    if (ddl->n_open == 0)
+    if (ddl->n_open == 0) {
+        talloc_free(run->ddl_mark);
+        run->ddl_mark = mem_strdup(run, mark->mark);
         return true;
+    }
     err_set(err, ERR_STATE, "definitions on the %s were changed in this very moment (%s)",
             side_name(run_active(run)), ddl->open[0]);
     return err_hint(err, "Run the same command again.");
+}
+
+bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err)
+{
+    for (;;) {
+        AUTO_CTX(tmp, NULL);
+        MakersRow *makers;
+        size_t n;
+
+        if (!q_makers(tmp, run->conn[run_active(run)], &makers, &n, err))
+            return false;
+        if (n == 0)
+            return true;
+        if (deadline_left(deadline) <= MAKERS_MARGIN_MS) {
+            err_set(err, ERR_TIMEOUT,
+                    "process %d (%s) makes tables or sequences on the %s in a transaction that has "
+                    "not ended for %s",
+                    makers[0].pid, makers[0].usename, side_name(run_active(run)),
+                    str_duration(tmp, (int64_t)(makers[0].age * 1000)));
+            return err_hint(err, "Wait for it or end it, and run the same command again.");
+        }
+        if (!wait_ms(MAKERS_PAUSE_MS, err))
+            return false;
+    }
 }

@@ -25,4 +25,10 @@ CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
 /* under the fence: ERR_REFUSED when definitions changed since ddl_carry() */
 CHECKED bool ddl_refuse_late(Run *run, Err *err);
 
+/*
+ * Until nobody is making a table or sequence, whose rows no trigger of ours sees and whose definition nobody sees
+ * before it is committed. ERR_TIMEOUT at the deadline.
+ */
+CHECKED bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err);
+
 #endif

@@ -462,6 +462,22 @@ seen as (
     union all select n.xmin::text::int8 from pg_namespace n where n.oid >= 16384 and n.nspname !~ '^pg_')
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 
+-- name: makers
+-- doc: transactions that make something in a schema of the user (or move it there) and have not ended: nobody can see
+-- doc: yet what they make. Each holds its schema until then.
+-- returns: pid int, usename text, age float8
+select l.pid, coalesce(min(a.usename::text), '?'),
+       coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8
+  from pg_locks l
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'object' and l.classid = 'pg_namespace'::regclass and l.granted and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   -- a schema that is new itself is not there yet
+   and not exists (select 1 from pg_namespace n where n.oid = l.objid
+                      and (n.nspname ~ '^pg_' or n.nspname in ('information_schema', 'pgtandem')))
+ group by l.pid
+ order by 3 desc
+
 -- name: provider
 -- doc: the managed service that runs this server, by the roles that it makes, or an empty text; admin: whether ours
 -- doc: has the rights of its customers' administrators; own_schema: Heroku's is there.

@@ -175,3 +175,89 @@ def test_attack(shop, attack):
     assert done.rc == 0, done
     compare(shop)
     shop.tool.ok("verify")
+
+
+def in_the_moment(shop, point, statement, ms=3000):
+    """Runs a statement while a switchover stands still there; returns how it ended."""
+    switch = shop.tool.start("switchover", "--max-pause", "30s", fault=f"switch.{point}:sleep={ms}")
+    switch.wait_for_output(rf"fault point switch.{point}", timeout=60)
+    shop.old.sql(statement)
+    return switch.wait()
+
+
+MADE = "create table late (id int primary key, v text); insert into late values (1, 'x')"
+
+
+@pytest.mark.parametrize("point", ["lock.before", "lock.after", "drain.after", "prepare.after", "close.before", "closed"])
+def test_a_table_made_while_it_switches(shop, point):
+    done = in_the_moment(shop, point, MADE)
+    assert done.rc == ABORTED, done
+    assert "in this very moment" in done.text
+    assert shop.old.value("select gate from pgtandem.node") == "open"
+    shop.switch()
+    assert shop.new.value("select v from late") == "x"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "begin; alter table swap_a rename to tmp; alter table swap_b rename to swap_a; alter table tmp rename to swap_b; commit",
+        "alter table plain alter v type text using upper(v)",
+        "alter table plain drop column v, add column v text",
+        "begin; drop table plain; create table plain (id int primary key, v text); insert into plain values (7, 'new'); commit",
+        "alter table plain set unlogged",
+        "alter table part_a rename to part_x",
+        "alter type mood rename value 'bad' to 'awful'",
+        "create sequence late start 40; select nextval('late')",
+    ],
+)
+def test_a_change_between_the_last_look_and_the_locks(shop, statement):
+    done = in_the_moment(shop, "lock.before", statement)
+    assert done.rc == ABORTED, done
+    shop.switch()
+
+
+@pytest.mark.parametrize("point", ["lock.before", "drain.after", "closed"])
+def test_a_table_that_is_being_made_while_it_switches(shop, point):
+    """Its transaction began before, and is committed when all looks were taken, if nobody waits for it."""
+    maker = shop.old.connect(autocommit=False)
+    with maker.cursor() as cursor:
+        switch = shop.tool.start("switchover", "--max-pause", "30s", fault=f"switch.{point}:sleep=2000")
+        switch.wait_for_output(rf"fault point switch.{point}", timeout=60)
+        cursor.execute(MADE)
+        time.sleep(4)
+        assert switch.running
+        maker.commit()
+    maker.close()
+    done = switch.wait()
+    assert done.rc == ABORTED, done
+    shop.switch()
+    assert shop.new.value("select v from late") == "x"
+
+
+def test_a_table_that_takes_long_to_make_gives_the_switch_up(shop):
+    maker = shop.old.connect(autocommit=False)
+    with maker.cursor() as cursor:
+        cursor.execute("create temporary table not_meant (i int); create schema if not exists far")
+        maker.commit()
+        cursor.execute("insert into not_meant values (1)")
+        cursor.execute(MADE)
+        done = shop.tool.run("switchover", "--max-pause", "2s")
+        assert done.rc == ABORTED and "in a transaction that has not ended" in done.text, done
+        maker.rollback()
+        cursor.execute("create temporary table meant_neither (i int)")
+        shop.switch()
+    maker.close()
+
+
+def test_key_changes_survive_a_crash(shop):
+    shop.end()
+    shop.old.sql("alter table plain drop constraint plain_pkey, add primary key (id, v)")
+    for point in ("remembered", "one", "renamed", "registered", "marked"):
+        died = shop.tool.start("upgrade", fault=f"ddl.{point}:kill")
+        try:
+            died.wait(20)
+        except TimeoutError:
+            pass
+        shop.old.sql("update plain set v = v || '!' where id = 3; insert into plain select max(id) + 1, 'x' from plain")
+    shop.switch()
