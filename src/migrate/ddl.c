@@ -14,6 +14,7 @@
 
 enum {
     TOLD_CHANGES = 20,
+    EXPLAINED = 5,
     MAKERS_PAUSE_MS = 20,
     MAKERS_MARGIN_MS = 100 /* for the query itself */
 };
@@ -418,4 +419,70 @@ bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err)
         if (!wait_ms(MAKERS_PAUSE_MS, err))
             return false;
     }
+}
+
+/* the source as it is now, and as it was when the copy was begun */
+static Ddl *compare_source(const void *ctx, Run *run, Err *err)
+{
+    Ddl *ddl = mem_new(ctx, Ddl);
+
+    ddl->run = run;
+    ddl->side[0] = SIDE_SOURCE;
+    ddl->side[1] = SIDE_TARGET;
+    ddl->from = run->conn[SIDE_SOURCE];
+    ddl->to = run->conn[SIDE_TARGET];
+    return baseline_read(ddl, ddl->from, &ddl->now, err) &&
+                   ddl_read_before(ddl, ddl->to, SIDE_SOURCE, &ddl->before, err)
+               ? ddl
+               : NULL;
+}
+
+bool ddl_after_copy(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Ddl *ddl = compare_source(tmp, run, err);
+
+    if (ddl == NULL)
+        return false;
+    for (size_t i = 0; i < ddl->now.n_tables; i++) {
+        const TableRelationsRow *t = &ddl->now.tables[i];
+        const OldTablesRow *old = ddl_old_table(&ddl->before, t->relid);
+
+        if (old != NULL && (strcmp(old->table_name, t->table_name) != 0 ||
+                            strcmp(old->schema_name, t->schema_name) != 0))
+            ddl_carry_anew(ddl, t->relid);
+    }
+    return ddl_remember_anew(ddl, err);
+}
+
+void ddl_explain(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *ignored = err_new(tmp);
+    Str *all = str_new(tmp);
+    size_t n = 0;
+
+    if ((err->kind != ERR_STATE && err->kind != ERR_SQL) ||
+        conn_is_broken(run->conn[SIDE_SOURCE]) || conn_is_broken(run->conn[SIDE_TARGET]))
+        return;
+    conn_rollback(run->conn[SIDE_SOURCE]);
+    conn_rollback(run->conn[SIDE_TARGET]);
+    Ddl *ddl = compare_source(tmp, run, ignored);
+    if (ddl == NULL || ddl->before.n_prints == 0)
+        return;
+    for (size_t i = 0; i < ddl->now.n_tables; i++)
+        if (ddl_table_has_changed(ddl, &ddl->now.tables[i]) && n++ < EXPLAINED)
+            str_fmt(all, "%s%s", n == 1 ? "" : ", ", ddl->now.tables[i].object);
+    for (size_t i = 0; i < ddl->before.n_prints; i++)
+        if (str_starts(ddl->before.prints[i].object, "table ") &&
+            baseline_find(&ddl->now, ddl->before.prints[i].object) == NULL && n++ < EXPLAINED)
+            str_fmt(all, "%s%s (gone)", n == 1 ? "" : ", ", ddl->before.prints[i].object);
+    if (n == 0)
+        return;
+    err_detail(err, "Made, altered or dropped on the source since the copy was begun: %s%s.",
+               all->text, n > EXPLAINED ? " and others" : "");
+    err_hint(err,
+             "Changes are carried over when the copy is complete. Make the same on the target by "
+             "hand and run the same command again; or start over with \"pgtandem abort\" and "
+             "\"pgtandem upgrade\".");
 }

@@ -31,4 +31,13 @@ CHECKED bool ddl_refuse_late(Run *run, Err *err);
  */
 CHECKED bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err);
 
+/*
+ * Once, when the copy is complete: a table that was renamed while it was copied may have got another one's rows.
+ * All of them are carried anew then.
+ */
+CHECKED bool ddl_after_copy(Run *run, Err *err);
+
+/* adds to an error that ended the copying what was altered since it began, if anything was */
+void ddl_explain(Run *run, Err *err);
+
 #endif

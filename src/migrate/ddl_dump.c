@@ -141,6 +141,18 @@ static void add_check(Ddl *ddl, const SchemaPrintsRow *now)
     ddl_add_work(ddl, now->object, s->text, false);
 }
 
+bool ddl_find_dump(const void *ctx, Ddl *ddl, PgDump *ret_dump, bool *ret_usable, Err *err)
+{
+    const Config *config = ddl->run->config;
+
+    if (!dump_find(ctx, config->pg_bindir, conn_caps(ddl->from)->version,
+                   conn_caps(ddl->to)->version, ret_dump, err))
+        return false;
+    *ret_usable = ret_dump->path != NULL &&
+                  caps_major(ret_dump->version) >= caps_major(conn_caps(ddl->from)->version);
+    return true;
+}
+
 bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -154,6 +166,7 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
     size_t n_wanted = 0, n[2] = {0, 0};
     DumpEntry *entries[2] = {NULL, NULL};
     PgDump dump;
+    bool usable;
 
     for (size_t i = 0; i < ddl->now.n_prints; i++)
         if (wants_entry(ddl, &ddl->now.prints[i])) {
@@ -162,10 +175,9 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
         }
     if (n_wanted == 0)
         return true;
-    if (!dump_find(tmp, config->pg_bindir, conn_caps(ddl->from)->version,
-                   conn_caps(ddl->to)->version, &dump, err))
+    if (!ddl_find_dump(tmp, ddl, &dump, &usable, err))
         return false;
-    if (dump.path == NULL || caps_major(dump.version) < caps_major(conn_caps(ddl->from)->version)) {
+    if (!usable) {
         log_warn("schema: no pg_dump that is as new as the %s was found, so nothing new can be "
                  "carried over (--pg-bindir)",
                  side_name(ddl->side[0]));

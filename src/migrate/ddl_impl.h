@@ -15,6 +15,7 @@
 #include "migrate/baseline.h"
 #include "migrate/run.h"
 #include "pg/sql.h"
+#include "schema/dump.h"
 #include "sql/queries.h"
 
 /* the same when it was last in order: the baseline */
@@ -127,6 +128,8 @@ CHECKED bool ddl_refuse_stopping(Ddl *ddl, Err *err);
 
 /* the view of a "definition of view …" */
 const char *ddl_view_of(const void *ctx, const SchemaPrintsRow *print);
+/* pg_dump, and whether it can tell what is new on the node that takes writes */
+CHECKED bool ddl_find_dump(const void *ctx, Ddl *ddl, PgDump *ret_dump, bool *ret_usable, Err *err);
 CHECKED bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err);
 /* objects that are gone from `from` and were there */
 void ddl_work_of_drops(Ddl *ddl);

@@ -233,12 +233,19 @@ static bool drop_remade(Ddl *ddl, const TabsRow *there, size_t n_there, Err *err
                                 *copy = baseline_find_table(&ddl->copy, now->schema_name,
                                                             now->table_name);
         Sql *q = sql_new(tmp);
+        PgDump dump;
+        bool usable;
 
         if (copy == NULL || ddl_old_table(&ddl->before, now->relid) != NULL ||
             ddl_find_before(&ddl->before, now->object) == NULL ||
             tab_of(ddl->tabs, ddl->n_tabs, now->relid) != NULL ||
             !is_gone(ddl, there, n_there, copy))
             continue;
+        /* nobody could make it again */
+        if (!ddl_find_dump(tmp, ddl, &dump, &usable, err))
+            return false;
+        if (!usable)
+            return true;
         sql_add(q, "DROP TABLE ");
         sql_name(q, copy->schema_name, copy->table_name);
         if (lock_and_run(ddl->to, sql_new(tmp), q, now->object, err))

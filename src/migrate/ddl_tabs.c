@@ -118,13 +118,16 @@ static bool register_new(Ddl *ddl, const Table *on_from, const Table *on_to, int
     Table from = *on_from, to = *on_to;
 
     from.id = to.id = id;
-    /* the copy may have got its key's index a moment ago; the list is the same on both */
-    if (to.n_keys > 0 && from.n_keys > 0 &&
-        strcmp(table_key_text(tmp, &from), table_key_text(tmp, &to)) != 0)
-        return err_set(err, ERR_STATE, "the key of table %s is another one on the %s",
-                       table_label(tmp, on_from), side_name(ddl->side[1]));
     return (to_knows || catalog_register(ddl->to, &to, 1, err)) && fault("ddl.registered", err) &&
            (from_knows || catalog_register(ddl->from, &from, 1, err));
+}
+
+static bool same_key(const Table *a, const Table *b)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return a->n_keys > 0 && b->n_keys > 0 &&
+           strcmp(table_key_text(tmp, a), table_key_text(tmp, b)) == 0;
 }
 
 bool ddl_register_tables(Ddl *ddl, const Catalog *copy, Err *err)
@@ -152,7 +155,8 @@ bool ddl_register_tables(Ddl *ddl, const Catalog *copy, Err *err)
             ddl_carry_anew(ddl, table->oid);
         if (f != NULL && t != NULL)
             continue;
-        if (there == NULL || (table->n_keys > 0 && there->n_keys == 0)) {
+        /* the copy's key is to be made first, and then it is on the same columns */
+        if (there == NULL || (table->n_keys > 0 && !same_key(table, there))) {
             ddl_mark_unsettled(ddl, table->oid);
             continue;
         }

@@ -10,7 +10,7 @@ import pytest
 
 from lib.compare import assert_same_content, differences
 from lib.shop import begin
-from lib.tool import ABORTED, REFUSED
+from lib.tool import ABORTED, DONE, REFUSED
 from lib.wait import poll_until
 
 MORE = """
@@ -175,6 +175,20 @@ def test_attack(shop, attack):
     assert done.rc == 0, done
     compare(shop)
     shop.tool.ok("verify")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attack_on_the_way_back(shop, attack):
+    shop.switch()
+    for statement in ATTACKS[attack]:
+        shop.new.sql(statement)
+    done = shop.tool.run("rollback")
+    if done.rc != DONE:
+        # then what is new has to be made by hand
+        shop.end()
+        assert "no pg_dump that is as new as the target" in done.text + shop.run.text, done
+        return
+    compare(shop)
 
 
 def in_the_moment(shop, point, statement, ms=3000):
