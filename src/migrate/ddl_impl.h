@@ -58,6 +58,7 @@ typedef struct Ddl {
     Conn *to;
     Before before;
     Definitions now, copy;
+    void *copy_ctx;   /* of copy */
     Catalog *catalog; /* of `from` */
     TabsRow *tabs;
     size_t n_tabs;
@@ -79,6 +80,7 @@ typedef struct Ddl {
 /* ---- ddl_look.c */
 
 CHECKED bool ddl_read_before(const void *ctx, Conn *target, Side side, Before *ret, Err *err);
+CHECKED bool ddl_read_copy(Ddl *ddl, Err *err);
 const BaselineRow *ddl_find_before(const Before *b, const char *object);
 const TableRelationsRow *ddl_find_relid(const Definitions *d, int64_t relid);
 const OldTablesRow *ddl_old_table(const Before *b, int64_t relid);

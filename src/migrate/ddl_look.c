@@ -21,6 +21,14 @@ bool ddl_read_before(const void *ctx, Conn *target, Side side, Before *ret, Err 
     return true;
 }
 
+/* what was read before is freed: with many tables it is much */
+bool ddl_read_copy(Ddl *ddl, Err *err)
+{
+    talloc_free(ddl->copy_ctx);
+    ddl->copy_ctx = mem_ctx(ddl);
+    return baseline_read(ddl->copy_ctx, ddl->to, &ddl->copy, err);
+}
+
 const BaselineRow *ddl_find_before(const Before *b, const char *object)
 {
     BaselineRow key = {.object = object};

@@ -215,7 +215,7 @@ static bool follow_schemas(Ddl *ddl, Err *err)
             err_clear(err);
             return true;
         }
-        if (!baseline_read(ddl, ddl->to, &ddl->copy, err))
+        if (!ddl_read_copy(ddl, err))
             return false;
     }
     return true;
@@ -276,8 +276,7 @@ bool ddl_follow_names(Ddl *ddl, Err *err)
             log_info("schema: table %s.%s is now called %s.%s", moves.list[i].copy->schema_name,
                      moves.list[i].copy->table_name, moves.list[i].now->schema_name,
                      moves.list[i].now->table_name);
-        return baseline_read(ddl, ddl->to, &ddl->copy, err) &&
-               drop_remade(ddl, there, n_there, err);
+        return ddl_read_copy(ddl, err) && drop_remade(ddl, there, n_there, err);
     }
     if (!moves.impossible && (err->kind != ERR_SQL || err_remedy(err) == REMEDY_RECONNECT))
         return false;

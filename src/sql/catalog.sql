@@ -312,7 +312,13 @@ select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)),
        case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text
   from rel r where r.relkind in ('v', 'm')
 union all
-select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
+-- older servers have these in the sequence itself
+--@ >= 10 select 'sequence ' || r.name, md5(q.text), 'SEQUENCE', r.nspname::text, r.relname::text, q.text
+--@ >= 10   from rel r
+--@ >= 10   join (select s.seqrelid, format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s %s', format_type(s.seqtypid, null),
+--@ >= 10                       s.seqincrement, s.seqmin, s.seqmax, case when s.seqcycle then 'CYCLE' else 'NO CYCLE' end) as text
+--@ >= 10           from pg_sequence s) q on q.seqrelid = r.oid
+--@ < 10 select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
 union all
 select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid)),
        'INDEX', r.nspname::text, ic.relname::text, null
@@ -448,6 +454,7 @@ seen as (
     select x from rel
     union all select a.xmin::text::int8 from pg_attribute a join rel r on r.oid = a.attrelid where a.attnum > 0
     union all select a.xmin::text::int8 from pg_attrdef a join rel r on r.oid = a.adrelid
+--@ >= 10     union all select s.xmin::text::int8 from pg_sequence s join rel r on r.oid = s.seqrelid
     union all select i.xmin::text::int8 from pg_inherits i where i.inhrelid >= 16384
     union all select o.xmin::text::int8 from pg_constraint o join rel r on r.oid = o.conrelid
     union all select o.xmin::text::int8 from pg_constraint o where o.contypid >= 16384

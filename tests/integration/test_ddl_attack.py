@@ -129,6 +129,10 @@ ATTACKS = {
         "delete from swap_a where id = 6; alter table swap_a rename to swap_z; insert into swap_z values (3000, 'x', 1);"
         "create table swap_a (id int primary key, v text); insert into swap_a values (1, 'fresh'); commit",
     ],
+    "a sequence of another kind": [
+        "alter sequence far.thing_id_seq as smallint increment by 10 maxvalue 1000 cycle", "insert into far.thing (s) values ('l')",
+        "alter table counted alter id set increment by 7",
+    ],
     "a parent and its child": [
         "alter table base add n int default 4", "update base set n = 5 where id = 2", "insert into child values (9, 'z', 'zz', 1)",
         "alter table base rename v to w",
@@ -158,6 +162,9 @@ def compare(shop):
         " where relkind in ('r', 'p') and attnum > 0 and not attisdropped and nspname in ('public', 'far', 'near')"
         " order by 1, 2"
     )
+    assert shop.old.sql(query) == shop.new.sql(query)
+    query = "select sequencename, data_type::text, increment_by, min_value, max_value, cycle, last_value from pg_sequences" \
+            " where schemaname <> 'pgtandem' order by 1"
     assert shop.old.sql(query) == shop.new.sql(query)
 
 
@@ -264,14 +271,27 @@ def test_a_table_that_takes_long_to_make_gives_the_switch_up(shop):
     maker.close()
 
 
-def test_key_changes_survive_a_crash(shop):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table plain drop constraint plain_pkey, add primary key (id, v)",
+        "begin; alter table swap_a rename to plain_; alter table plain rename to swap_a; alter table plain_ rename to plain; commit",
+        "alter table part_a rename to part_x",
+        "begin; drop table plain; create table plain (id int primary key, v text); insert into plain values (3, 'new'); commit",
+        "alter table plain alter v type text using upper(v)",
+        "alter table keyless add id serial primary key",
+    ],
+)
+def test_a_change_survives_crashes(shop, statement):
     shop.end()
-    shop.old.sql("alter table plain drop constraint plain_pkey, add primary key (id, v)")
-    for point in ("remembered", "one", "renamed", "registered", "marked"):
+    shop.old.sql(statement)
+    for point in ("remembered", "one", "renamed", "registered", "marked", "settled"):
         died = shop.tool.start("upgrade", fault=f"ddl.{point}:kill")
         try:
-            died.wait(20)
-        except TimeoutError:
-            pass
+            died.wait_for_output("in sync", timeout=20)
+            died.sigint()
+            died.wait()
+        except AssertionError:
+            pass  # it died
         shop.old.sql("update plain set v = v || '!' where id = 3; insert into plain select max(id) + 1, 'x' from plain")
     shop.switch()
