@@ -898,11 +898,14 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
     if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
         !edge_begin_apply(edge, err))
         goto failed;
-    for (size_t i = 0; i < n; i++)
-        if (!apply_whole_table(find_pair(edge, changed[i].tab), edge->from, edge->to, &stats,
-                               err) ||
-            !remember_mark(edge->to, &changed[i], err))
+    for (size_t i = 0; i < n; i++) {
+        TablePair *pair = find_pair(edge, changed[i].tab);
+
+        /* a table that is gone has none */
+        if (pair != NULL && (!apply_whole_table(pair, edge->from, edge->to, &stats, err) ||
+                             !remember_mark(edge->to, &changed[i], err)))
             goto failed;
+    }
     if (!conn_do(edge->to, "COMMIT", err))
         goto failed;
     conn_rollback(edge->from);

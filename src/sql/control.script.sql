@@ -221,10 +221,13 @@ CREATE TABLE pgtandem.baseline (
 );
 
 -- the same for the columns of tables, which have to be told apart one by one: a column that was renamed keeps
--- its number. files: another list means that rows were rewritten.
+-- its number. files: another list means that rows were moved; when a column has another mark, too, they may
+-- have got other values.
 CREATE TABLE pgtandem.baseline_table (
     side         text NOT NULL,
     rel          bigint NOT NULL,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
     files        text NOT NULL,
     PRIMARY KEY (side, rel)
 );
@@ -232,9 +235,10 @@ CREATE TABLE pgtandem.baseline_column (
     side         text NOT NULL,
     rel          bigint NOT NULL,
     number       integer NOT NULL,
+    mark         bigint NOT NULL,
     name         text NOT NULL,
     type         text NOT NULL,
-    fallback     text,                          -- the expression of its default
+    fallback     text,                          -- the expression of its default, or how it is generated
     PRIMARY KEY (side, rel, number)
 );
 

@@ -332,10 +332,10 @@ select object, print from pgtandem.baseline where side = $1
 
 -- name: old_tables
 -- params: side text
--- returns: rel int8, files text
-select rel, files from pgtandem.baseline_table where side = $1 order by rel
+-- returns: rel int8, schema_name text, table_name text, files text
+select rel, schema_name, table_name, files from pgtandem.baseline_table where side = $1 order by rel
 
 -- name: old_columns
 -- params: side text
--- returns: rel int8, number int, name text, type text, fallback text?
-select rel, number, name, type, fallback from pgtandem.baseline_column where side = $1 order by rel, number
+-- returns: rel int8, number int, mark int8, name text, type text, fallback text?
+select rel, number, mark, name, type, fallback from pgtandem.baseline_column where side = $1 order by rel, number

@@ -30,6 +30,7 @@ QUICK = {
     "window": 3,
     "wide_mb": 4,
     "load": 4,
+    "objects": 100,
 }
 DEFAULT = {
     "rounds": 3,
@@ -45,6 +46,7 @@ DEFAULT = {
     "window": 20,
     "wide_mb": 64,
     "load": 60,
+    "objects": 2000,
 }
 
 
@@ -77,6 +79,7 @@ def parse(arguments):
         ("window", "seconds of one look at CPU time in idle"),
         ("wide_mb", "width of the wide rows of catchup, in MB"),
         ("load", "seconds of TPC-B with the consumer running"),
+        ("objects", "tables in many"),
     ):
         default = DEFAULT[name]
         parser.add_argument(
