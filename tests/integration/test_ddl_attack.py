@@ -5,7 +5,6 @@ Each attack is run while writers work and the copy is followed; some in the very
 
 import time
 
-import psycopg2
 import pytest
 
 from lib.compare import assert_same_content
