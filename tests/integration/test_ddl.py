@@ -9,9 +9,8 @@ import psycopg2
 import pytest
 
 from lib.compare import assert_same_content, differences
-from lib.ledger import Ledger
 from lib.shop import SHOP, begin
-from lib.tool import ABORTED, FAILED, INTERRUPTED, REFUSED
+from lib.tool import ABORTED, FAILED, REFUSED
 from lib.wait import poll_until
 
 @pytest.fixture

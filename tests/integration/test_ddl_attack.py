@@ -5,13 +5,11 @@ Each attack is run while writers work and the copy is followed; some in the very
 
 import time
 
-import psycopg2
 import pytest
 
-from lib.compare import assert_same_content, differences
+from lib.compare import assert_same_content
 from lib.shop import begin
 from lib.tool import ABORTED, DONE, REFUSED
-from lib.wait import poll_until
 
 MORE = """
     create table calc (id int primary key, a int, g int generated always as (a * 2) stored);
@@ -184,6 +182,7 @@ def test_attack(shop, attack):
     shop.tool.ok("verify")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack_on_the_way_back(shop, attack):
     shop.switch()
