@@ -894,6 +894,14 @@ static const Check checks[] = {
      .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE "
              "timestamptz (text for "
              "unknown)."},
+    {.id = "char-columns",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .query = &query_check_char_columns,
+     .title =
+         "columns have the type \"char\" (one byte): from PostgreSQL 16 on it writes bytes above "
+         "127 in another way, which older servers read as a backslash",
+     .hint = "Make them char(1) or smallint. Accept this if they hold nothing but ASCII."},
     {.id = "removed-operators",
      .severity = SEVERITY_ERROR,
      .query = &query_check_postfix_operators,
