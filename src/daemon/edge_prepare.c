@@ -185,6 +185,18 @@ static int compare_pairs(const void *a, const void *b)
     return (x->src->id > y->src->id) - (x->src->id < y->src->id);
 }
 
+/* the numbers of the edge's tables in the queue, as Window has them; belongs to the edge */
+static char *tabs_of(const Edge *edge)
+{
+    Str *tabs = str_new(edge);
+
+    str_char(tabs, '{');
+    for (size_t i = 0; i < edge->n_pairs; i++)
+        str_fmt(tabs, "%s%d,%d", i > 0 ? "," : "", edge->pairs[i].src->id, -edge->pairs[i].src->id);
+    str_char(tabs, '}');
+    return tabs->text;
+}
+
 static void make_edge(Work *w)
 {
     Edge *edge = mem_new(w->plan, Edge);
@@ -203,6 +215,7 @@ static void make_edge(Work *w)
             edge->pairs[edge->n_pairs++].timed = w->spec->back != NULL;
         }
     qsort(edge->pairs, edge->n_pairs, sizeof *edge->pairs, compare_pairs);
+    edge->window.tabs = tabs_of(edge);
     w->conflicts = (ConflictFilter){
         .spec = w->spec, .from = w->from, .pairs = edge->pairs, .n_pairs = edge->n_pairs};
     w->filter = (ApplyFilter){.arg = &w->conflicts,
@@ -215,17 +228,6 @@ static void make_edge(Work *w)
     for (size_t i = 0; i < w->plan->n_sequences; i++)
         edge->sequences[edge->n_sequences++].sequence = w->plan->sequences[i];
     w->edge = edge;
-}
-
-bool work_read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err)
-{
-    DefinitionsPrintRow *row;
-    size_t n;
-
-    if (!q_definitions_print(ctx, conn, &row, &n, err))
-        return false;
-    *ret_print = row->print;
-    return true;
 }
 
 /* the edge has never worked: nothing of it is in the databases, or not all */
@@ -295,9 +297,7 @@ bool work_prepare(Work *w, Err *err)
     const void *ctx = w;
     bool first;
 
-    if (!work_read_print(ctx, w->from, &w->print[0], err) ||
-        !work_read_print(ctx, w->to, &w->print[1], err) ||
-        !plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
+    if (!plan_make(ctx, w->spec, w->from, w->to, &w->plan, err) || !is_first(w, &first, err) ||
         (first && !refuse_problems(w, err)))
         return false;
     if (!install_target(w->to, w->spec, w->owner, err) ||
@@ -311,6 +311,8 @@ bool work_prepare(Work *w, Err *err)
     w->filter.looks = w->spec->back != NULL || w->conflicts.parked;
     /* the catalogs of both databases are freed: with hundreds of workers that is worth giving back */
     malloc_trim(0);
-    return work_say_state(w, STATE_STARTING, err) && note_tables(w, err) &&
-           remember_last_round(w, err) && (w->spec->full || edge_check(w->edge, false, err));
+    /* only now: what has failed is failed until it gets farther than that, however often it is tried */
+    return note_tables(w, err) && remember_last_round(w, err) &&
+           (w->spec->full || edge_check(w->edge, false, err)) &&
+           work_say_state(w, STATE_STARTING, err);
 }

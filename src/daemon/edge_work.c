@@ -30,10 +30,11 @@ enum {
     STANDBY_POLL_MS = 500,
     LOCK_AGAIN_TRIES = 10,
     LOCK_AGAIN_MS = 50,
-    IDLE_MIN_MS = 5,         /* the pause between rounds grows from here … */
-    IDLE_MAX_MS = 25,        /* … to here, */
+    IDLE_MAX_MS = 25,        /* the pause between rounds grows to here, */
     SLEEPY_AFTER_MS = 10000, /* and when nothing came for so long */
     SLEEPY_MAX_MS = 250,     /* … to here */
+    LOOKS_PER_SECOND = 400,  /* at most so many by all edges that read one database */
+    IDLE_STEPS = 5,          /* the first pause is this fraction of the longest */
     WISHES_MS = 200,         /* how often people's wishes are read, */
     SLEEPY_WISHES_MS = 500,  /* … and when nothing came for long */
     TOUCH_MS = 5000,         /* how often "in step" is written down, */
@@ -204,25 +205,24 @@ static bool has_stopped_tables(const Work *w)
  */
 static bool look_at_definitions(Work *w, bool asked, bool *ret_again, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    const char *print;
+    bool old;
     const char *looked = w->edge->looked;
     bool quiet = !asked && looked != NULL && w->looked != NULL && strcmp(looked, w->looked) == 0;
 
     if (!quiet) {
         talloc_free(w->looked);
         w->looked = looked == NULL ? NULL : mem_strdup(w, looked);
-        if (!work_read_print(tmp, w->from, &print, err))
+        if (!plan_is_old(w->plan, 0, w->from, &old, err))
             return false;
-        *ret_again = *ret_again || strcmp(print, w->print[0]) != 0;
+        *ret_again = *ret_again || old;
         if (!w->spec->full && !*ret_again &&
             !captured_is_incomplete(w->from, w->spec->name, w->plan, ret_again, err))
             return false;
     }
     if (!quiet || has_stopped_tables(w)) {
-        if (!work_read_print(tmp, w->to, &print, err))
+        if (!plan_is_old(w->plan, 1, w->to, &old, err))
             return false;
-        *ret_again = *ret_again || strcmp(print, w->print[1]) != 0;
+        *ret_again = *ret_again || old;
     }
     return true;
 }
@@ -234,7 +234,8 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
     int64_t now = clock_ms();
     size_t n;
 
-    if (now - w->wishes_ms >= (is_sleepy(w) ? SLEEPY_WISHES_MS : WISHES_MS)) {
+    int64_t wishes = is_sleepy(w) ? SLEEPY_WISHES_MS : WISHES_MS;
+    if (now - w->wishes_ms >= (wishes > w->look_ms ? wishes : w->look_ms)) {
         w->wishes_ms = now;
         if (!edge_state_wishes(w->to, w->spec->name, &w->wishes, err))
             return false;
@@ -264,13 +265,33 @@ static bool look_around(Work *w, bool *ret_again, Err *err)
     return true;
 }
 
+/*
+ * Whoever writes to a database wakes all edges that read it, each of which looks whether it is concerned. With
+ * hundreds of them that would take the server's time; so the more there are, the less often each one looks.
+ */
+static int64_t longest_look(const Service *service, const EdgeSpec *spec)
+{
+    AUTO_CTX(tmp, NULL);
+    int64_t readers = 0, shared;
+
+    for (size_t i = 0; i < service->n_syncs; i++) {
+        size_t n;
+        EdgeSpec *edges = edges_of_sync(tmp, &service->syncs[i], &n);
+
+        for (size_t e = 0; e < n && sync_is_active(&service->syncs[i]); e++)
+            readers += edges[e].from == spec->from;
+    }
+    shared = readers * 1000 / LOOKS_PER_SECOND;
+    return shared > IDLE_MAX_MS ? shared : IDLE_MAX_MS;
+}
+
 static int64_t next_pause(const Work *w, int64_t pause)
 {
-    int64_t now = clock_ms();
-    int64_t cap = is_sleepy(w) ? SLEEPY_MAX_MS : IDLE_MAX_MS;
+    int64_t cap = is_sleepy(w) && w->look_ms < SLEEPY_MAX_MS ? SLEEPY_MAX_MS : w->look_ms;
+    int64_t least = w->look_ms / IDLE_STEPS;
 
-    if (now - w->busy_ms < IDLE_MIN_MS)
-        return IDLE_MIN_MS;
+    if (clock_ms() - w->busy_ms < least)
+        return least;
     return pause * 2 > cap ? cap : pause * 2;
 }
 
@@ -336,7 +357,7 @@ static bool look_again(void)
 
 static bool rounds(Work *w, Err *err)
 {
-    int64_t pause = IDLE_MIN_MS;
+    int64_t pause = 1;
     bool again = false;
 
     w->busy_ms = w->definitions_ms = clock_ms();
@@ -381,6 +402,7 @@ static bool turn(const void *ctx, const Service *service, const EdgeSpec *spec, 
     w->service = service;
     w->spec = spec;
     w->owner = owner_of(w, service);
+    w->look_ms = longest_look(service, spec);
     w->to = service_connect(w, spec->to, mem_printf(purpose, "edge %s", spec->name), err);
     if (w->to == NULL || !wait_for_lock(w, err))
         return false;

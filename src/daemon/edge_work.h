@@ -24,10 +24,10 @@ typedef struct Work {
     ApplyFilter filter;
     Wishes wishes;
     const char *state;     /* as it was last written down */
-    const char *print[2];  /* definitions of from and to when the plan was made */
     int64_t parked_ms;     /* when parked rows were last tried again */
     int64_t last_round_ms; /* when a round was last made */
     int64_t busy_ms;       /* when one last found something */
+    int64_t look_ms;       /* the longest pause between two looks while there are changes */
     int64_t wishes_ms, touch_ms, definitions_ms, consumer_ms;
     char *looked;            /* edge->looked when the definitions were last compared, */
     int64_t looked_for_kick; /* … and the number of the kick */
@@ -42,9 +42,6 @@ CHECKED bool work_say_state(Work *w, const char *state, Err *err);
  * is installed (ERR_REFUSED).
  */
 CHECKED bool work_prepare(Work *w, Err *err);
-
-/* a text that is another one when definitions were changed; belongs to ctx */
-CHECKED bool work_read_print(const void *ctx, Conn *conn, const char **ret_print, Err *err);
 
 /* the row of that name, or NULL */
 const EdgeTablesRow *work_find_listed(const EdgeTablesRow *rows, size_t n, const Table *table);

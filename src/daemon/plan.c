@@ -327,15 +327,22 @@ static bool plan_columns(Maker *m, PlannedTable *t, Err *err)
     return true;
 }
 
+/* what a table is called in the target */
+static void name_in_target(const TableRule *rule, const Table *src, const char **ret_schema,
+                           const char **ret_name)
+{
+    bool other = rule != NULL && rule->target_name != NULL;
+
+    *ret_schema = other ? rule->target_schema : src->schema;
+    *ret_name = other ? rule->target_name : src->name;
+}
+
 static bool plan_table(Maker *m, PlannedTable *t, const TableRule *rule, Err *err)
 {
     const void *ctx = m->plan;
-    const char *schema = t->src.schema, *name = t->src.name;
+    const char *schema, *name;
 
-    if (rule != NULL && rule->target_name != NULL) {
-        schema = rule->target_schema;
-        name = rule->target_name;
-    }
+    name_in_target(rule, &t->src, &schema, &name);
     for (size_t i = 0; i < m->n_shapes; i++)
         if (m->shapes[i].relid == t->src.oid)
             t->pair.shape = mem_strdup(ctx, m->shapes[i].shape);
@@ -418,6 +425,68 @@ static bool is_named(const Sync *sync, const Table *table, int *ret_line)
     return false;
 }
 
+/* whether a sync has that table; *ret_line: where it is named, if it is */
+static bool takes(const Sync *sync, const Table *table, int *ret_line)
+{
+    bool named = is_named(sync, table, ret_line);
+
+    return sync_takes(sync, table->schema, table->name) && (!table->in_extension || named);
+}
+
+/* of the source's tables, those that may be in the sync, and those that it names */
+static bool wants_source(const void *arg, const char *schema, const char *name)
+{
+    const Sync *sync = arg;
+    const Table table = {.schema = schema, .name = name};
+    int line;
+
+    return sync_takes(sync, schema, name) || is_named(sync, &table, &line);
+}
+
+/* names of tables of the target, sorted */
+typedef struct Names {
+    Table *tables; /* schema and name only */
+    size_t n;
+} Names;
+
+static int compare_names(const void *a, const void *b)
+{
+    const Table *x = a, *y = b;
+    int c = strcmp(x->schema, y->schema);
+
+    return c != 0 ? c : strcmp(x->name, y->name);
+}
+
+static bool wants_target(const void *arg, const char *schema, const char *name)
+{
+    const Names *names = arg;
+    const Table key = {.schema = schema, .name = name};
+
+    return names->n > 0 &&
+           bsearch(&key, names->tables, names->n, sizeof key, compare_names) != NULL;
+}
+
+/* what the tables of the sync are called in the target; belongs to ctx and the source's catalog */
+static Names target_names(const void *ctx, const EdgeSpec *edge, const Catalog *from)
+{
+    Names names = {0};
+
+    for (size_t i = 0; i < from->n_tables; i++) {
+        const Table *table = &from->tables[i];
+        int line;
+
+        if (!takes(edge->sync, table, &line))
+            continue;
+        Table name = {0};
+        name_in_target(sync_rule(edge->sync, table->schema, table->name, edge->to), table,
+                       &name.schema, &name.name);
+        mem_push(ctx, names.tables, names.n, name);
+    }
+    if (names.n > 0)
+        qsort(names.tables, names.n, sizeof *names.tables, compare_names);
+    return names;
+}
+
 static bool plan_tables(Maker *m, Err *err)
 {
     const Sync *sync = m->edge->sync;
@@ -425,9 +494,8 @@ static bool plan_tables(Maker *m, Err *err)
     for (size_t i = 0; i < m->from_catalog->n_tables; i++) {
         const Table *table = &m->from_catalog->tables[i];
         PlannedTable planned = {0};
-        bool named = is_named(sync, table, &planned.line);
 
-        if (!sync_takes(sync, table->schema, table->name) || (table->in_extension && !named))
+        if (!takes(sync, table, &planned.line))
             continue;
         planned.src = table_copy(m->plan, table);
         const TableRule *rule = sync_rule(sync, table->schema, table->name, m->edge->to);
@@ -523,32 +591,81 @@ static void plan_sequences(Maker *m)
     }
 }
 
+static bool read_print(const void *ctx, Conn *conn, const char *relids, const char **ret_print,
+                       Err *err)
+{
+    DefinitionsPrintRow *row;
+    size_t n;
+
+    if (!q_definitions_print(ctx, conn, relids, &row, &n, err))
+        return false;
+    *ret_print = row->print;
+    return true;
+}
+
+/* fingerprint and shapes first: what is altered after that is noticed later, or by the first round */
+static bool read_side(const void *ctx, Maker *m, int which, Conn *conn, const CatalogChoice *choice,
+                      Catalog **ret_catalog, Err *err)
+{
+    const char **relids = &m->plan->relids[which];
+    ShapesRow *shapes;
+
+    if (!catalog_choose(m->plan, conn, choice, relids, err) ||
+        !read_print(m->plan, conn, *relids, &m->plan->print[which], err) ||
+        (which == 0 && !q_shapes(ctx, conn, *relids, &shapes, &m->n_shapes, err)) ||
+        !catalog_load_some(ctx, conn, *relids, ret_catalog, err))
+        return false;
+    if (which == 0)
+        m->shapes = shapes;
+    return true;
+}
+
+static bool make(const void *ctx, Maker *m, Err *err)
+{
+    const EdgeSpec *edge = m->edge;
+    Catalog *from, *to;
+    Names names;
+    CatalogChoice source = {.wants = wants_source, .arg = edge->sync};
+    CatalogChoice target = {.wants = wants_target, .arg = &names};
+
+    if (!edge_same_database(m->from, m->to, &m->same_database, err) ||
+        !read_side(ctx, m, 0, m->from, &source, &from, err))
+        return false;
+    names = target_names(ctx, edge, from);
+    if (!read_side(ctx, m, 1, m->to, &target, &to, err))
+        return false;
+    m->from_catalog = from;
+    m->to_catalog = to;
+    if (!plan_tables(m, err) || !plan_order(m, err))
+        return false;
+    plan_sequences(m);
+    find_missing(m);
+    return true;
+}
+
 bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                Err *err)
 {
     AUTO_CTX(tmp, NULL); /* the catalogs may be large, and the plan lives long */
     Plan *plan = mem_new(ctx, Plan);
     Maker m = {.edge = edge, .from = from, .to = to, .plan = plan};
-    Catalog *from_catalog, *to_catalog;
-    ShapesRow *shapes;
 
-    /* the shapes first: what is altered after that is noticed by the first round */
-    if (!edge_same_database(from, to, &m.same_database, err) ||
-        !q_shapes(tmp, from, NULL, &shapes, &m.n_shapes, err) ||
-        !catalog_load(tmp, from, &from_catalog, err) || !catalog_load(tmp, to, &to_catalog, err)) {
+    if (!make(tmp, &m, err)) {
         talloc_free(plan);
         return false;
     }
-    m.shapes = shapes;
-    m.from_catalog = from_catalog;
-    m.to_catalog = to_catalog;
-    if (!plan_tables(&m, err) || !plan_order(&m, err)) {
-        talloc_free(plan);
-        return false;
-    }
-    plan_sequences(&m);
-    find_missing(&m);
     *ret_plan = plan;
+    return true;
+}
+
+bool plan_is_old(const Plan *plan, int which, Conn *conn, bool *ret_old, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *print;
+
+    if (!read_print(tmp, conn, plan->relids[which], &print, err))
+        return false;
+    *ret_old = strcmp(print, plan->print[which]) != 0;
     return true;
 }
 

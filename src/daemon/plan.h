@@ -40,6 +40,8 @@ typedef struct Plan {
     size_t n_missing;
     const Sequence **sequences;
     size_t n_sequences;
+    const char *print[2]; /* definitions of the source and the target, see plan_is_old() */
+    const char *relids[2];
 } Plan;
 
 /* all edges of a sync; an array of n owned by ctx */
@@ -56,6 +58,9 @@ EdgeSpec edge_back(const EdgeSpec *edge);
 
 CHECKED bool plan_make(const void *ctx, const EdgeSpec *edge, Conn *from, Conn *to, Plan **ret_plan,
                        Err *err);
+
+/* *ret_old: definitions in the source (which 0, from) or the target (1, to) have changed since the plan was made */
+CHECKED bool plan_is_old(const Plan *plan, int which, Conn *conn, bool *ret_old, Err *err);
 
 /* what to do when the role may not set session_replication_role */
 CHECKED bool plan_role_hint(const void *ctx, Conn *to, const char **ret_hint, Err *err);

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "capture/queue.h"
 #include "daemon/commands.h"
+#include "daemon/conns.h"
 #include "daemon/edge_state.h"
 #include "daemon/install.h"
 #include "daemon/select.h"
@@ -32,10 +33,10 @@ typedef struct EdgeStatus {
     size_t n_tables;
 } EdgeStatus;
 
-static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapshot,
+static bool read_target(const void *ctx, Conns *conns, EdgeStatus *s, const char **ret_snapshot,
                         double *ret_in_step_s, Err *err)
 {
-    Conn *to = service_connect(ctx, s->spec->to, "status", err);
+    Conn *to = conns_get(conns, s->spec->to, err);
     EdgeRow *edge;
     ProgressRow *progress;
     EdgeLockHolderRow *holder;
@@ -57,9 +58,13 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
         return true;
     bool held = n_holders > 0;
     bool failed = strcmp(edge->state, STATE_FAILED) == 0;
+    /* written by the worker before: this one has not looked around yet */
+    bool outdated = held && !failed && !holder->age_null && holder->age < edge->state_age;
 
     if (!held && !sync_is_active(s->spec->sync))
         s->state = "inactive";
+    else if (outdated)
+        s->state = STATE_STARTING;
     else if (edge->paused)
         s->state = held && strcmp(edge->state, STATE_PAUSED) != 0 ? STATE_PAUSING : STATE_PAUSED;
     else
@@ -78,9 +83,10 @@ static bool read_target(const void *ctx, EdgeStatus *s, const char **ret_snapsho
 }
 
 /* changes that are not carried yet */
-static bool read_source(const void *ctx, EdgeStatus *s, const char *snapshot, Err *err)
+static bool read_source(const void *ctx, Conns *conns, EdgeStatus *s, const char *snapshot,
+                        Err *err)
 {
-    Conn *from = service_connect(ctx, s->spec->from, "status", err);
+    Conn *from = conns_get(conns, s->spec->from, err);
     Window window = edge_window(s->spec);
     Pending *pending;
     EdgeTabsRow *tabs;
@@ -106,13 +112,13 @@ static bool read_source(const void *ctx, EdgeStatus *s, const char *snapshot, Er
     return true;
 }
 
-static void read_edge(const void *ctx, EdgeStatus *s)
+static void read_edge(const void *ctx, Conns *conns, EdgeStatus *s)
 {
     Err *err = err_new(ctx);
     const char *snapshot = NULL;
     double in_step_s = -1;
 
-    if (!read_target(ctx, s, &snapshot, &in_step_s, err)) {
+    if (!read_target(ctx, conns, s, &snapshot, &in_step_s, err)) {
         s->state = "unreachable";
         s->error = err->msg;
         s->hint = err->hint;
@@ -120,7 +126,7 @@ static void read_edge(const void *ctx, EdgeStatus *s)
     }
     if (s->rounds < 0 || s->spec->full)
         return;
-    if (!read_source(ctx, s, snapshot, err)) {
+    if (!read_source(ctx, conns, s, snapshot, err)) {
         if (s->error == NULL)
             s->error = err->msg;
         return;
@@ -268,10 +274,10 @@ static json_t *conflict_json(const EdgeSpec *edge, const ConflictsRow *c)
 }
 
 /* those of one edge: printed, or put into list (unless it is NULL) */
-static bool show_conflicts(const EdgeSpec *edge, json_t *list, Err *err)
+static bool show_conflicts(Conns *conns, const EdgeSpec *edge, json_t *list, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Conn *to = service_connect(tmp, edge->to, "conflicts", err);
+    Conn *to = conns_get(conns, edge->to, err);
     ConflictsRow *rows;
     size_t n;
     bool present;
@@ -298,11 +304,12 @@ bool service_conflicts(const Service *service, const char *const *syncs, size_t 
     EdgeSpec *edges;
     size_t n_edges;
     json_t *list = json ? json_array() : NULL;
+    Conns *conns = conns_new(tmp, service, "conflicts");
     bool ok = select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err);
 
     for (size_t i = 0; ok && i < n_edges; i++)
         if (!edges[i].full)
-            ok = show_conflicts(&edges[i], list, err);
+            ok = show_conflicts(conns, &edges[i], list, err);
     if (ok && json) {
         char *text = json_dumps(list, JSON_INDENT(2));
 
@@ -322,6 +329,7 @@ bool service_status(const Service *service, const char *const *syncs, size_t n, 
     if (!select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err))
         return false;
     EdgeStatus *list = mem_array(tmp, EdgeStatus, n_edges + 1);
+    Conns *conns = conns_new(tmp, service, "status");
     for (size_t i = 0; i < n_edges; i++) {
         list[i] = (EdgeStatus){.spec = &edges[i],
                                .state = sync_is_active(edges[i].sync) ? "not begun" : "inactive",
@@ -333,7 +341,7 @@ bool service_status(const Service *service, const char *const *syncs, size_t n, 
                                .parked = -1,
                                .lag_s = -1,
                                .last_round_s = -1};
-        read_edge(tmp, &list[i]);
+        read_edge(tmp, conns, &list[i]);
     }
     if (json)
         print_json(list, n_edges);

@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "daemon/commands.h"
+#include "daemon/conns.h"
 #include "daemon/install.h"
 #include "daemon/interleave.h"
 #include "daemon/plan.h"
@@ -13,6 +14,7 @@ typedef struct Validation {
     const Service *service;
     size_t problems;
     Str *said; /* lines that were printed: several edges may have the same problem */
+    Conns *conns;
 } Validation;
 
 static void say(Validation *v, int line, const char *problem, const char *hint)
@@ -31,10 +33,11 @@ static void say(Validation *v, int line, const char *problem, const char *hint)
         printf("    %s\n", hint);
 }
 
-static Conn *look_at(Validation *v, const void *ctx, const Db *db, Err *err)
+/* the connection to a database, or NULL when that was said to be impossible, or with an error */
+static Conn *look_at(Validation *v, const Db *db, Err *err)
 {
     bool present;
-    Conn *conn = service_connect(ctx, db, "validate", err);
+    Conn *conn = conns_get(v->conns, db, err);
 
     if (conn != NULL && install_is_present(conn, &present, err))
         return conn;
@@ -69,8 +72,8 @@ static bool check_edge(Validation *v, const EdgeSpec *edge, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Plan *plan;
-    Conn *from = look_at(v, tmp, edge->from, err);
-    Conn *to = from == NULL && err->kind != ERR_NONE ? NULL : look_at(v, tmp, edge->to, err);
+    Conn *from = look_at(v, edge->from, err);
+    Conn *to = from == NULL && err->kind != ERR_NONE ? NULL : look_at(v, edge->to, err);
 
     if (from == NULL || to == NULL)
         return err->kind == ERR_NONE;
@@ -97,7 +100,7 @@ static bool check_sequences(Validation *v, const Sync *sync, Err *err)
     for (size_t i = 0; i < sync->n_members; i++) {
         if (sync->members[i].role != ROLE_SOURCE)
             continue;
-        conns[i] = look_at(v, tmp, sync->members[i].db, err);
+        conns[i] = look_at(v, sync->members[i].db, err);
         if (conns[i] == NULL && err->kind != ERR_NONE)
             return false;
     }
@@ -107,7 +110,8 @@ static bool check_sequences(Validation *v, const Sync *sync, Err *err)
 bool service_validate(const Service *service, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Validation v = {.service = service, .said = str_new(tmp)};
+    Validation v = {
+        .service = service, .said = str_new(tmp), .conns = conns_new(tmp, service, "validate")};
 
     for (size_t i = 0; i < service->n_syncs; i++) {
         size_t n;

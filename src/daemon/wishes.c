@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "base/wait.h"
 #include "daemon/commands.h"
+#include "daemon/conns.h"
 #include "daemon/edge_state.h"
 #include "daemon/install.h"
 #include "daemon/select.h"
@@ -130,8 +131,8 @@ static bool wait_for_kick(const Kick *kick, int64_t deadline, Err *err)
 }
 
 /* changes of the other sources come to the targets through the hub: their way there is the first half */
-static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wait_for_ms,
-                       int64_t deadline, Err *err)
+static bool kick_edges(Conns *conns, const EdgeSpec *edges, size_t n, bool to_hub,
+                       int64_t wait_for_ms, int64_t deadline, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Kick *kicks = mem_array(tmp, Kick, n + 1);
@@ -144,7 +145,7 @@ static bool kick_edges(const EdgeSpec *edges, size_t n, bool to_hub, int64_t wai
         if (edge_leads_to_hub(&edges[i]) != to_hub)
             continue;
         kick->edge = edges[i].name;
-        kick->to = service_connect(tmp, edges[i].to, "kick", err);
+        kick->to = conns_get(conns, edges[i].to, err);
         if (kick->to == NULL || !send_kick(kick, begun, err))
             return false;
         sent++;
@@ -160,12 +161,13 @@ bool service_kick(const Service *service, const char *const *syncs, size_t n, in
 {
     AUTO_CTX(tmp, NULL);
     int64_t deadline = deadline_in(wait_for_ms);
+    Conns *conns = conns_new(tmp, service, "kick");
     EdgeSpec *edges;
     size_t n_edges;
 
     return select_edges(tmp, service, syncs, n, true, &edges, &n_edges, err) &&
-           kick_edges(edges, n_edges, true, wait_for_ms, deadline, err) &&
-           kick_edges(edges, n_edges, false, wait_for_ms, deadline, err);
+           kick_edges(conns, edges, n_edges, true, wait_for_ms, deadline, err) &&
+           kick_edges(conns, edges, n_edges, false, wait_for_ms, deadline, err);
 }
 
 static bool wait_for_rest(Conn *to, const char *edge, int64_t deadline, Err *err)
@@ -198,11 +200,12 @@ bool service_pause(const Service *service, const char *const *syncs, size_t n, b
 
     if (!select_edges(tmp, service, syncs, n, false, &edges, &n_edges, err))
         return false;
+    Conns *conns = conns_new(tmp, service, "pause");
     Conn **to = mem_array(tmp, Conn *, n_edges + 1);
     for (size_t i = 0; i < n_edges; i++) {
         Sql *set = sql_new(tmp);
 
-        to[i] = service_connect(tmp, edges[i].to, "pause", err);
+        to[i] = conns_get(conns, edges[i].to, err);
         sql_trusted(set, pause ? "paused = true" : "paused = false");
         if (to[i] == NULL || !set_wish(to[i], edges[i].name, set, deadline_in(0), err))
             return false;
@@ -243,11 +246,11 @@ static bool mark_recopy(Conn *to, const char *edge, const EdgeTablesRow *table, 
  * Begins an edge anew. The target forgets what it has first: if this ends in between, a detached edge
  * stays detached, and one that was refused stays refused.
  */
-static bool begin_anew(const EdgeSpec *edge, Conn *to, Err *err)
+static bool begin_anew(Conns *conns, const EdgeSpec *edge, Conn *to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *target = sql_new(tmp), *source = sql_new(tmp);
-    Conn *from = edge->full ? NULL : service_connect(tmp, edge->from, "recopy", err);
+    Conn *from = edge->full ? NULL : conns_get(conns, edge->from, err);
 
     if (from == NULL && !edge->full)
         return false;
@@ -304,8 +307,9 @@ bool service_recopy(const Service *service, const char *sync, const char *const 
 
     if (!select_edges(tmp, service, &sync, 1, false, &edges, &n_edges, err))
         return false;
+    Conns *conns = conns_new(tmp, service, "recopy");
     for (size_t i = 0; i < n_edges; i++) {
-        Conn *to = service_connect(tmp, edges[i].to, "recopy", err);
+        Conn *to = conns_get(conns, edges[i].to, err);
         bool present = false;
 
         if (to == NULL || !install_is_present(to, &present, err))
@@ -314,12 +318,11 @@ bool service_recopy(const Service *service, const char *sync, const char *const 
             err_set(err, ERR_STATE, "%s has not begun yet", edges[i].name);
             return err_hint(err, "\"pgtandem start\" begins it.");
         }
-        if (n == 0 ? !begin_anew(&edges[i], to, err)
+        if (n == 0 ? !begin_anew(conns, &edges[i], to, err)
                    : !recopy_tables(&edges[i], to, tables, n, err))
             return false;
         printf("%s: %s will be copied anew\n", edges[i].name,
                n == 0 ? "all tables" : "the tables named");
-        talloc_free(to);
     }
     return true;
 }

@@ -59,6 +59,27 @@ static bool is_listed(const int64_t *relids, size_t n, int64_t relid)
     return false;
 }
 
+/* begins a row of an INSERT with many; those that are full are ended */
+static void next_row(Sql *q, const char *into, size_t *n)
+{
+    if (*n % ROWS_PER_INSERT == 0) {
+        if (*n > 0)
+            sql_add(q, ";\n");
+        sql_add(q, "INSERT INTO pgtandem.");
+        sql_trusted(q, into);
+        sql_add(q, " VALUES (");
+    } else {
+        sql_add(q, ", (");
+    }
+    ++*n;
+}
+
+static void end_rows(Sql *q, size_t n)
+{
+    if (n > 0)
+        sql_add(q, ";\n");
+}
+
 /* tables and columns of one side, but not those listed, which keep what they had */
 static bool write_columns(Conn *target, Side side, const Definitions *d, const int64_t *but,
                           size_t n_but, Err *err)
@@ -66,6 +87,7 @@ static bool write_columns(Conn *target, Side side, const Definitions *d, const i
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     static const char *const tables[] = {"baseline_table", "baseline_column"};
+    size_t n = 0;
 
     for (int t = 0; t < 2; t++) {
         sql_add(q, "DELETE FROM pgtandem.");
@@ -79,45 +101,66 @@ static bool write_columns(Conn *target, Side side, const Definitions *d, const i
         sql_add(q, ";\n");
     }
     for (size_t i = 0; i < d->n_tables; i++) {
-        if (is_listed(but, n_but, d->tables[i].relid))
+        const TableRelationsRow *t = &d->tables[i];
+
+        if (is_listed(but, n_but, t->relid))
             continue;
-        sql_add(q, "INSERT INTO pgtandem.baseline_table (side, rel, files) VALUES (");
+        next_row(q, "baseline_table (side, rel, schema_name, table_name, files)", &n);
         sql_literal(q, side_name(side));
         sql_add(q, ", ");
-        sql_number(q, d->tables[i].relid);
+        sql_number(q, t->relid);
         sql_add(q, ", ");
-        sql_literal(q, d->tables[i].files);
-        sql_add(q, ");\n");
+        sql_literal(q, t->schema_name);
+        sql_add(q, ", ");
+        sql_literal(q, t->table_name);
+        sql_add(q, ", ");
+        sql_literal(q, t->files);
+        sql_add(q, ")");
     }
+    end_rows(q, n);
+    n = 0;
     for (size_t i = 0; i < d->n_columns; i++) {
         const ColumnDefinitionsRow *c = &d->columns[i];
+        const char *fallback =
+            c->fallback == NULL && c->special[0] != '\0' ? c->special : c->fallback;
 
         if (is_listed(but, n_but, c->relid))
             continue;
-        sql_add(q, "INSERT INTO pgtandem.baseline_column (side, rel, number, name, type, fallback) "
-                   "VALUES (");
+        next_row(q, "baseline_column (side, rel, number, mark, name, type, fallback)", &n);
         sql_literal(q, side_name(side));
         sql_add(q, ", ");
         sql_number(q, c->relid);
         sql_add(q, ", ");
         sql_number(q, c->number);
         sql_add(q, ", ");
+        sql_number(q, c->mark);
+        sql_add(q, ", ");
         sql_literal(q, c->name);
         sql_add(q, ", ");
         sql_literal(q, c->type);
         sql_add(q, ", ");
-        if (c->fallback == NULL)
+        if (fallback == NULL)
             sql_add(q, "NULL");
         else
-            sql_literal(q, c->fallback);
-        sql_add(q, ");\n");
+            sql_literal(q, fallback);
+        sql_add(q, ")");
     }
+    end_rows(q, n);
     return conn_exec(target, q, err);
 }
 
 static int compare_prints(const void *a, const void *b)
 {
     return strcmp(((const SchemaPrintsRow *)a)->object, ((const SchemaPrintsRow *)b)->object);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const TableRelationsRow *x = *(TableRelationsRow *const *)a,
+                            *y = *(TableRelationsRow *const *)b;
+    int c = strcmp(x->table_name, y->table_name);
+
+    return c != 0 ? c : strcmp(x->schema_name, y->schema_name);
 }
 
 bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err)
@@ -128,7 +171,21 @@ bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err)
         return false;
     if (ret->n_prints > 0)
         qsort(ret->prints, ret->n_prints, sizeof *ret->prints, compare_prints);
+    ret->by_name = mem_array(ctx, TableRelationsRow *, ret->n_tables + 1);
+    for (size_t i = 0; i < ret->n_tables; i++)
+        ret->by_name[i] = &ret->tables[i];
+    qsort(ret->by_name, ret->n_tables, sizeof *ret->by_name, compare_names);
     return true;
+}
+
+const TableRelationsRow *baseline_find_table(const Definitions *d, const char *schema,
+                                             const char *name)
+{
+    TableRelationsRow key = {.schema_name = schema, .table_name = name}, *wanted = &key;
+    TableRelationsRow **found =
+        bsearch(&wanted, d->by_name, d->n_tables, sizeof *d->by_name, compare_names);
+
+    return found == NULL ? NULL : *found;
 }
 
 const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object)

@@ -19,8 +19,9 @@ CHECKED bool baseline_store(Run *run, Side side, Err *err);
 typedef struct Definitions {
     SchemaPrintsRow *prints; /* in the order of objects */
     size_t n_prints;
-    TableRelationsRow *tables;
+    TableRelationsRow *tables; /* in the order of relid */
     size_t n_tables;
+    TableRelationsRow **by_name;
     ColumnDefinitionsRow *columns; /* in the order of relid and number */
     size_t n_columns;
 } Definitions;
@@ -29,6 +30,9 @@ CHECKED bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *e
 
 /* the fingerprint of one object, or NULL */
 const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object);
+
+const TableRelationsRow *baseline_find_table(const Definitions *d, const char *schema,
+                                             const char *name);
 
 /*
  * these objects are in order now, as they are or are not in d, in the target's running transaction;

@@ -25,4 +25,19 @@ CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
 /* under the fence: ERR_REFUSED when definitions changed since ddl_carry() */
 CHECKED bool ddl_refuse_late(Run *run, Err *err);
 
+/*
+ * Until nobody is making a table or sequence, whose rows no trigger of ours sees and whose definition nobody sees
+ * before it is committed. ERR_TIMEOUT at the deadline.
+ */
+CHECKED bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err);
+
+/*
+ * Once, when the copy is complete: a table that was renamed while it was copied may have got another one's rows.
+ * All of them are carried anew then.
+ */
+CHECKED bool ddl_after_copy(Run *run, Err *err);
+
+/* adds to an error that ended the copying what was altered since it began, if anything was */
+void ddl_explain(Run *run, Err *err);
+
 #endif

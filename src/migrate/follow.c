@@ -258,8 +258,10 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;
     while (strcmp(run->phase, PHASE_FOLLOWING) != 0 && more)
-        if (!steps_advance(run, &more, err))
+        if (!steps_advance(run, &more, err)) {
+            ddl_explain(run, err);
             return false;
+        }
     /* also when the application is there already: it may not have been told */
     if (config->switchover)
         return switch_application(run, SIDE_TARGET, err);

@@ -10,6 +10,7 @@
 #include "copy/copy.h"
 #include "migrate/baseline.h"
 #include "migrate/copy_work.h"
+#include "migrate/ddl.h"
 #include "migrate/items.h"
 #include "migrate/large.h"
 #include "migrate/pool.h"
@@ -226,5 +227,5 @@ bool step_reverse(Run *run, Err *err)
     /* pg_dump creates materialized views empty */
     return refresh_views(run, SIDE_TARGET, err) &&
            pool_run(run->config, (int)run->config->jobs, &source, err) &&
-           baseline_store(run, SIDE_TARGET, err) && catch_up(run, err);
+           baseline_store(run, SIDE_TARGET, err) && catch_up(run, err) && ddl_after_copy(run, err);
 }

@@ -158,6 +158,9 @@ static const int lock_tries_ms[] = {100, 100, 200, 100, 200, LOCK_TRY_MS, LOCK_L
 
 static bool step_lock(Switch *sw, Err *err)
 {
+    /* before anybody has to wait for us */
+    if (!ddl_wait_for_makers(sw->run, sw->deadline, err))
+        return false;
     for (size_t tries = 0;; tries++) {
         int64_t limit = lock_tries_ms[tries % (sizeof lock_tries_ms / sizeof *lock_tries_ms)];
         int64_t left = deadline_left(sw->deadline);
@@ -330,7 +333,12 @@ static bool step_close(Switch *sw, Err *err)
         !commit_gate(sw, sw->fence, sw->from, false, err))
         return false;
     sw->closed = true;
-    return true;
+    /*
+     * Tables that were made behind step_drain()'s look have no trigger that would refuse writes. Whatever is made
+     * from now on is made on a closed node.
+     */
+    return fault("switch.closed", err) && ddl_wait_for_makers(sw->run, sw->deadline, err) &&
+           ddl_refuse_late(sw->run, err);
 }
 
 /*

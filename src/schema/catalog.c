@@ -30,12 +30,13 @@ static Relation *find_oid(Relation *relations, size_t n, int64_t oid)
     return n == 0 ? NULL : bsearch(&key, relations, n, sizeof *relations, compare_oid);
 }
 
-static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_t n, Err *err)
+static bool load_columns(const void *ctx, Conn *conn, const char *relids, Relation *relations,
+                         size_t n, Err *err)
 {
     ColumnsRow *rows;
     size_t n_rows;
 
-    if (!q_columns(ctx, conn, &rows, &n_rows, err))
+    if (!q_columns(ctx, conn, relids, &rows, &n_rows, err))
         return false;
     for (size_t i = 0; i < n_rows; i++) {
         Relation *r = find_oid(relations, n, rows[i].relid);
@@ -53,12 +54,13 @@ static bool load_columns(const void *ctx, Conn *conn, Relation *relations, size_
     return true;
 }
 
-static bool load_keys(const void *ctx, Conn *conn, Relation *relations, size_t n, Err *err)
+static bool load_keys(const void *ctx, Conn *conn, const char *relids, Relation *relations,
+                      size_t n, Err *err)
 {
     KeysRow *rows;
     size_t n_rows;
 
-    if (!q_keys(ctx, conn, &rows, &n_rows, err))
+    if (!q_keys(ctx, conn, relids, &rows, &n_rows, err))
         return false;
     for (size_t i = 0; i < n_rows;) {
         Relation *r = find_oid(relations, n, rows[i].relid);
@@ -171,13 +173,61 @@ static bool load_sequences(const void *ctx, Conn *conn, Catalog *catalog, Err *e
     return true;
 }
 
+static int compare_named_oid(const void *a, const void *b)
+{
+    int64_t x = ((const RelationNamesRow *)a)->oid, y = ((const RelationNamesRow *)b)->oid;
+
+    return (x > y) - (x < y);
+}
+
+/* the topmost partitioned table above a relation */
+static size_t top_of(const RelationNamesRow *rows, size_t n, size_t i)
+{
+    const RelationNamesRow *parent;
+
+    while (rows[i].parent != 0 &&
+           (parent = bsearch(&(RelationNamesRow){.oid = rows[i].parent}, rows, n, sizeof *rows,
+                             compare_named_oid)) != NULL)
+        i = (size_t)(parent - rows);
+    return i;
+}
+
+bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
+                    const char **ret_relids, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    RelationNamesRow *rows;
+    Str *oids = str_new(ctx);
+    size_t n;
+
+    if (!q_relation_names(tmp, conn, &rows, &n, err))
+        return err_add(err, "while reading the catalog");
+    bool *wanted = mem_array(tmp, bool, n + 1);
+    for (size_t i = 0; i < n; i++)
+        if (choice->wants(choice->arg, rows[i].schema_name, rows[i].table_name))
+            wanted[top_of(rows, n, i)] = true;
+    str_char(oids, '{');
+    for (size_t i = 0; i < n; i++)
+        if (wanted[top_of(rows, n, i)])
+            str_fmt(oids, "%s%lld", oids->len > 1 ? "," : "", (long long)rows[i].oid);
+    str_char(oids, '}');
+    *ret_relids = oids->text;
+    return true;
+}
+
 bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
+{
+    return catalog_load_some(ctx, conn, NULL, ret_catalog, err);
+}
+
+bool catalog_load_some(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog,
+                       Err *err)
 {
     Catalog *catalog = mem_new(ctx, Catalog);
     RelationsRow *rows;
     size_t n;
 
-    if (!q_relations(catalog, conn, &rows, &n, err))
+    if (!q_relations(catalog, conn, relids, &rows, &n, err))
         return err_add(err, "while reading the catalog");
     Relation *relations = mem_array(catalog, Relation, n + 1);
     for (size_t i = 0; i < n; i++) {
@@ -197,8 +247,8 @@ bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
                                      .tuples = row->tuples};
     }
     qsort(relations, n, sizeof *relations, compare_oid);
-    if (!load_columns(catalog, conn, relations, n, err) ||
-        !load_keys(catalog, conn, relations, n, err))
+    if (!load_columns(catalog, conn, relids, relations, n, err) ||
+        !load_keys(catalog, conn, relids, relations, n, err))
         return err_add(err, "while reading the catalog");
     link_relations(relations, n);
     choose_tables(catalog, relations, n, catalog);

@@ -17,6 +17,23 @@
  */
 CHECKED bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err);
 
+/* which tables are of interest */
+typedef struct CatalogChoice {
+    bool (*wants)(const void *arg, const char *schema, const char *name);
+    const void *arg;
+} CatalogChoice;
+
+/*
+ * The oids of the tables that are wanted, as an array: with hundreds of syncs each of them reads its own tables
+ * only. With a partition come all the others, and what they are parts of.
+ */
+CHECKED bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
+                            const char **ret_relids, Err *err);
+
+/* the same as catalog_load() for those tables, and all sequences */
+CHECKED bool catalog_load_some(const void *ctx, Conn *conn, const char *relids,
+                               Catalog **ret_catalog, Err *err);
+
 /*
  * gives the tables that can be replicated numbers from 1 and writes them to the node's pgtandem.tab
  */

@@ -2,8 +2,25 @@
 -- Heroku keeps functions and event triggers of its own in each database, in the schema _heroku. Its customers can
 -- neither use nor drop it, and a new database has its own: it is left alone wherever the users' schemas are meant.
 
+-- name: relation_names
+-- doc: every user table and partitioned table that is not temporary and not ours; parent of partitions only
+-- returns: oid int8, schema_name text, table_name text, parent int8
+select c.oid::int8, n.nspname::text, c.relname::text,
+--@ >= 10       case when c.relispartition
+--@ >= 10            then coalesce((select i.inhparent::int8 from pg_inherits i where i.inhrelid = c.oid limit 1), 0) else 0 end
+--@ < 10       0::int8
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by c.oid
+
 -- name: relations
--- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs
+-- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs; relids is
+-- doc: an array, NULL for all
+-- params: relids text
 -- returns: oid int8, schema_name text, table_name text, kind text, persistence text, parent int8, is_partition bool, has_children bool, in_extension bool, owned bool, forced_rls bool, blocks int8, tuples float8, bytes int8, owner text
 select c.oid::int8,
        n.nspname::text,
@@ -26,24 +43,28 @@ select c.oid::int8,
        pg_get_userbyid(c.relowner)::text
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
- where c.relkind in ('r', 'p')
+ where ($1::text is null or c.oid = any ($1::text::oid[]))
+   and c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by n.nspname, c.relname
 
 -- name: columns
--- doc: the columns of all user tables in order; type is without modifiers, so that a cast never cuts a value;
--- doc: base_type is what a domain is made of in the end
+-- doc: the columns of user tables in order (relids is an array, NULL for all); type is without modifiers, so that a cast
+-- doc: never cuts a value; base_type is what a domain is made of in the end
+-- params: relids text
 -- returns: relid int8, name text, type text, base_type text, generated bool, identity_always bool, is_float bool, number int
 select a.attrelid::int8,
        a.attname::text,
        format_type(a.atttypid, -1),
-       (with recursive base (oid, level) as (
-            select a.atttypid, 0
-            union all
-            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
-        select format_type(b.oid, -1) from base b order by b.level desc limit 1),
+       format_type(case when t.typtype = 'd' then
+                       (with recursive base (oid, level) as (
+                            select t.typbasetype, 1
+                            union all
+                            select y.typbasetype, b.level + 1 from base b join pg_type y on y.oid = b.oid where y.typtype = 'd')
+                        select b.oid from base b order by b.level desc limit 1)
+                   else a.atttypid end, -1),
 --@ >= 12       a.attgenerated <> '',
 --@ < 12       false,
 --@ >= 10       a.attidentity = 'a',
@@ -53,7 +74,9 @@ select a.attrelid::int8,
   from pg_attribute a
   join pg_class c on c.oid = a.attrelid
   join pg_namespace n on n.oid = c.relnamespace
- where c.relkind in ('r', 'p')
+  join pg_type t on t.oid = a.atttypid
+ where ($1::text is null or a.attrelid = any ($1::text::oid[]))
+   and c.relkind in ('r', 'p')
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
@@ -66,7 +89,8 @@ select a.attrelid::int8,
 -- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
 -- doc: `plain` tells that the type's text does not depend on any setting.
 -- doc: The parts are fenced off, since a database that was just filled has no statistics of its catalogs: as one
--- doc: join this took seconds.
+-- doc: join this took seconds. relids is an array, NULL for all tables.
+-- params: relids text
 -- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
 select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text, format_type(u.atttypid, -1),
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
@@ -90,7 +114,8 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
                   join pg_namespace n on n.oid = ic.relnamespace
 --@ >= 11                 cross join lateral generate_series(0, i.indnkeyatts - 1) as g (n)
 --@ < 11                 cross join lateral generate_series(0, i.indnatts - 1) as g (n)
-                 where i.indisunique
+                 where ($1::text is null or i.indrelid = any ($1::text::oid[]))
+                   and i.indisunique
                    and i.indisvalid
                    and i.indpred is null
                    and i.indexprs is null
@@ -98,15 +123,14 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
                    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
                 offset 0) k
           join pg_attribute a on a.attrelid = k.indrelid and a.attnum = k.attnum
-         cross join lateral
-               (select opn.nspname, op.oprname
+          join (select distinct on (oc.oid) oc.oid, opn.nspname, op.oprname
                   from pg_opclass oc
                   join pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amopstrategy = 3
                                  and ao.amoplefttype = oc.opcintype and ao.amoprighttype = oc.opcintype
                   join pg_operator op on op.oid = ao.amopopr
                   join pg_namespace opn on opn.oid = op.oprnamespace
-                 where oc.oid = k.opclass
-                 limit 1) o
+                 order by oc.oid
+                offset 0) o on o.oid = k.opclass
           left join pg_collation col on col.oid = a.attcollation
           left join pg_namespace coln on coln.oid = col.collnamespace and col.collname <> 'default') u
  where u.identifies
@@ -234,19 +258,15 @@ select t.oid::int8, n.nspname::text, t.relname::text, t.relkind::text
  where t.relkind in ('r', 'p')
  order by t.oid
 
--- name: same_columns
--- doc: whether all partitions of a table have its columns in its order
+-- name: refuses_doubles
+-- doc: whether an index of the table, or of one of its partitions, takes no two rows with the same values
 -- params: relid int8
--- returns: same bool
+-- returns: refuses bool
 with recursive tree as (
-    select c.oid from pg_class c where c.oid = $1::int8::oid
+    select $1::int8::oid as oid
     union all
     select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
-select count(distinct c.names) <= 1
-  from (select array_agg(a.attname::text order by a.attnum)::text as names
-          from tree t join pg_attribute a on a.attrelid = t.oid
-         where a.attnum > 0 and not a.attisdropped
-         group by t.oid) c
+select exists (select 1 from tree t join pg_index i on i.indrelid = t.oid where i.indisunique or i.indisexclusion)
 
 -- name: relation_filenode
 -- doc: the file of a table: changes when the table is rewritten (VACUUM FULL, CLUSTER, some ALTERs)
@@ -288,28 +308,41 @@ with nsp as (
     select oid, nspname from pg_namespace
      where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
 rel as (
-    select c.oid, c.relkind, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+    select c.oid, c.relkind, c.relpersistence, n.nspname, c.relname,
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
       from pg_class c join nsp n on n.oid = c.relnamespace
      where c.relpersistence <> 't'
        and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                           and d.deptype = 'e'))
 select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'f' then 'foreign table '
                       when 'c' then 'type ' else 'table ' end || r.name,
-       md5(coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
-                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), ''), ',' order by a.attnum), '')),
+       md5(case when r.relkind in ('r', 'p') then r.relpersistence::text else '' end ||
+           coalesce(string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text
+                               || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+--@ >= 10                               || a.attidentity::text
+--@ >= 12                               || a.attgenerated::text
+                               -- a column made again in its place has another number; views cannot drop any
+                               || case when r.relkind in ('r', 'p') then ' ' || a.attnum::text else '' end,
+                               ',' order by a.attnum), '')),
        case r.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'f' then 'FOREIGN TABLE'
                       when 'c' then 'TYPE' else 'TABLE' end, r.nspname::text, r.relname::text, null::text
   from rel r
   left join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
  where r.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
- group by r.relkind, r.name, r.nspname, r.relname
+ group by r.relkind, r.relpersistence, r.name, r.nspname, r.relname
 union all
 select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)),
        case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text
   from rel r where r.relkind in ('v', 'm')
 union all
-select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
+-- older servers have these in the sequence itself
+--@ >= 10 select 'sequence ' || r.name, md5(q.text), 'SEQUENCE', r.nspname::text, r.relname::text, q.text
+--@ >= 10   from rel r
+--@ >= 10   join (select s.seqrelid, format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s %s', format_type(s.seqtypid, null),
+--@ >= 10                       s.seqincrement, s.seqmin, s.seqmax, case when s.seqcycle then 'CYCLE' else 'NO CYCLE' end) as text
+--@ >= 10           from pg_sequence s) q on q.seqrelid = r.oid
+--@ < 10 select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
 union all
 select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid)),
        'INDEX', r.nspname::text, ic.relname::text, null
@@ -346,7 +379,9 @@ select 'type ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
  group by n.nspname, t.typname
 union all
 select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
-       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '')),
+       md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '') ||
+           coalesce((select string_agg(o.conname || ' ' || pg_get_constraintdef(o.oid), ',' order by o.conname)
+                       from pg_constraint o where o.contypid = t.oid and o.contype = 'c'), '')),
        'DOMAIN', n.nspname::text, t.typname::text, null
   from pg_type t join nsp n on n.oid = t.typnamespace
  where t.typtype = 'd'
@@ -367,9 +402,10 @@ select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) ||
 
 -- name: table_relations
 -- doc: the tables and partitions of schema_prints; files tells whether rows were rewritten: it is a list of the
--- doc: files of the table and all below it. bound is NULL unless it is a partition
--- returns: relid int8, schema_name text, table_name text, kind text, parent_schema text?, parent_name text?, bound text?, files text
-select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pn.nspname::text, pc.relname::text,
+-- doc: files of the table and all below it. bound is NULL unless it is a partition. object: as in schema_prints
+-- returns: relid int8, object text, schema_name text, table_name text, kind text, persistence text, parent_schema text?, parent_name text?, bound text?, files text
+select c.oid::int8, 'table ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname::text, c.relname::text,
+       c.relkind::text, c.relpersistence::text, pn.nspname::text, pc.relname::text,
 --@ >= 10       case when c.relispartition then pg_get_expr(c.relpartbound, c.oid) end,
 --@ < 10       null::text,
        (with recursive tree as (
@@ -392,9 +428,10 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, pn.nspnam
 
 -- name: column_definitions
 -- doc: what ALTER TABLE needs to make a column of the tables of table_relations. missing: the value of rows that are
--- doc: older than the column (has_missing); of arrays it is not told. special: identity and generated.
--- returns: relid int8, number int, name text, type text, coll text?, not_null bool, fallback text?, special text, has_missing bool, missing text?
-select a.attrelid::int8, a.attnum::int, a.attname::text, format_type(a.atttypid, a.atttypmod),
+-- doc: older than the column (has_missing); of arrays it is not told. special: identity and generated. mark: another
+-- doc: one when the column was altered (as is every column whose values ALTER TABLE rewrote).
+-- returns: relid int8, number int, mark int8, name text, type text, coll text?, not_null bool, fallback text?, special text, has_missing bool, missing text?
+select a.attrelid::int8, a.attnum::int, a.xmin::text::int8, a.attname::text, format_type(a.atttypid, a.atttypmod),
        (select quote_ident(cn.nspname) || '.' || quote_ident(co.collname)
           from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
          where co.oid = a.attcollation and a.attcollation <> t.typcollation),
@@ -441,8 +478,10 @@ seen as (
     select x from rel
     union all select a.xmin::text::int8 from pg_attribute a join rel r on r.oid = a.attrelid where a.attnum > 0
     union all select a.xmin::text::int8 from pg_attrdef a join rel r on r.oid = a.adrelid
+--@ >= 10     union all select s.xmin::text::int8 from pg_sequence s join rel r on r.oid = s.seqrelid
     union all select i.xmin::text::int8 from pg_inherits i where i.inhrelid >= 16384
     union all select o.xmin::text::int8 from pg_constraint o join rel r on r.oid = o.conrelid
+    union all select o.xmin::text::int8 from pg_constraint o where o.contypid >= 16384
     union all select i.xmin::text::int8 from pg_index i join rel r on r.oid = i.indrelid
     union all select t.xmin::text::int8 from pg_trigger t join rel r on r.oid = t.tgrelid
     union all select w.xmin::text::int8 from pg_rewrite w where w.oid >= 16384
@@ -453,6 +492,22 @@ seen as (
                where p.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'
     union all select n.xmin::text::int8 from pg_namespace n where n.oid >= 16384 and n.nspname !~ '^pg_')
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
+
+-- name: makers
+-- doc: transactions that make something in a schema of the user (or move it there) and have not ended: nobody can see
+-- doc: yet what they make. Each holds its schema until then.
+-- returns: pid int, usename text, age float8
+select l.pid, coalesce(min(a.usename::text), '?'),
+       coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8
+  from pg_locks l
+  left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'object' and l.classid = 'pg_namespace'::regclass and l.granted and l.pid <> pg_backend_pid()
+   and l.database = (select d.oid from pg_database d where d.datname = current_database())
+   -- a schema that is new itself is not there yet
+   and not exists (select 1 from pg_namespace n where n.oid = l.objid
+                      and (n.nspname ~ '^pg_' or n.nspname in ('information_schema', 'pgtandem')))
+ group by l.pid
+ order by 3 desc
 
 -- name: provider
 -- doc: the managed service that runs this server, by the roles that it makes, or an empty text; admin: whether ours

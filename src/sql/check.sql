@@ -153,6 +153,25 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
        )
  order by n.nspname, c.relname, a.attnum
 
+-- name: check_char_columns
+-- doc: columns of the type "char" (of one byte), where one node is older than 16 and the other one is not
+-- params: target_version int
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and c.relpersistence <> 't'
+   and a.attnum > 0
+   and not a.attisdropped
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and a.atttypid in (18, 1002)
+--@ < 16   and $1::int >= 160000
+--@ >= 16   and $1::int < 160000
+ order by n.nspname, c.relname, a.attnum
+
 -- name: check_with_oids
 -- doc: tables WITH OIDS, when the target has none
 -- params: target_version int

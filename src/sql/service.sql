@@ -50,30 +50,29 @@ select k.child::int8, k.parent::int8
  where not (k.deferrable and exists (select 1 from reach r where r.origin = k.parent and r.at = k.child))
 
 -- name: definitions_print
--- doc: changes when a table, a partition, a column, a unique index or a foreign key comes, goes or is altered
+-- doc: changes when one of these tables (relids is an array with all their partitions), a column, a unique index or a
+-- doc: foreign key of theirs comes, goes or is altered, and when any table comes, goes or gets another name
+-- params: relids text
 -- returns: print text
 select md5(coalesce((select string_agg(x.line, ',' order by x.line)
-  from (select c.oid || ':' || n.nspname || '.' || c.relname || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
-          from pg_class c
-          join pg_namespace n on n.oid = c.relnamespace
-          join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-         where c.relkind in ('r', 'p') and c.relpersistence <> 't'
-           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
---@ >= 10         union all
---@ >= 10         select i.inhparent || '/' || i.inhrelid from pg_inherits i
+  from (select a.attrelid || ':' || a.attnum || ':' || a.attname || ':' || a.atttypid as line
+          from pg_attribute a
+         where a.attrelid = any ($1::text::oid[]) and a.attnum > 0 and not a.attisdropped
+        union all
+        select i.inhparent || '/' || i.inhrelid from pg_inherits i where i.inhparent = any ($1::text::oid[])
         union all
         select i.indrelid || ' ' || i.indexrelid || ':' || i.indisvalid
           from pg_index i
-          join pg_class c on c.oid = i.indrelid
-          join pg_namespace n on n.oid = c.relnamespace
-         where i.indisunique
-           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+         where i.indisunique and i.indrelid = any ($1::text::oid[])
         union all
         select k.conrelid || ' ' || k.oid || ':' || k.convalidated
           from pg_constraint k
-          join pg_namespace n on n.oid = k.connamespace
-         where k.contype = 'f'
-           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')) x), ''))
+         where k.contype = 'f' and (k.conrelid = any ($1::text::oid[]) or k.confrelid = any ($1::text::oid[]))) x), '')
+  || (select coalesce(string_agg(c.oid || ':' || n.nspname || '.' || c.relname, ',' order by c.oid), '')
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+       where c.relkind in ('r', 'p') and c.relpersistence <> 't'
+         and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')))
 
 -- name: edge
 -- doc: what people want of an edge, and how it is; ages are seconds
@@ -109,9 +108,11 @@ select schema_name, table_name, state, reason, rows, captures, rel, target_rel
 select pg_try_advisory_lock(('x' || substr(md5('pgtandem ' || $1), 1, 16))::bit(64)::int8)
 
 -- name: edge_lock_holder
+-- doc: age: seconds since its session began, NULL when that is not for us to know
 -- params: edge text
--- returns: pid int, client text
-select l.pid, coalesce(host(a.client_addr), 'local')
+-- returns: pid int, client text, age float8?
+select l.pid, coalesce(host(a.client_addr), 'local'),
+       extract(epoch from clock_timestamp() - a.backend_start)::float8
   from pg_locks l
   left join pg_stat_activity a on a.pid = l.pid
  where l.locktype = 'advisory' and l.granted and l.objsubid = 1

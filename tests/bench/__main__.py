@@ -26,9 +26,11 @@ QUICK = {
     "copy_scale": 2,
     "switches": 2,
     "tables": "10,50",
+    "syncs": 4,
     "window": 3,
     "wide_mb": 4,
     "load": 4,
+    "objects": 100,
 }
 DEFAULT = {
     "rounds": 3,
@@ -40,9 +42,11 @@ DEFAULT = {
     "copy_scale": 50,
     "switches": 20,
     "tables": "10,1000,5000",
+    "syncs": 200,
     "window": 20,
     "wide_mb": 64,
     "load": 60,
+    "objects": 2000,
 }
 
 
@@ -71,9 +75,11 @@ def parse(arguments):
         ("copy_scale", "pgbench scale of copy"),
         ("switches", "switches for each case of switchover"),
         ("tables", "numbers of captured tables in idle"),
+        ("syncs", "syncs of one service in syncs, with ten tables each"),
         ("window", "seconds of one look at CPU time in idle"),
         ("wide_mb", "width of the wide rows of catchup, in MB"),
         ("load", "seconds of TPC-B with the consumer running"),
+        ("objects", "tables in many"),
     ):
         default = DEFAULT[name]
         parser.add_argument(

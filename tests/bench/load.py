@@ -69,12 +69,15 @@ def parse_pgbench(text):
 
 
 class Background:
-    """pgbench that runs beside what is measured: Background(rig, rate=500), then stop()."""
+    """pgbench that runs beside what is measured: Background(rig, rate=500), then stop(). `script`: the name of a
+    file instead of TPC-B."""
 
-    def __init__(self, rig, *, rate=None, clients=4, seconds=3600):
+    def __init__(self, rig, *, rate=None, clients=4, seconds=3600, script=None):
         limit = ["-R", str(rate)] if rate else []
+        # names of tables can be variables in simple mode only
+        what = ["-M", "simple", "-f", script] if script else ["-M", "prepared"]
         self._process = subprocess.Popen(
-            [rig.program("pgbench"), "-n", "-c", str(clients), "-j", "2", "-M", "prepared",
+            [rig.program("pgbench"), "-n", "-c", str(clients), "-j", "2", *what,
              "-T", str(seconds), *limit, rig.source.conninfo(DB)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place.base(),
         )  # fmt: skip

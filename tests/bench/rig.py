@@ -25,7 +25,8 @@ SETTINGS = {
     "work_mem": "16MB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
-    "max_connections": "100",
+    # 200 syncs have a connection each
+    "max_connections": "500",
     # 1,000 and 5,000 tables in one transaction of pg_dump, Bucardo and others.
     "max_locks_per_transaction": "1024",
 }

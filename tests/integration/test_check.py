@@ -17,6 +17,7 @@ SOURCE = [
     ("c-functions", *ANY, "create function c_one(cstring) returns hstore language c as '$libdir/hstore', 'hstore_in'", "hstore"),
     ("removed-types", 0, 120000, 120000, "create table timed (id int primary key, at abstime)", "public.timed.at"),
     ("tables-with-oids", 0, 120000, 120000, "create table numbered (id int primary key) with oids", "public.numbered"),
+    ("char-columns", 0, 160000, 160000, 'create table flagged (id int primary key, flag "char")', "public.flagged.flag"),
     ("removed-operators", 0, 140000, 140000,
      "create function fact(int) returns int language sql as 'select $1'; create operator !!! (leftarg = int, procedure = fact)", "!!!"),
     ("removed-functions", 0, 140000, 140000,

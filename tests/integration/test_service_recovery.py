@@ -610,17 +610,18 @@ def test_removing_a_sync_whose_target_is_dead(nodes, new_cluster, new_service):
     assert "sync s" not in service.text
     assert_same_catalog(before[0], catalog_fingerprint(a.connect()))
     a.sql("update t set v = 'unrecorded'; insert into t values (2, 'unrecorded')")
+    service.stop()  # or its keeper would clean the target as soon as it is back, and the sync be a new one
     cluster.start()
     service.add(sync)
-    service.ok("reload")
+    service.start()
 
     def begun():
         return service.edge("s")["state"] in ("in step", "failed")
 
     poll_until(begun, 30, "the sync's new beginning", interval=0.2)
-    if service.edge("s")["state"] == "failed":
-        assert "recopy" in service.edge("s")["hint"]
-        service.ok("recopy", "s")
+    edge = service.edge("s")
+    assert edge["state"] == "failed" and "recopy" in edge["hint"], edge
+    service.ok("recopy", "s")
     service.in_step(patient=True)
     assert a.sql("select * from t order by 1") == b.sql("select * from t order by 1")
     service.stop()

@@ -370,12 +370,12 @@ def test_one_database_in_the_way(three):
     assert set(gates(both, SMALL).values()) == {"source"}
     both.written(5)
 
-    # A preflight that refuses one.
-    both.old.sql("zebra", "create table later (id int primary key)")
+    # A preflight that refuses one: what is on its copy only.
+    both.new.sql("zebra", "create table later (id int primary key)")
     done = tool.run("switchover", "--all-databases")
-    assert done.rc == REFUSED and 'database "zebra"' in done.err, done
+    assert done.rc == REFUSED and 'database "zebra"' in done.err and "public.later" in done.err, done
     assert set(gates(both, SMALL).values()) == {"source"}
-    both.old.sql("zebra", "drop table later")
+    both.new.sql("zebra", "drop table later")
 
     # A database that came later.
     both.old.sql("postgres", "create database newcomer")

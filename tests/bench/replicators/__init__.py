@@ -14,9 +14,10 @@
 from .bucardo import Bucardo
 from .native import Native
 from .nothing import Nothing
+from .service import TandemService
 from .tandem import Tandem
 
-ALL = (Nothing, Tandem, Bucardo, Native)
+ALL = (Nothing, Tandem, TandemService, Bucardo, Native)
 
 
 def names():

@@ -1,6 +1,6 @@
 """The scenarios by name. Each is a function of the rig and the report that it fills."""
 
-from . import capture, catchup, copy, idle, lag, switchover
+from . import capture, catchup, copy, idle, lag, many, switchover, syncs
 
 ALL = {
     "capture": capture.run,
@@ -9,6 +9,8 @@ ALL = {
     "lag": lag.run,
     "switchover": switchover.run,
     "idle": idle.run,
+    "syncs": syncs.run,
+    "many": many.run,
 }
 
 # Contestants that copy only.

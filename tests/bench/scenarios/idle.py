@@ -13,7 +13,7 @@ from ..rounds import Failures
 from . import lag
 
 NAME = "idle"
-WANTED = ("uncaptured", "pgtandem", "Bucardo", "native")
+WANTED = ("uncaptured", "pgtandem", "pgtandem service", "Bucardo", "native")
 ROUND_SECONDS = 5
 
 

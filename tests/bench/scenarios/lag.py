@@ -15,7 +15,7 @@ from ..rig import DB
 from ..rounds import Failures, alternating
 
 NAME = "lag"
-WANTED = ("pgtandem", "Bucardo", "native")
+WANTED = ("pgtandem", "pgtandem service", "Bucardo", "native")
 SHARE = 0.8
 LOOK = 0.0005
 # Seconds between two probes; not a divisor of anybody's interval.
