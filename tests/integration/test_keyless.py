@@ -111,6 +111,9 @@ def test_killed_in_the_middle(one_pair, tool):
     """What was half applied is applied once, and what changed while the copy was made, too."""
     one_pair.old.psql(SCHEMA)
     side = Side(one_pair, tool)
+    tool.run("upgrade", fault="copy.planned")
+    # captured, and copied as well
+    side.sql("insert into same values ('captured and copied'); update log set n = 1 where n = 2")
     for fault in ("copy.chunk.loaded:kill:2", "copy.chunk.done:kill:3", "round.applied"):
         run = tool.start("upgrade", "--jobs", "1", fault=fault)
         for _ in range(10):
