@@ -15,6 +15,7 @@
 typedef struct Known {
     const char **objects; /* "table shop.orders", in order */
     size_t n;
+    const Scope *scope;
 } Known;
 
 static int compare_texts(const void *a, const void *b)
@@ -31,6 +32,7 @@ static bool read_known(const void *ctx, Run *run, Known *ret, Err *err)
     if (!baseline_read(ctx, run->conn[SIDE_SOURCE], run->selection, &d, err) ||
         !q_baseline(ctx, run->conn[SIDE_TARGET], side_name(SIDE_SOURCE), &was, &n, err))
         return false;
+    ret->scope = d.scope;
     for (size_t i = 0; i < d.n_prints; i++)
         mem_push(ctx, ret->objects, ret->n, d.prints[i].object);
     for (size_t i = 0; i < n; i++)
@@ -51,18 +53,18 @@ static bool is_schema(const NewObjectsRow *object)
     return strcmp(object->type, "schema") == 0;
 }
 
-static bool is_ours(const Selection *selection, const Scope *scope, const Known *known,
-                    const NewObjectsRow *object)
+static bool is_ours(const Scope *scope, const Known *known, const NewObjectsRow *object)
 {
     AUTO_CTX(tmp, NULL);
+    const char *name = mem_printf(tmp, "%s %s", object->type, object->identity);
 
     if (object->schema_name == NULL)
         return scope_has_unowned(scope);
+    if (is_schema(object))
+        return is_known(known, name) || scope_enters(known->scope, object->schema_name);
     if (object->relation != NULL)
-        return scope_has(scope, object->schema_name, object->relation) &&
-               is_known(known, mem_printf(tmp, "%s %s", object->type, object->identity));
-    return is_schema(object) ? selection_enters(selection, object->schema_name)
-                             : scope_has_schema(scope, object->schema_name);
+        return scope_has(scope, object->schema_name, object->relation) && is_known(known, name);
+    return scope_has_schema(scope, object->schema_name);
 }
 
 /* *ret_refused: others depend on it */
@@ -121,8 +123,7 @@ static bool read_ours(const void *ctx, Run *run, NewObjectsRow **ret, size_t *re
         return false;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < n; i++)
-            if (is_schema(&objects[i]) == (pass == 1) &&
-                is_ours(run->selection, scope, &known, &objects[i]))
+            if (is_schema(&objects[i]) == (pass == 1) && is_ours(scope, &known, &objects[i]))
                 mem_push(ctx, ours, n_ours, objects[i]);
     *ret = ours;
     *ret_n = n_ours;
@@ -184,7 +185,9 @@ bool part_remove(Run *run, Err *err)
             continue;
         err_set(err, ERR_STATE, "%s %s of the copy cannot be dropped from the target", stuck->type,
                 stuck->identity);
-        err_detail(err, "%s. The source is free of pgtandem already.", refusal->msg);
+        err_detail(err, "%s%s%s. The source is free of pgtandem already.", refusal->msg,
+                   refusal->detail == NULL ? "" : ": ",
+                   refusal->detail == NULL ? "" : refusal->detail);
         return err_hint(err, "Somebody has built something on it there: drop that, and run "
                              "\"pgtandem abort\" again.");
     }
