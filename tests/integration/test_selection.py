@@ -64,8 +64,15 @@ MOVED = {("shop", "customer"), ("shop", "orders"), ("shop", "part"), ("ledger", 
          ("ledger", "account"), ("ledger", "item"), ("ledger", "tally")}
 
 
+KEY_OF_ROOT = ", primary key (id, region)) partition by"
+
+
 def prepare(pair):
-    pair.old.psql(SOURCE)
+    if pair.old.number >= 110000:
+        pair.old.psql(SOURCE)
+    else:  # partitions with keys of their own are carried one by one
+        pair.old.psql(SOURCE.replace(KEY_OF_ROOT, ") partition by"))
+        pair.old.psql("alter table parts.part_a add primary key (id); alter table shop.part_b add primary key (id)")
     pair.new.psql(TARGET)
 
 
@@ -428,14 +435,16 @@ def test_definitions_that_change_meanwhile(pair, tool):
         alter table crm.note add column more int;
         create table shop.audit_more (id int primary key);
         create function shop.added() returns int language sql as 'select 2';
-        create table parts.part_c partition of shop.part for values in ('c');
-        insert into shop.part values (77, 'c', 'new');
     """)
+    if pair.old.number >= 110000:
+        pair.old.psql("create table parts.part_c partition of shop.part for values in ('c')")
+        pair.old.psql("insert into shop.part values (77, 'c', 'new')")
     tool.ok("switchover")
     assert pair.new.sql("select v from shop.fresh") == [("one",)]
     assert pair.new.value("select sum(age) from shop.customer") == 350
     assert pair.new.value("select shop.added()") == 2
-    assert pair.new.value("select v from parts.part_c") == "new"
+    if pair.old.number >= 110000:
+        assert pair.new.value("select v from parts.part_c") == "new"
     assert pair.new.value("select to_regclass('shop.audit_more') is null and to_regclass('crm.newer') is null")
     tool.ok("rollback")
     pair.old.sql("alter table shop.fresh set schema crm")
