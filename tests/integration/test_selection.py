@@ -42,6 +42,7 @@ SOURCE = """
     create schema crm;
     create table crm.note (id serial primary key, body text);
     create table public.other (id int primary key, v text);
+    create sequence crm.number start 1000;
     insert into crm.note (body) select 'n' || i from generate_series(1, 20) i;
     insert into public.other values (1, 'one');
 """
@@ -54,6 +55,7 @@ TARGET = """
     create trigger touch before insert on crm.note for each row execute procedure crm.touch();
     alter table crm.note enable always trigger touch;
     insert into crm.note values (1, true);
+    create sequence crm.number start 5;
     create table public.residents (id int primary key, crm int references crm.note);
     insert into public.residents values (1, 1);
     create view public.seen as select * from public.residents;
@@ -166,8 +168,10 @@ def test_a_part_is_moved_back_and_forth(pair, tool):
         assert status["selection"] == '--schema "ledger" --schema "shop" --exclude-table "shop".audit_*'
         assert tool.ok("verify").rc == DONE
         ledger.wait_for(50)
+        assert outside(pair.new) == residents
         tool.ok("switchover", *to_new)
         ledger.wait_for(50)
+        assert outside(pair.new) == residents
         with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction) as caught:
             pair.old.sql("insert into shop.customer (name) values ('late')")
         assert "table shop.customer on this server does not take writes" in str(caught.value)
@@ -192,6 +196,7 @@ def test_a_part_is_moved_back_and_forth(pair, tool):
         assert pair.new.value("select to_regclass(%s)", (absent,)) is None, absent
     assert outside(pair.new) == residents
     assert pair.new.sql("select * from crm.note") == [(1, True)]
+    assert (pair.old.value("select nextval('crm.number')"), pair.new.value("select nextval('crm.number')")) == (1000, 5)
     for node in (pair.old, pair.new):
         assert node.value("select count(*) from pg_trigger where tgname ~ '^pgtandem'") == 0
         node.sql("insert into shop.customer (name) values ('after')")
