@@ -897,13 +897,12 @@ static const Check checks[] = {
              "timestamptz (text for "
              "unknown)."},
     {.id = "char-columns",
-     .severity = SEVERITY_ERROR,
-     .acceptable = true,
+     .severity = SEVERITY_WARNING,
      .query = &query_check_char_columns,
      .title =
          "columns have the type \"char\" (one byte): from PostgreSQL 16 on it writes bytes above "
          "127 in another way, which older servers read as a backslash",
-     .hint = "Make them char(1) or smallint. Accept this if they hold nothing but ASCII."},
+     .hint = "Make them char(1) or smallint. Nothing needs to be done if they hold ASCII only."},
     {.id = "removed-operators",
      .severity = SEVERITY_ERROR,
      .query = &query_check_postfix_operators,
