@@ -121,15 +121,7 @@ CHECKED bool apply_unstage(TablePair *table, Conn *dst, Err *err);
 CHECKED bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const Sql *keys,
                            ApplyStats *stats, Err *err);
 
-/*
- * For tables without key: `images` (queue_images()) finds on src how many rows with which values came and went.
- * Takes exactly as many equal rows away on dst, and inserts the others. A row that is not there, or does
- * not fit, is an error: then dst is not what it should be.
- */
-CHECKED bool apply_images(TablePair *table, Conn *src, Conn *dst, const Sql *images,
-                          ApplyStats *stats, Err *err);
-
-/* replaces all rows of the table on dst by those of src: for tables without key */
+/* replaces all rows of the table on dst by those of src: for tables without key, under the fence */
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);
 

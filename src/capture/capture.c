@@ -19,9 +19,6 @@
 #define SEGMENT_IS_0                                                                               \
     "((" TXID " OPERATOR(pg_catalog.>>) 12) OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 0"
 
-/* of a row; its text, with each byte and quote as two, stays below what a value can have (1 GB) */
-enum { IMAGE_MAX_BYTES = 64 * 1024 * 1024 };
-
 /* how an UPDATE is captured */
 typedef enum MoveCapture {
     MOVE_ROWS,     /* new keys by statement; old keys by row, when a key column is named in SET */
@@ -92,42 +89,39 @@ static void add_key(Sql *q, const Table *table, const char *prefix)
     add_key_by(q, table, prefix, false);
 }
 
-/* the columns of the queue that a change of the table has */
-static const char *queue_columns(const Table *table)
-{
-    if (table->n_keys == 0)
-        return " (txid, tab, k, image) ";
-    return table->key_is_int ? " (txid, tab, k) " : " (txid, tab, ka) ";
-}
-
 /* INSERT INTO one segment; `values` ends the statement: VALUES (…) or SELECT … */
-static void add_insert(Sql *q, const char *columns, int segment, const Sql *values)
+static void add_insert(Sql *q, const Table *table, int segment, const Sql *values)
 {
     sql_add(q, "INSERT INTO pgtandem.queue_");
     sql_number(q, segment);
-    sql_trusted(q, columns);
+    if (table->n_keys == 0)
+        sql_add(q, " (txid, tab) ");
+    else if (table->key_is_int)
+        sql_add(q, " (txid, tab, k) ");
+    else
+        sql_add(q, " (txid, tab, ka) ");
     sql_splice(q, values);
     sql_add(q, ";\n");
 }
 
 /* INSERT INTO the segment that fits */
-static void add_insert_by_segment(Sql *q, const char *columns, const Sql *values)
+static void add_insert_by_segment(Sql *q, const Table *table, const Sql *values)
 {
     sql_add(q, "    IF " SEGMENT_IS_0 " THEN ");
-    add_insert(q, columns, 0, values);
+    add_insert(q, table, 0, values);
     sql_add(q, "    ELSE ");
-    add_insert(q, columns, 1, values);
+    add_insert(q, table, 1, values);
     sql_add(q, "    END IF;\n");
 }
 
 /* what a function does while applications may write here, and else refuses (but to our own apply) */
-static void add_open_or_refuse(Sql *q, const char *columns, const Sql *values)
+static void add_open_or_refuse(Sql *q, const Table *table, const Sql *values)
 {
     /* open() is inlined into the expression: it costs nothing */
     sql_add(q, "  IF pgtandem.open() AND " SEGMENT_IS_0 " THEN\n    ");
-    add_insert(q, columns, 0, values);
+    add_insert(q, table, 0, values);
     sql_add(q, "  ELSIF pgtandem.open() THEN\n    ");
-    add_insert(q, columns, 1, values);
+    add_insert(q, table, 1, values);
     sql_add(q, "  ELSE\n    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
 }
 
@@ -194,65 +188,9 @@ static Sql *key_of_old_places(const void *ctx, const Table *table)
     return select;
 }
 
-/*
- * Tables without key: whole rows as text. From the queue they come with a sign, +1 for a row that came and -1
- * for one that went. All columns by place, so that the application can go on writing when columns come, go or
- * are renamed: by_name is for partitions that have them in another order, or generated columns. A row that could be too large as
- * text is left out, and only moves the mark of the table.
- */
-static Sql *images_of(const void *ctx, const Table *table, int sign, const char *from, bool by_name)
-{
-    Sql *select = select_me(ctx, sign > 0 ? -table->id : table->id);
-
-    sql_trusted(select, sign > 0 ? ", 1, ROW(" : ", -1, ROW(");
-    const char *separator = "x.";
-
-    for (size_t i = 0; i < table->n_columns && by_name; i++) {
-        if (!table_has_image_of(table, &table->columns[i]))
-            continue;
-        sql_trusted(select, separator);
-        sql_ident(select, table->columns[i].name);
-        separator = ", x.";
-    }
-    sql_trusted(select, by_name ? ")" : "x.*)");
-    sql_add(select, "::pg_catalog.text FROM ");
-    sql_trusted(select, from);
-    sql_add(select, " x WHERE pg_catalog.pg_column_size(x.*) OPERATOR(pg_catalog.<=) ");
-    sql_number(select, IMAGE_MAX_BYTES);
-    sql_add(select, " OR pg_catalog.nextval('pgtandem.mark_");
-    sql_number(select, table->id);
-    sql_add(select, "'::pg_catalog.regclass) IS NULL");
-    return select;
-}
-
-static Sql *images_of_both(const void *ctx, const Table *table, bool by_name)
-{
-    Sql *select = images_of(ctx, table, 1, "pgtandem_new", by_name);
-
-    sql_add(select, " UNION ALL ");
-    sql_splice(select, images_of(ctx, table, -1, "pgtandem_old", by_name));
-    return select;
-}
-
-/* types whose text no setting changes */
-static bool is_plain(const Column *column)
-{
-    static const char *const types[] = {
-        "smallint", "integer",   "bigint", "text", "uuid", "numeric", "boolean",          "oid",
-        "name",     "character", "bpchar", "inet", "json", "jsonb",   "character varying"};
-
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (strcmp(column->base_type, types[i]) == 0)
-            return true;
-    return false;
-}
-
-/* the text of a key, or of a row, depends on the writer's session */
+/* the text of a key depends on the writer's session */
 static bool needs_pinning(const Table *table)
 {
-    for (size_t i = 0; i < table->n_columns && table->n_keys == 0; i++)
-        if (!is_plain(&table->columns[i]))
-            return true;
     for (size_t k = 0; k < table->n_keys; k++)
         if (!table->keys[k].plain)
             return true;
@@ -287,60 +225,58 @@ static void add_function(Sql *q, const Table *table, const char *what, const Sql
 {
     begin_function(q, table, what, needs_pinning(table));
     sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, queue_columns(table), values);
+    add_open_or_refuse(q, table, values);
     end_function(q, table, what);
 }
 
 /* one row trigger for all events; while the node is closed, the gate has refused the statement */
-static void add_row_function(const void *ctx, Sql *q, const Table *table, bool by_name)
+static void add_row_function(const void *ctx, Sql *q, const Table *table)
 {
-    bool keyless = table->n_keys == 0;
-    Sql *before = keyless ? images_of(ctx, table, -1, "(SELECT OLD.*)", by_name)
-                          : key_of_row(ctx, table, "OLD");
-    Sql *after = keyless ? images_of(ctx, table, 1, "(SELECT NEW.*)", by_name)
-                         : key_of_row(ctx, table, "NEW");
+    Sql *before = key_of_row(ctx, table, "OLD"), *after = key_of_row(ctx, table, "NEW");
 
     begin_function(q, table, "capture", needs_pinning(table));
     sql_add(q, "BEGIN\n  IF NOT pgtandem.open() THEN RETURN NULL; END IF;\n"
                "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), after);
-    sql_add(q, "  END IF;\n");
-    if (!keyless) {
-        sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
-        add_key(q, table, "OLD");
-        sql_add(q, " OPERATOR(pg_catalog.=) ");
-        add_key(q, table, "NEW");
-        sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n");
-    }
-    sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), before);
+    add_insert_by_segment(q, table, after);
+    sql_add(q, "  END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
+    add_key(q, table, "OLD");
+    sql_add(q, " OPERATOR(pg_catalog.=) ");
+    add_key(q, table, "NEW");
+    sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n"
+               "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n");
+    add_insert_by_segment(q, table, before);
     sql_add(q, "  END IF;\n");
     end_function(q, table, "capture");
 }
 
 /*
- * A table without key has a mark that moves when a change was not captured: a sequence, since it is never
- * taken back, and when the tables are locked for a switch nobody is between mark and commit.
+ * A table without key only gets a mark that it changed. A sequence does for that: it costs far less
+ * than a row, and when the tables are locked for a switch nobody is between mark and commit.
  */
-static void add_mark(Sql *q, const Table *table)
+static void add_mark_function(Sql *q, const Table *table)
 {
-    sql_add(q,
-            "DO $pgtandem$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = "
-            "'mark_");
+    sql_add(q, "DROP SEQUENCE IF EXISTS pgtandem.mark_");
     sql_number(q, table->id);
-    sql_add(q, "' AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = "
-               "'pgtandem')) THEN CREATE SEQUENCE pgtandem.mark_");
+    sql_add(q, ";\nCREATE SEQUENCE pgtandem.mark_");
     sql_number(q, table->id);
-    sql_add(q, "; END IF; END $pgtandem$;\n");
+    sql_add(q, ";\n");
+    begin_function(q, table, "capture", needs_pinning(table));
+    sql_add(q, "DECLARE\n  mark bigint;\nBEGIN\n  IF pgtandem.open() THEN\n"
+               "    mark := pg_catalog.nextval('pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, "'::pg_catalog.regclass);\n  ELSE\n"
+               "    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
+    end_function(q, table, "capture");
 }
 
 /* TRUNCATE: the whole table */
 static void add_truncated_function(const void *ctx, Sql *q, const Table *table)
 {
-    begin_function(q, table, "truncated", false);
-    sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, " (txid, tab) ", select_me(ctx, table->id));
-    end_function(q, table, "truncated");
+    Table without_key = *table;
+
+    without_key.n_keys = 0;
+    add_function(q, &without_key, "truncated", select_me(ctx, table->id));
 }
 
 /*
@@ -383,13 +319,13 @@ static void add_emptied_function(Sql *q, const Table *table)
 }
 
 static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_statement,
-                          MoveCapture moves, bool leaves, bool by_name)
+                          MoveCapture moves, bool leaves)
 {
-    if (by_statement && table->n_keys == 0) {
-        add_function(q, table, "inserted", images_of(ctx, table, 1, "pgtandem_new", by_name));
-        add_function(q, table, "deleted", images_of(ctx, table, -1, "pgtandem_old", by_name));
-        add_function(q, table, "moved", images_of_both(ctx, table, by_name));
-    } else if (by_statement) {
+    if (table->n_keys == 0) {
+        add_mark_function(q, table);
+        return;
+    }
+    if (by_statement) {
         int id = table->id;
         bool place = key_has_place(table, leaves);
 
@@ -405,10 +341,10 @@ static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_s
                      : place              ? key_of_old_places(ctx, table)
                                           : key_of_row(ctx, table, "OLD"));
     } else {
-        add_row_function(ctx, q, table, by_name);
+        add_row_function(ctx, q, table);
     }
     add_truncated_function(ctx, q, table);
-    if (leaves && table->n_keys > 0)
+    if (leaves)
         add_emptied_function(q, table);
 }
 
@@ -490,6 +426,18 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
 
     if (!by_statement)
         add_gate_trigger(q, rel);
+    if (table->n_keys == 0 && table->row_level) {
+        /* a statement that names the parent fires no statement triggers of ours here */
+        add_trigger(q, rel, "pgtandem_row", any_change, "", "ROW", "capture", table->id);
+        add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT", "capture",
+                    table->id);
+        return;
+    }
+    if (table->n_keys == 0) {
+        add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
+                    "STATEMENT", "capture", table->id);
+        return;
+    }
     if (by_statement) {
         add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT",
                     " REFERENCING NEW TABLE AS pgtandem_new", "STATEMENT", "inserted", table->id);
@@ -500,7 +448,7 @@ static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *
         add_trigger(q, rel, "pgtandem_row", any_change, "", "ROW", "capture", table->id);
     }
     add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT",
-                is_leaf && table->n_keys > 0 ? "emptied" : "truncated", table->id);
+                is_leaf ? "emptied" : "truncated", table->id);
 }
 
 /* whether an UPDATE that names no key column may change a key all the same */
@@ -511,8 +459,8 @@ static bool find_moves(Conn *conn, const Table *table, bool leaves, MoveCapture 
     HiddenKeyChangesRow *rows;
     size_t n;
 
-    *ret_moves = leaves || table->partitioned || table->n_keys == 0 ? MOVE_TABLES : MOVE_ROWS;
-    if (*ret_moves == MOVE_TABLES)
+    *ret_moves = leaves || table->partitioned ? MOVE_TABLES : MOVE_ROWS;
+    if (*ret_moves == MOVE_TABLES || table->n_keys == 0)
         return true;
     for (size_t k = 0; k < table->n_keys; k++)
         if (table_column(table, table->keys[k].name)->generated)
@@ -546,35 +494,22 @@ typedef struct Capture {
     const Table *table;
     bool by_statement;
     MoveCapture moves;
-    bool by_name;              /* without key: partitions have their columns in another order */
     TriggerRelationsRow *rels; /* the table and all its partitions */
     size_t n_rels;
 } Capture;
 
 static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capture *ret, Err *err)
 {
-    SameColumnsRow *columns;
-    size_t n;
-
     ret->table = table;
-    ret->by_statement = !table->row_level && conn_caps(conn)->has_transition_tables;
-    if (!q_trigger_relations(ctx, conn, table->oid, &ret->rels, &ret->n_rels, err) ||
-        !find_moves(conn, table, ret->n_rels > 1, &ret->moves, err))
-        return false;
-    ret->by_name = false;
-    if (table->n_keys > 0 || !table->partitioned)
-        return true;
-    if (!q_same_columns(ctx, conn, table->oid, &columns, &n, err))
-        return false;
-    ret->by_name = !columns->same;
-    for (size_t i = 0; i < table->n_columns; i++)
-        ret->by_name = ret->by_name || !table_has_image_of(table, &table->columns[i]);
-    return true;
+    ret->by_statement =
+        !table->row_level && (table->n_keys == 0 || conn_caps(conn)->has_transition_tables);
+    return q_trigger_relations(ctx, conn, table->oid, &ret->rels, &ret->n_rels, err) &&
+           find_moves(conn, table, ret->n_rels > 1, &ret->moves, err);
 }
 
 static void add_capture_functions(const void *ctx, Sql *q, const Capture *c)
 {
-    add_functions(ctx, q, c->table, c->by_statement, c->moves, c->n_rels > 1, c->by_name);
+    add_functions(ctx, q, c->table, c->by_statement, c->moves, c->n_rels > 1);
 }
 
 /* "INSERT INTO pgtandem.tab_rel" for one relation; its triggers are there */
@@ -626,8 +561,6 @@ bool capture_table(Conn *conn, const Table *table, Err *err)
     for (size_t i = 0; i < c.n_rels; i++)
         if (!add_drop_others(conn, q, table, &c.rels[i], &others, err))
             return false;
-    if (table->n_keys == 0)
-        add_mark(q, table);
     add_capture_functions(tmp, q, &c);
     sql_add(q, "DELETE FROM pgtandem.tab_rel WHERE tab = ");
     sql_number(q, table->id);
@@ -679,31 +612,13 @@ static void add_all_keys(Sql *q, const Table *table, const char *from)
     }
 }
 
-/* one mark for all rows, in this transaction */
-static void add_all_mark(Sql *q, const Table *table)
-{
-    for (int segment = 0; segment < 2; segment++) {
-        sql_add(q, "INSERT INTO pgtandem.queue_");
-        sql_number(q, segment);
-        sql_add(q, " (txid, tab, ka) SELECT " TXID ", ");
-        sql_number(q, table->id);
-        sql_add(q, ", '{}' WHERE (" SEGMENT_IS_0 ")");
-        if (segment != 0)
-            sql_add(q, " IS FALSE");
-        sql_add(q, ";\n");
-    }
-}
-
 bool capture_all_rows(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "BEGIN;\n");
-    if (table->n_keys == 0)
-        add_all_mark(q, table);
-    else
-        add_all_keys(q, table, table_ref(tmp, table));
+    add_all_keys(q, table, table_ref(tmp, table));
     sql_add(q, "COMMIT");
     if (conn_exec(conn, q, err))
         return true;
@@ -717,7 +632,21 @@ bool capture_everything(Conn *conn, const Table *table, Err *err)
     Sql *q = sql_new(tmp);
 
     sql_add(q, "BEGIN;\n");
-    add_all_mark(q, table);
+    if (table->n_keys == 0) {
+        sql_add(q, "SELECT nextval('pgtandem.mark_");
+        sql_number(q, table->id);
+        sql_add(q, "');\n");
+    }
+    for (int segment = 0; segment < 2 && table->n_keys > 0; segment++) {
+        sql_add(q, "INSERT INTO pgtandem.queue_");
+        sql_number(q, segment);
+        sql_add(q, " (txid, tab, ka) SELECT " TXID ", ");
+        sql_number(q, table->id);
+        sql_add(q, ", '{}' WHERE (" SEGMENT_IS_0 ")");
+        if (segment != 0)
+            sql_add(q, " IS FALSE");
+        sql_add(q, ";\n");
+    }
     sql_add(q, "COMMIT");
     if (conn_exec(conn, q, err))
         return true;
@@ -753,11 +682,9 @@ bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, siz
     for (size_t i = 0; i < n_new; i++) {
         add_triggers(q, table, &come[i], c.by_statement, c.moves);
         add_rel(q, table, come[i].oid);
-        if (strcmp(come[i].kind, "r") == 0 && table->n_keys > 0)
+        if (strcmp(come[i].kind, "r") == 0)
             add_all_keys(q, table, rel_ref(tmp, &come[i]));
     }
-    if (table->n_keys == 0)
-        add_all_mark(q, table);
     return n_new == 0 ||
            with_locks(conn, come, n_new, "SHARE ROW EXCLUSIVE", q, table_label(tmp, table), err) ||
            err_add(err, "while installing capture on new partitions of table %s",

@@ -373,24 +373,6 @@ Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, con
     return q;
 }
 
-Sql *queue_images(const void *ctx, const Table *table, const Pending *pending, const Window *window)
-{
-    Sql *q = sql_new(ctx);
-
-    sql_trusted(q, pending->inserts ? "SELECT 1, q.image" : "SELECT sum(q.k), q.image");
-    sql_add(q,
-            " FROM (SELECT txid, tab, k, image, at FROM pgtandem.queue_0 UNION ALL SELECT txid, "
-            "tab, k, image, at FROM pgtandem.queue_1) q WHERE q.image IS NOT NULL AND q.tab IN (");
-    sql_number(q, table->id);
-    sql_add(q, ", ");
-    sql_number(q, -table->id);
-    sql_add(q, ")");
-    add_window(q, window);
-    if (!pending->inserts)
-        sql_add(q, " GROUP BY q.image HAVING sum(q.k) <> 0");
-    return q;
-}
-
 bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -405,25 +387,6 @@ bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, E
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     *ret_mark = rows_bool(rows, 0, 0);
-    return true;
-}
-
-bool queue_has_changes(Conn *conn, int tab, const Window *window, bool *ret_changes, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *rows;
-
-    sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab IN (");
-    sql_number(q, tab);
-    sql_add(q, ", ");
-    sql_number(q, -tab);
-    sql_add(q, ")");
-    add_window(q, window);
-    sql_add(q, ")");
-    if (!conn_query(tmp, conn, q, &rows, err))
-        return false;
-    *ret_changes = rows_bool(rows, 0, 0);
     return true;
 }
 
@@ -449,7 +412,7 @@ static bool compare_marks(const void *ctx, Conn *from, const TabsRow *known, siz
         const TabsRow *tab = &known[rows_i64(rows, r, 0)];
         ChangedTable c = {.tab = tab->id, .mark = rows_i64(rows, r, 1)};
 
-        if (c.mark != tab->copied_mark || tab->adrift)
+        if (c.mark != tab->copied_mark)
             mem_push(ctx, *changed, *n, c);
     }
     return true;
@@ -527,14 +490,11 @@ static bool segment_sizes(Conn *conn, int64_t ret_bytes[2], Err *err)
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    /* images of rows may be out of line */
-    sql_add(q, "SELECT pg_relation_size(oid) + coalesce(pg_relation_size(reltoastrelid), 0) FROM "
-               "pg_class WHERE oid IN ('pgtandem.queue_0'::regclass, 'pgtandem.queue_1'::regclass) "
-               "ORDER BY relname");
+    sql_add(q, "SELECT pg_relation_size('pgtandem.queue_0'), pg_relation_size('pgtandem.queue_1')");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     for (int segment = 0; segment < 2; segment++)
-        ret_bytes[segment] = rows_i64(rows, (size_t)segment, 0);
+        ret_bytes[segment] = rows_i64(rows, 0, segment);
     return true;
 }
 

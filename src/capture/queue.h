@@ -45,21 +45,10 @@ CHECKED bool queue_begin(const void *ctx, Conn *conn, const Window *window, Pend
 /* SELECT … AS k1, k2 …: the pending keys of one table, typed as its columns; for the round */
 Sql *queue_keys(const void *ctx, const Table *table, const Pending *pending, const Window *window);
 
-/*
- * SELECT: of a table without key, how many rows with this image came (or, negative, went) in all; the same
- * image may come several times when only rows came
- */
-Sql *queue_images(const void *ctx, const Table *table, const Pending *pending,
-                  const Window *window);
-
 /* in the round: whether the table was truncated, or all its rows have to be carried */
 CHECKED bool queue_has_mark(Conn *conn, int tab, const Window *window, bool *ret_mark, Err *err);
 
-/* whether anything of the table is in the queue that the window has */
-CHECKED bool queue_has_changes(Conn *conn, int tab, const Window *window, bool *ret_changes,
-                               Err *err);
-
-/* a table without key that has changes which could not be followed since it was last copied */
+/* a table without key that changed since it was last copied */
 typedef struct ChangedTable {
     int tab;
     int64_t mark; /* to be remembered as copied_mark once it is copied */

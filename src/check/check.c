@@ -572,7 +572,9 @@ static bool check_keyless_large(const Preflight *p, Finding *f, Err *err)
             bytes += catalog->tables[i].bytes;
     if (bytes <= LARGE_KEYLESS_BYTES)
         return true;
-    add_object(f, "%s in all", str_bytes_human(tmp, bytes));
+    int64_t ms = bytes / (COPY_MB_PER_S * 1024 * 1024) * 1000;
+    add_object(f, "%s in all, about %s at %d MB/s", str_bytes_human(tmp, bytes),
+               str_duration(tmp, ms), COPY_MB_PER_S);
     return true;
 }
 
@@ -1122,13 +1124,12 @@ static const Check checks[] = {
              "unknown)."},
     {.id = "char-columns",
      .part = PART_NAMED,
-     .severity = SEVERITY_ERROR,
-     .acceptable = true,
+     .severity = SEVERITY_WARNING,
      .query = &query_check_char_columns,
      .title =
          "columns have the type \"char\" (one byte): from PostgreSQL 16 on it writes bytes above "
          "127 in another way, which older servers read as a backslash",
-     .hint = "Make them char(1) or smallint. Accept this if they hold nothing but ASCII."},
+     .hint = "Make them char(1) or smallint. Nothing needs to be done if they hold ASCII only."},
     {.id = "removed-operators",
      .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
@@ -1205,17 +1206,14 @@ static const Check checks[] = {
     {.id = "table-without-key-large",
      .severity = SEVERITY_WARNING,
      .run = check_keyless_large,
-     .title = "tables without a key are large: rows deleted or updated in them are searched for",
-     .hint = "Insertions cost nothing. If rows are deleted or updated there, a primary key, or an "
-             "index "
-             "over a column that is never NULL, keeps each round from reading the whole table."},
+     .title = "tables without a key are large: the write pause will be long if they change",
+     .hint = "Add primary keys on the source, or see that these tables are not written before the "
+             "switch."},
     {.id = "table-without-key",
      .severity = SEVERITY_WARNING,
      .run = check_keyless,
-     .title = "tables have no key: their changes are followed as whole rows",
-     .hint = "A primary key, or a unique index over NOT NULL columns, makes them like all others, "
-             "which "
-             "costs less on both sides."},
+     .title = "tables have no key: after changes they are copied whole during the write pause",
+     .hint = "A primary key, or a unique index over NOT NULL columns, makes them like all others."},
     {.id = "extension-older",
      .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,

@@ -176,8 +176,8 @@ const Command cli_commands[] = {
       .doc = "Computes checksums of all rows of all tables on both nodes and looks again at "
              "what differs: a change that is just on its way is no difference. Names the rows that "
              "differ by their keys (exit code 5), and tells how much was compared.\n\n"
-             "Of a table without a key it can only tell that it differs, and nothing while it changes "
-             "all the time.",
+             "A table without a key that changed since its last copy is not compared: it is copied "
+             "again during the switch.",
       .on_source = "Only reads, but reads everything once; fewer --jobs burden it less.",
       .on_target = "Only reads, as on the source. When no upgrade is running, verify first "
                    "carries over what is pending.",

@@ -111,20 +111,36 @@ static bool plan_relation(Conn *src, Conn *dst, const Table *table, const Chunk 
     return true;
 }
 
+/*
+ * A table without key is not settled, so a row that moves between two pieces stays there twice until
+ * the fence. An index that refuses doubles could not be built.
+ */
+static bool must_be_whole(Conn *src, const Table *table, bool *ret_whole, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    RefusesDoublesRow *row;
+    size_t n;
+
+    *ret_whole = false;
+    if (table->n_keys > 0)
+        return true;
+    if (!q_refuses_doubles(tmp, src, table->oid, &row, &n, err))
+        return false;
+    *ret_whole = row[0].refuses;
+    return true;
+}
+
 /* in the caller's transaction on dst */
 static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     TriggerRelationsRow *rels;
     size_t n_rels;
-    Chunk all = {.tab = table->id,
-                 .no = 1,
-                 .rel_schema = table->schema,
-                 .rel_name = table->name,
-                 .kind = "whole"};
     int no = 1;
+    bool whole;
 
-    if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err))
+    if (!q_trigger_relations(tmp, src, table->oid, &rels, &n_rels, err) ||
+        !must_be_whole(src, table, &whole, err))
         return false;
     for (size_t i = 0; i < n_rels; i++) {
         RelationFilenodeRow *file;
@@ -142,17 +158,11 @@ static bool plan_table(Conn *src, Conn *dst, const Table *table, int64_t chunk_b
                      .rel_name = rels[i].table_name,
                      .filenode = file[0].filenode,
                      .bytes = file[0].bytes};
-        all.filenode = table->partitioned ? 0 : rel.filenode;
-        all.bytes += rel.bytes;
-        if (table->n_keys > 0 &&
-            !plan_relation(src, dst, table, &rel, file[0].blocks, chunk_bytes, &no, err))
+        if (!plan_relation(src, dst, table, &rel, file[0].blocks, whole ? INT64_MAX : chunk_bytes,
+                           &no, err))
             return false;
     }
-    /*
-     * A table without key is read in one snapshot, with all its partitions: which of the captured changes
-     * are in the copy already is known only then.
-     */
-    return table->n_keys > 0 || add_chunk(dst, &all, err);
+    return true;
 }
 
 bool copy_plan(Conn *src, Conn *dst, const Table *table, int64_t chunk_bytes, Err *err)
@@ -227,18 +237,12 @@ static void add_bound(Sql *q, const Table *table, const Chunk *chunk, const char
     }
 }
 
-/* the piece is a table and its partitions */
-static bool is_tree(const TablePair *table)
-{
-    return table->src->n_keys == 0 && table->src->partitioned;
-}
-
 static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chunk, bool binary)
 {
     Sql *q = sql_new(ctx);
 
     /* straight from the table is faster than through a query */
-    if (strcmp(chunk->kind, "whole") == 0 && table->n_columns > 0 && !is_tree(table)) {
+    if (strcmp(chunk->kind, "whole") == 0 && table->n_columns > 0) {
         sql_add(q, "COPY ");
         sql_name(q, chunk->rel_schema, chunk->rel_name);
         sql_add(q, " (");
@@ -250,7 +254,7 @@ static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chu
     }
     sql_add(q, "COPY (SELECT ");
     sql_trusted(q, pair_columns_sql(q, table, "t."));
-    sql_trusted(q, is_tree(table) ? " FROM " : " FROM ONLY ");
+    sql_add(q, " FROM ONLY ");
     sql_name(q, chunk->rel_schema, chunk->rel_name);
     sql_add(q, " t");
     if (chunk->lo != NULL || chunk->hi != NULL)
@@ -281,8 +285,7 @@ static Sql *write_chunk(const void *ctx, const TablePair *table, bool frozen, bo
     return q;
 }
 
-static bool record_done(Conn *dst, const Chunk *chunk, const char *snapshot, const CopyStats *stats,
-                        Err *err)
+static bool record_done(Conn *dst, const Chunk *chunk, const CopyStats *stats, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -291,27 +294,11 @@ static bool record_done(Conn *dst, const Chunk *chunk, const char *snapshot, con
     sql_i64(q, stats->rows);
     sql_add(q, ", bytes = ");
     sql_i64(q, stats->bytes);
-    sql_add(q, ", snapshot = ");
-    sql_text(q, snapshot);
     sql_add(q, " WHERE tab = ");
     sql_i64(q, chunk->tab);
     sql_add(q, " AND no = ");
     sql_i64(q, chunk->no);
     return conn_exec(dst, q, err);
-}
-
-static bool begin_snapshot(const void *ctx, Conn *src, const char **ret_snapshot, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *rows;
-
-    sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-               "SELECT txid_current_snapshot()::text");
-    if (!conn_query(tmp, src, q, &rows, err))
-        return false;
-    *ret_snapshot = mem_strdup(ctx, rows_text(rows, 0, 0));
-    return true;
 }
 
 bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk, bool lone,
@@ -320,7 +307,6 @@ bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk
 {
     AUTO_CTX(tmp, NULL);
     Sql *claim = sql_new(tmp);
-    const char *snapshot = NULL;
     bool frozen = lone && !table->dst->partitioned && !table->dst->inherits &&
                   chunk->bytes >= FROZEN_MIN_BYTES;
     bool binary = pair_is_binary(table) && conn_binary_fits(src, dst);
@@ -347,21 +333,15 @@ bool copy_chunk(Conn *src, Conn *dst, const TablePair *table, const Chunk *chunk
         if (!conn_exec(dst, truncate, err))
             goto failed;
     }
-    if (table->src->n_keys == 0 && !begin_snapshot(tmp, src, &snapshot, err))
-        goto failed;
     if (!fault("copy.chunk.begin", err) ||
         !conn_copy_pipe(src, read_chunk(tmp, table, chunk, binary), dst,
                         write_chunk(tmp, table, frozen, binary), on_progress, arg, ret_stats, err))
         goto failed;
-    if (snapshot != NULL)
-        conn_rollback(src);
-    if (!record_done(dst, chunk, snapshot, ret_stats, err) || !fault("copy.chunk.loaded", err) ||
+    if (!record_done(dst, chunk, ret_stats, err) || !fault("copy.chunk.loaded", err) ||
         !conn_do(dst, "COMMIT", err) || !fault("copy.chunk.done", err))
         goto failed;
     return true;
 failed:
-    if (table->src->n_keys == 0)
-        conn_rollback(src);
     conn_rollback(dst);
     return err_add(err, "while copying table %s.%s (part %d)", chunk->rel_schema, chunk->rel_name,
                    chunk->no);

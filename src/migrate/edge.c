@@ -268,7 +268,7 @@ static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
 
     sql_add(q, "UPDATE pgtandem.tab SET copied_mark = ");
     sql_i64(q, copied->mark);
-    sql_add(q, ", adrift = false WHERE id = ");
+    sql_add(q, " WHERE id = ");
     sql_i64(q, copied->tab);
     return conn_exec(to, q, err);
 }
@@ -396,93 +396,10 @@ static Sql *keys_of(const void *ctx, const Edge *edge, const TablePair *pair,
     return queue_keys(ctx, pair->src, &all, &window);
 }
 
-/* the source's snapshot in which a table without key was copied, or NULL */
-static bool snapshot_of_copy(const void *ctx, Conn *to, int tab, const char **ret_snapshot,
-                             Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *rows;
-
-    sql_add(q, "SELECT min(snapshot) FROM pgtandem.chunk WHERE tab = ");
-    sql_number(q, tab);
-    if (!conn_query(tmp, to, q, &rows, err))
-        return false;
-    const char *snapshot = rows_text(rows, 0, 0);
-    *ret_snapshot = snapshot == NULL ? NULL : mem_strdup(ctx, snapshot);
-    return true;
-}
-
-/* in the round's transaction, also when it is known: the flag in memory may be of one that was rolled back */
-static bool set_adrift(Conn *to, TablePair *pair, bool adrift, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    pair->adrift = adrift;
-    sql_trusted(q, adrift ? "UPDATE pgtandem.tab SET adrift = true WHERE NOT adrift AND id = "
-                          : "UPDATE pgtandem.tab SET adrift = false WHERE adrift AND id = ");
-    sql_number(q, pair->src->id);
-    return conn_exec(to, q, err);
-}
-
-/*
- * What the copy of a table without key refuses must not stop all others: from then on its changes are passed
- * over, and it is copied under the fence.
- */
-static bool try_images(Edge *edge, TablePair *pair, const Sql *images, ApplyStats *stats, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    bool staged = pair->staged;
-
-    if (!conn_do(edge->to, "SAVEPOINT pgtandem_images", err))
-        return false;
-    if (apply_images(pair, edge->from, edge->to, images, stats, err))
-        return conn_do(edge->to, "RELEASE SAVEPOINT pgtandem_images", err);
-    if (err->kind != ERR_STATE && (err->kind != ERR_SQL || (err_remedy(err) != REMEDY_CONFLICT &&
-                                                            err_remedy(err) != REMEDY_GIVE_UP)))
-        return false;
-    /* it has to be the copy that refused */
-    if (!conn_do(edge->to, "ROLLBACK TO SAVEPOINT pgtandem_images", err_new(tmp)) ||
-        !conn_do(edge->from, "SELECT 1", err_new(tmp)))
-        return false;
-    pair->staged = staged;
-    log_warn(
-        "%s; table %s has no key and is not followed from here on: it will be copied during the "
-        "switch",
-        err->msg, table_label(tmp, pair->src));
-    err_clear(err);
-    return set_adrift(edge->to, pair, true, err);
-}
-
-static bool apply_keyless(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
-                          Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Window window = window_of(edge);
-    bool whole = pending->whole;
-
-    /* the first round must not carry what was copied already */
-    if (window.since == NULL && !whole) {
-        if (!snapshot_of_copy(tmp, edge->to, pair->src->id, &window.since, err))
-            return false;
-        whole = window.since == NULL;
-    }
-    if (whole)
-        return apply_whole_table(pair, edge->from, edge->to, stats, err) &&
-               set_adrift(edge->to, pair, false, err);
-    if (pair->adrift)
-        return set_adrift(edge->to, pair, true, err);
-    return try_images(edge, pair, queue_images(tmp, pair->src, pending, &window), stats, err);
-}
-
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
                         Err *err)
 {
     AUTO_CTX(tmp, NULL);
-
-    if (pair->src->n_keys == 0)
-        return apply_keyless(edge, pair, pending, stats, err);
     Sql *keys = keys_of(tmp, edge, pair, pending);
 
     /* in the first round all that was copied meanwhile is there already */
@@ -992,8 +909,6 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
     if (!conn_do(edge->to, "COMMIT", err))
         goto failed;
     conn_rollback(edge->from);
-    for (size_t i = 0; i < n; i++)
-        find_pair(edge, changed[i].tab)->adrift = false;
     *ret_rows = stats.rows;
     return true;
 failed:

@@ -105,7 +105,7 @@ CHECKED bool edge_vouch(Edge *edge, Err *err);
 /* begins the transaction of `to` that applies something, and marks it as ours */
 CHECKED bool edge_begin_apply(Edge *edge, Err *err);
 
-/* copies every table without key that has changes which could not be followed: only under the fence */
+/* copies every table without key that changed since its last copy: only under the fence */
 CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);
 
 /*

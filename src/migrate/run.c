@@ -417,13 +417,11 @@ bool run_load_edge(Run *run, Err *err)
     Side from = run_active(run), to = side_other(from);
     size_t n[2], n_shapes, n_tabs;
     ShapesRow *shapes;
-    TabsRow *tabs, *there;
-    size_t n_there;
+    TabsRow *tabs;
 
     /* before the columns: should a table be altered in between, its rounds find it outdated */
     if (!q_shapes(run, run->conn[from], NULL, &shapes, &n_shapes, err) ||
-        !q_tabs(run, run->conn[from], &tabs, &n_tabs, err) ||
-        !q_tabs(run, run->conn[to], &there, &n_there, err))
+        !q_tabs(run, run->conn[from], &tabs, &n_tabs, err))
         return false;
     for (int side = 0; side < 2; side++) {
         if (!catalog_load(run, run->conn[side], run->selection, &run->catalog[side], err) ||
@@ -453,9 +451,6 @@ bool run_load_edge(Run *run, Err *err)
         for (size_t s = 0; s < n_shapes; s++)
             if (shapes[s].relid == pair->src->oid)
                 pair->shape = shapes[s].shape;
-        for (size_t t = 0; t < n_there; t++)
-            if (there[t].id == pair->src->id)
-                pair->adrift = there[t].adrift;
     }
     for (size_t i = 0; i < n_tabs; i++)
         if (tabs[i].schema_name[0] == '\0')

@@ -34,8 +34,7 @@ enum {
 
 typedef struct TableReport {
     bool done;
-    bool not_followed;   /* no key, and has changes that are not followed: copied under the fence */
-    bool keyless_moving; /* no key, and changed while it was compared */
+    bool not_followed; /* no key, and changed since its last copy: copied under the fence */
     int64_t src_rows;
     int64_t dst_rows;
     int64_t n_diffs;
@@ -279,30 +278,15 @@ static bool recheck_table(Verification *v, size_t t, bool *ret_decided, Err *err
 {
     AUTO_CTX(tmp, NULL);
     TableReport *report = &v->tables[t];
-    const Edge *edge = v->run->edge;
-    const TablePair *pair = &edge->pairs[t];
+    const TablePair *pair = &v->run->edge->pairs[t];
     const char *text;
-    ProgressRow *progress;
-    ConsumerRow *consumer;
-    bool changes;
-    size_t n;
 
     if (pair->src->n_keys > 0)
         return recheck_rows(v, t, ret_decided, err);
-    /*
-     * If nothing of the table came after what the copy had before, both were read in the same state. What was
-     * purged meanwhile could not be seen.
-     */
-    if (!q_progress(tmp, edge->to, edge->name, &progress, &n, err) ||
-        !verify_compare_json(tmp, pair, edge->from, edge->to, &text, err) ||
-        !queue_has_changes(edge->from, pair->src->id, &(Window){.since = progress->snapshot},
-                           &changes, err) ||
-        !q_consumer(tmp, edge->from, edge->name, &consumer, &n, err))
+    if (!verify_compare_json(tmp, pair, v->run->edge->from, v->run->edge->to, &text, err))
         return false;
     read_report(v, text, pair->src->n_keys, report);
-    report->keyless_moving =
-        changes || snapshot_xmax(consumer->purged) > snapshot_xmax(progress->snapshot);
-    *ret_decided = report->n_diffs == 0 || !report->keyless_moving;
+    *ret_decided = report->n_diffs == 0;
     return true;
 }
 
@@ -344,7 +328,7 @@ static bool recheck(Verification *v, Err *err)
     return true;
 }
 
-/* tables without key that are not followed are copied under the fence; or they were never seen at rest */
+/* tables without key that changed since their last copy are copied under the fence, not followed */
 static bool excuse_keyless(Verification *v, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -353,17 +337,13 @@ static bool excuse_keyless(Verification *v, Err *err)
 
     if (!queue_changed_keyless(tmp, v->run->edge->from, v->run->edge->to, &changed, &n, err))
         return false;
-    for (size_t t = 0; t < v->run->n_tables; t++) {
-        TableReport *report = &v->tables[t];
-
-        if (!report->keyless_different)
-            continue;
-        for (size_t i = 0; i < n; i++)
-            if (v->run->edge->pairs[t].src->id == changed[i].tab)
-                report->not_followed = true;
-        if (report->not_followed || report->keyless_moving)
-            report->n_diffs = 0;
-    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = 0; t < v->run->n_tables; t++)
+            if (v->run->edge->pairs[t].src->id == changed[i].tab &&
+                v->tables[t].keyless_different) {
+                v->tables[t].not_followed = true;
+                v->tables[t].n_diffs = 0;
+            }
     return true;
 }
 
@@ -446,13 +426,13 @@ static void print_json(const Verification *v, int64_t diffs)
             json_array_append_new(keys, json_pack("{s:s, s:s}", "key",
                                                   verify_key_text(tmp, pair, &r->diffs[i]),
                                                   "difference", diff_names[r->diffs[i].kind]));
-        json_array_append_new(
-            tables,
-            json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "schema", pair->src->schema,
-                      "table", pair->src->name, "rows", (json_int_t)r->src_rows, "copy_rows",
-                      (json_int_t)r->dst_rows, "differences", (json_int_t)r->n_diffs, "moving",
-                      (json_int_t)r->n_moving, "truncated", r->truncated, "not_followed",
-                      r->not_followed || (r->keyless_different && r->n_diffs == 0), "keys", keys));
+        json_array_append_new(tables, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}",
+                                                "schema", pair->src->schema, "table",
+                                                pair->src->name, "rows", (json_int_t)r->src_rows,
+                                                "copy_rows", (json_int_t)r->dst_rows, "differences",
+                                                (json_int_t)r->n_diffs, "moving",
+                                                (json_int_t)r->n_moving, "truncated", r->truncated,
+                                                "not_followed", r->not_followed, "keys", keys));
     }
     for (size_t i = 0; i < v->n_sequences; i++)
         json_array_append_new(sequences, json_string(v->sequences[i]));
@@ -478,11 +458,9 @@ static void print_table(const Verification *v, size_t t)
     char *label = table_label(tmp, pair->src);
 
     if (r->not_followed)
-        printf("%s: not compared: it has no key and could not be followed; it is copied at the "
-               "switchover\n",
+        printf("%s: not compared: it has no key and changed since its last copy; it is copied at "
+               "the switchover\n",
                label);
-    else if (r->keyless_different && r->n_diffs == 0)
-        printf("%s: not compared: it has no key and changed at every look\n", label);
     if (is_undecided(r))
         printf("%s: too many rows changed while it was compared\n", label);
     if (r->n_moving > 0)

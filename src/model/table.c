@@ -81,11 +81,6 @@ bool table_is_key(const Table *table, const char *column)
     return false;
 }
 
-bool table_has_image_of(const Table *table, const Column *column)
-{
-    return !table->partitioned || !column->generated;
-}
-
 char *table_key_text(const void *ctx, const Table *table)
 {
     Str *s = str_new(ctx);

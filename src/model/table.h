@@ -89,11 +89,6 @@ const Sequence *catalog_find_sequence(const Catalog *catalog, const char *schema
 /* the column of that name, or NULL */
 const Column *table_column(const Table *table, const char *name);
 bool table_is_key(const Table *table, const char *column);
-/*
- * a table without key: whether captured rows have this column. The generated ones of partitioned tables they have not:
- * a row that was inserted through the root comes to the triggers before they are computed.
- */
-bool table_has_image_of(const Table *table, const Column *column);
 
 /* one table on both nodes, in one direction, for the life of a pair of connections */
 typedef struct TablePair {
@@ -104,7 +99,6 @@ typedef struct TablePair {
     const char *read_sql; /* a query in parentheses that is read instead of src, or NULL */
     const char
         *shape;  /* of src's columns; when it is another one the pair is out of date. Or NULL */
-    bool adrift; /* without key: dst is not followed any more */
     int rank;    /* where foreign keys of dst act: parents come before their children */
     bool timed;  /* keys come with the time of their last change */
     bool staged; /* apply's staging table exists in dst's session */

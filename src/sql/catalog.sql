@@ -289,19 +289,15 @@ select t.oid::int8, n.nspname::text, t.relname::text, t.relkind::text
  where t.relkind in ('r', 'p')
  order by t.oid
 
--- name: same_columns
--- doc: whether all partitions of a table have its columns in its order
+-- name: refuses_doubles
+-- doc: whether an index of the table, or of one of its partitions, takes no two rows with the same values
 -- params: relid int8
--- returns: same bool
+-- returns: refuses bool
 with recursive tree as (
-    select c.oid from pg_class c where c.oid = $1::int8::oid
+    select $1::int8::oid as oid
     union all
     select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
-select count(distinct c.names) <= 1
-  from (select array_agg(a.attname::text order by a.attnum)::text as names
-          from tree t join pg_attribute a on a.attrelid = t.oid
-         where a.attnum > 0 and not a.attisdropped
-         group by t.oid) c
+select exists (select 1 from tree t join pg_index i on i.indrelid = t.oid where i.indisunique or i.indisexclusion)
 
 -- name: relation_filenode
 -- doc: the file of a table: changes when the table is rewritten (VACUUM FULL, CLUSTER, some ALTERs)

@@ -24,13 +24,12 @@ CREATE TABLE pgtandem.tab (
     id           integer PRIMARY KEY,
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
-    key_columns  text[],                        -- NULL: no key
+    key_columns  text[],                        -- NULL: no key, copied whole under the fence
     key_is_int   boolean NOT NULL,
     key_print    text NOT NULL DEFAULT '',      -- numbers and types of the key's columns, whatever they are called
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
     captures     integer NOT NULL DEFAULT 0,    -- how often they had to be put there again: changes are missing then
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
-    adrift       boolean NOT NULL DEFAULT false,-- no key: this copy cannot be followed any more, copied under the fence
     UNIQUE (schema_name, table_name)
 );
 
@@ -48,13 +47,12 @@ CREATE TABLE pgtandem.tab_rel (
 -- transaction id; only ever inserted into and truncated (so no key is needed, also not by publications).
 -- tab: the table's number, negative for an INSERT (so that a backlog of nothing else can be loaded by COPY).
 -- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
--- row has to be carried. image: of a table without key, the row as text; k is then 1 for a row that came and -1
--- for one that went. Such tables also have a sequence mark_<id>, which moves with each change that is not captured.
+-- row has to be carried. Tables without key have a sequence mark_<id> instead, which moves with each change.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 -- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
 -- '-infinity': a round took the row away by its own decision, of which the node that it came from has to hear.
-CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz, image text);
-CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz, image text);
+CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
+CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
 
 -- how much of another node's changes this node has, one row for each edge that ends here ("run", or "sync/source");
 -- written in the transaction that applies them
@@ -260,7 +258,6 @@ CREATE TABLE pgtandem.chunk (
     bytes        bigint NOT NULL,               -- estimated before, measured after
     rows         bigint,
     done         boolean NOT NULL DEFAULT false,
-    snapshot     text,                          -- of the source, in which a table without key was read
     PRIMARY KEY (tab, no)
 );
 

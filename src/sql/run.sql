@@ -27,9 +27,9 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31; rel is the oid of the table that was captured, or 0
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8, adrift bool
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8
 select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)), t.key_is_int, t.captured, t.copied_mark,
-       t.captures, t.key_print, coalesce(r.rel, 0), t.adrift
+       t.captures, t.key_print, coalesce(r.rel, 0)
   from pgtandem.tab t
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
