@@ -23,7 +23,7 @@ static const struct {
     Gain gain; /* what binary saves; measured, see doc/design/004-copy.md */
 } types[] = {
     {"boolean", GAIN_NONE},
-    {"\"char\"", GAIN_MUCH}, /* before 16 the text of bytes from 128 on is valid in no encoding */
+    {"\"char\"", GAIN_NONE},
     {"name", GAIN_NONE},
     {"text", GAIN_NONE},
     {"character varying", GAIN_NONE},

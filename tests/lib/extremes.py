@@ -66,7 +66,9 @@ SNAPSHOTS = ["1:1:", "1:9223372036854775807:1,2,9223372036854775806", "100:110:1
 VALUES = {
     "bool": ["t", "f"],
     "bytea": ["", "\\x00", "\\x5c", ALL_BYTES, LONG_BYTES],
-    "char": ["", "a", "\\", "'", " ", "\t", Sql("(-1)::\"char\""), Sql("(-128)::\"char\""), Sql("127::\"char\"")],
+    "char": ["", "a", "\\", "'", " ", "\t", Sql("127::\"char\""),
+             # before 15 the text of a byte above 127 is that byte, which other servers refuse: the upgrade stops
+             *since(150000, Sql("(-1)::\"char\""), Sql("(-128)::\"char\""))],
     "name": ["", "n" * 63, "\u00e9" * 31, ODD[:20], "a b\"c"],
     "int2": ["-32768", "-1", "0", "32767"],
     "int4": ["-2147483648", "-1", "0", "2147483647"],
