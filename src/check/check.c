@@ -1127,7 +1127,7 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .query = &query_check_char_columns,
      .title =
-         "columns have the type \"char\" (one byte): from PostgreSQL 16 on it writes bytes above "
+         "columns have the type \"char\" (one byte): from PostgreSQL 15 on it writes bytes above "
          "127 in another way, which older servers read as a backslash",
      .hint = "Make them char(1) or smallint. Nothing needs to be done if they hold ASCII only."},
     {.id = "removed-operators",

@@ -117,11 +117,14 @@ select a.attrelid::int8,
 -- doc: the columns of every index that can identify rows: unique, valid, btree, complete, no nulls, no
 -- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
 -- doc: `plain` tells that the type's text does not depend on any setting.
+-- doc: `type` stands behind a text and ::. The cast from text to regclass knows less than the type's input (not
+-- doc: "-", and no number, which is how a table that was dropped is written); from bpchar it is the input.
 -- doc: The parts are fenced off, since a database that was just filled has no statistics of its catalogs: as one
 -- doc: join this took seconds. relids is an array, NULL for all tables.
 -- params: relids text
 -- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
-select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text, format_type(u.atttypid, -1),
+select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text,
+       case when u.atttypid = 'regclass'::regtype then 'bpchar::regclass' else format_type(u.atttypid, -1) end,
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype,
                       'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype,

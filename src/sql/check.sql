@@ -154,7 +154,7 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
  order by n.nspname, c.relname, a.attnum
 
 -- name: check_char_columns
--- doc: columns of the type "char" (of one byte), where one node is older than 16 and the other one is not
+-- doc: columns of the type "char" (of one byte), where one node is older than 15 and the other one is not
 -- params: target_version int
 -- returns: object text
 select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text
@@ -168,8 +168,8 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and a.atttypid in (18, 1002)
---@ < 16   and $1::int >= 160000
---@ >= 16   and $1::int < 160000
+--@ < 15   and $1::int >= 150000
+--@ >= 15   and $1::int < 150000
  order by n.nspname, c.relname, a.attnum
 
 -- name: check_with_oids
