@@ -140,8 +140,16 @@ static bool settle(bool detached, pid_t parent)
 {
     sigset_t none;
 
-    for (int sig = 1; sig < NSIG; sig++)
+    if (!detached && setpgid(0, 0) != 0)
+        return false;
+    /*
+     * a Ctrl-C that came before the group was ours is still pending, and meant the parent: ignoring
+     * it discards it
+     */
+    for (int sig = 1; sig < NSIG; sig++) {
+        signal(sig, SIG_IGN);
         signal(sig, SIG_DFL);
+    }
     /*
      * a group in the background may not write to a terminal with "stty tostop" unless it ignores
      * this
@@ -156,7 +164,7 @@ static bool settle(bool detached, pid_t parent)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (detached)
         return setsid() >= 0;
-    if (setpgid(0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
         return false;
     if (getppid() != parent) /* it died before the prctl() */
         _exit(1);

@@ -46,8 +46,16 @@ typedef struct Preflight {
     size_t n_extensions;
 } Preflight;
 
+/* what a check means for a run that moves a part of a database */
+typedef enum Part {
+    PART_SAME,
+    PART_NAMED, /* its objects begin with a relation, or have one behind "of": others are left out */
+    PART_WHOLE  /* nothing: it is about what such a run leaves alone */
+} Part;
+
 typedef struct Check {
     const char *id;
+    Part part;
     Severity severity;
     bool acceptable;
     bool on_target; /* where query runs */
@@ -146,12 +154,65 @@ static bool check_dump_old(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+static bool is_listed(const char *const *texts, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(texts[i], text) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * What is selected belongs to the run, on both nodes: nothing of it may be there. Nor may the names that come with
+ * it be taken, those of indexes above all, which would be noticed only after the rows were copied.
+ */
+static bool check_part_not_empty(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    SchemaPrintsRow *prints;
+    CheckNamesRow *here, *there;
+    size_t n, n_prints, n_here, n_there;
+    const char **taken = scope_taken(tmp, p->in->target_scope, &n);
+
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", taken[i]);
+    if (!q_schema_prints(tmp, p->in->target, &prints, &n_prints, err) ||
+        !q_check_names(tmp, p->in->source, &here, &n_here, err) ||
+        !q_check_names(tmp, p->in->target, &there, &n_there, err))
+        return false;
+    for (size_t i = 0; i < n_prints; i++)
+        if (prints[i].relation == NULL && strcmp(prints[i].schema_name, "-") != 0 &&
+            scope_has_schema(p->in->target_scope, prints[i].schema_name))
+            add_object(f, "%s", prints[i].object);
+    for (size_t i = 0; i < n_here; i++) {
+        const char *name = mem_printf(tmp, "%s.%s", here[i].schema_name, here[i].name);
+
+        if (!scope_has(p->in->source_scope, here[i].schema_name, here[i].relation))
+            continue;
+        for (size_t k = 0; k < n_there; k++)
+            if (strcmp(here[i].name, there[k].name) == 0 &&
+                strcmp(here[i].schema_name, there[k].schema_name) == 0 &&
+                !is_listed(taken, n, name)) {
+                add_object(f, "%s", name);
+                break;
+            }
+    }
+    if (f->n_objects > 0) {
+        set_title(f, "names of what is selected are taken on the target");
+        set_hint(f, "Drop or rename these objects there, or select something else. Nothing of the "
+                    "same name may be there, with --allow-nonempty neither.");
+    }
+    return true;
+}
+
 static bool check_not_empty(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     UserObjectsRow *rows;
     size_t n;
 
+    if (p->in->target_scope != NULL)
+        return check_part_not_empty(p, f, err);
     if (p->in->allow_nonempty)
         return true;
     if (!q_user_objects(tmp, p->in->target, &rows, &n, err))
@@ -178,7 +239,7 @@ static bool check_privileges(const Preflight *p, Finding *f, Err *err)
     for (size_t s = 0; s < p->src.n_schemas; s++) {
         const CheckSchemasRow *schema = &p->src.schemas[s];
 
-        if (!schema->used)
+        if (!schema->used || !scope_enters(p->in->source_scope, schema->schema_name))
             continue;
         if (!schema->may_use)
             add_object(f, "source: USAGE on schema %s", schema->schema_name);
@@ -531,6 +592,15 @@ static bool check_large_objects(const Preflight *p, Finding *f, Err *err)
     if (!read_large(tmp, p->in->source, &source, err) ||
         !read_large(tmp, p->in->target, &target, err))
         return false;
+    if (p->in->source_scope != NULL) {
+        if (source->n > 0)
+            add_object(f, "%s large object%s", str_count(tmp, source->n),
+                       source->n == 1 ? "" : "s");
+        set_title(f, "large objects are not carried when only a part of a database is moved");
+        set_hint(f, "They are in no schema. Move them into bytea columns, or accept it and copy "
+                    "them by yourself.");
+        return true;
+    }
     if (source->n == 0 || (source->superuser && target->superuser))
         return true;
     add_object(f, "%s large object%s, %s", str_count(tmp, source->n), source->n == 1 ? "" : "s",
@@ -551,7 +621,7 @@ static bool check_large_target(const Preflight *p, Finding *f, Err *err)
     if (!read_large(tmp, p->in->source, &source, err) ||
         !read_large(tmp, p->in->target, &target, err))
         return false;
-    if (target->n > 0 && source->superuser && target->superuser)
+    if (target->n > 0 && source->superuser && target->superuser && p->in->source_scope == NULL)
         add_object(f, "%s large object%s", str_count(tmp, target->n), target->n == 1 ? "" : "s");
     return true;
 }
@@ -565,7 +635,126 @@ static bool check_matviews(const Preflight *p, Finding *f, Err *err)
     if (!q_materialized_views(tmp, p->in->source, &rows, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        add_object(f, "%s.%s", rows[i].schema_name, rows[i].view_name);
+        if (scope_has(p->in->source_scope, rows[i].schema_name, rows[i].view_name))
+            add_object(f, "%s.%s", rows[i].schema_name, rows[i].view_name);
+    return true;
+}
+
+/* --- a part of a database --- */
+
+static bool check_unmatched(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    size_t n;
+    const char **patterns = scope_unmatched(tmp, p->in->source_scope, &n);
+
+    (void)err;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", patterns[i]);
+    return true;
+}
+
+static bool check_torn(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    size_t n;
+    const char **torn = scope_torn(tmp, p->in->source_scope, &n);
+
+    (void)err;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", torn[i]);
+    return true;
+}
+
+static bool is_within(const Scope *scope, const CheckNeedsRow *need)
+{
+    /* extensions are carried with whole databases only */
+    if (need->to_extension && !scope_has_unowned(scope))
+        return false;
+    if (need->to_relation != NULL)
+        return scope_has(scope, need->to_schema, need->to_relation);
+    return need->to_schema[0] == '\0' ? scope_has_unowned(scope)
+                                      : scope_has_schema(scope, need->to_schema);
+}
+
+/* what views, defaults, triggers and columns need of what is not selected, and the target has not either */
+static bool check_needs(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Scope *scope = p->in->source_scope;
+    Str *names = str_new(tmp);
+    CheckNeedsRow *needs;
+    CheckHaveRow *have;
+    size_t n, n_have, n_out = 0;
+
+    if (scope == NULL)
+        return true;
+    if (!q_check_needs(tmp, p->in->source, &needs, &n, err))
+        return false;
+    str_char(names, '{');
+    for (size_t i = 0; i < n; i++) {
+        const CheckNeedsRow need = needs[i];
+
+        if (is_within(scope, &need) ||
+            !(need.from_relation != NULL ? scope_has(scope, need.from_schema, need.from_relation)
+                                         : scope_has_schema(scope, need.from_schema)))
+            continue;
+        if (n_out > 0)
+            str_char(names, ',');
+        str_array_element(names, mem_printf(tmp, "%s %s", need.to_type, need.to_identity));
+        needs[n_out++] = need;
+    }
+    str_char(names, '}');
+    if (n_out == 0)
+        return true;
+    if (!q_check_have(tmp, p->in->target, names->text, &have, &n_have, err))
+        return false;
+    for (size_t i = 0; i < n_out; i++) {
+        const char *name = mem_printf(tmp, "%s %s", needs[i].to_type, needs[i].to_identity);
+        bool found = false;
+
+        for (size_t k = 0; k < n_have; k++)
+            found = found || strcmp(have[k].name, name) == 0;
+        if (!found)
+            add_object(f, "%s needs %s", needs[i].from_text, name);
+    }
+    return true;
+}
+
+static bool foreign_keys(const Preflight *p, bool out, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Scope *scope = p->in->source_scope;
+    ForeignKeysRow *keys;
+    size_t n;
+
+    if (scope == NULL)
+        return true;
+    if (!q_foreign_keys(tmp, p->in->source, &keys, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (scope_has(scope, keys[i].schema_name, keys[i].table_name) == out &&
+            scope_has(scope, keys[i].to_schema, keys[i].to_table) == !out)
+            add_object(f, "%s.%s (%s) refers to %s.%s", keys[i].schema_name, keys[i].table_name,
+                       keys[i].name, keys[i].to_schema, keys[i].to_table);
+    return true;
+}
+
+static bool check_keys_out(const Preflight *p, Finding *f, Err *err)
+{
+    return foreign_keys(p, true, f, err);
+}
+
+/*
+ * On the way back rows are deleted in the source's tables. Where our role cannot keep foreign keys from acting,
+ * those of other tables would refuse that, or delete rows that nobody asked for.
+ */
+static bool check_keys_in(const Preflight *p, Finding *f, Err *err)
+{
+    if (!foreign_keys(p, false, f, err))
+        return false;
+    if (f->n_objects > 0 && !may_be_replica(p->in->source, &p->src, &f->acceptable, err))
+        return false;
     return true;
 }
 
@@ -614,7 +803,8 @@ static bool check_policy_roles(const Preflight *p, Finding *f, Err *err)
         !q_check_roles(tmp, p->in->target, &roles, &n_roles, err))
         return false;
     for (size_t i = 0; i < n_used; i++)
-        if (find_role(roles, n_roles, used[i].role) == NULL)
+        if (scope_mentions(p->in->source_scope, used[i].policy) &&
+            find_role(roles, n_roles, used[i].role) == NULL)
             add_object(f, "%s (%s)", used[i].role, used[i].policy);
     return true;
 }
@@ -851,7 +1041,40 @@ static const Check checks[] = {
      .title = "there is a schema \"pgtandem\" that is not ours to use",
      .hint = "If another role began an upgrade, go on as that role. Otherwise drop or rename the "
              "schema."},
+    {.id = "selection-unmatched",
+     .severity = SEVERITY_ERROR,
+     .run = check_unmatched,
+     .title = "nothing on the source has a name that was selected or left out",
+     .hint = "Look at the spelling: names in upper case stand in double quotes. Partitions go with "
+             "their table, and sequences with the table that they belong to."},
+    {.id = "selection-inheritance",
+     .severity = SEVERITY_ERROR,
+     .run = check_torn,
+     .title = "tables inherit from others, and only one of the two is selected",
+     .hint = "Select both or none of them."},
+    {.id = "selection-needs",
+     .severity = SEVERITY_ERROR,
+     .run = check_needs,
+     .title = "what is selected needs objects that are neither selected nor on the target",
+     .hint = "Select them too, or create them on the target first (extensions with CREATE "
+             "EXTENSION, in the same schema)."},
+    {.id = "foreign-key-out",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .run = check_keys_out,
+     .title = "foreign keys lead to tables that are not selected: they cannot be carried",
+     .hint = "Select these tables too. If you accept it, the target has the tables without these "
+             "foreign keys."},
+    {.id = "foreign-key-in",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .run = check_keys_in,
+     .title = "foreign keys of tables that stay lead to tables that are selected",
+     .hint = "Select these tables too. If you accept it, the source checks them against its copy "
+             "after the switch. Where our role may not set session_replication_role they would act "
+             "on that copy: drop them first."},
     {.id = "not-owner",
+     .part = PART_NAMED,
      .severity = SEVERITY_ERROR,
      .query = &query_check_not_owned,
      .title =
@@ -866,6 +1089,7 @@ static const Check checks[] = {
      .title = "rights are missing",
      .hint = "Grant them."},
     {.id = "forced-rls",
+     .part = PART_NAMED,
      .severity = SEVERITY_ERROR,
      .query = &query_check_forced_rls,
      .title = "forced row-level security hides rows of the source from us",
@@ -882,12 +1106,14 @@ static const Check checks[] = {
              "... TEMPLATE "
              "template0."},
     {.id = "extension-missing",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .run = check_extension_missing,
      .title = "extensions of the source are not available on the target",
      .hint =
          "Install their packages on the target's machine, or drop the extensions from the source."},
     {.id = "removed-types",
+     .part = PART_NAMED,
      .severity = SEVERITY_ERROR,
      .query = &query_check_removed_types,
      .title = "columns have types that the target no longer knows",
@@ -895,19 +1121,21 @@ static const Check checks[] = {
              "timestamptz (text for "
              "unknown)."},
     {.id = "char-columns",
-     .severity = SEVERITY_ERROR,
-     .acceptable = true,
+     .part = PART_NAMED,
+     .severity = SEVERITY_WARNING,
      .query = &query_check_char_columns,
      .title =
-         "columns have the type \"char\" (one byte): from PostgreSQL 16 on it writes bytes above "
+         "columns have the type \"char\" (one byte): from PostgreSQL 15 on it writes bytes above "
          "127 in another way, which older servers read as a backslash",
-     .hint = "Make them char(1) or smallint. Accept this if they hold nothing but ASCII."},
+     .hint = "Make them char(1) or smallint. Nothing needs to be done if they hold ASCII only."},
     {.id = "removed-operators",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .query = &query_check_postfix_operators,
      .title = "there are postfix operators, which the target no longer knows",
      .hint = "Use functions or prefix operators instead and drop them from the source."},
     {.id = "removed-functions",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .query = &query_check_removed_functions,
      .title =
@@ -916,17 +1144,20 @@ static const Check checks[] = {
      .hint = "Drop them from the source and create them anew after the upgrade, with "
              "anycompatiblearray instead of anyarray."},
     {.id = "removed-settings",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .run = check_function_settings,
      .title = "functions have settings that the target no longer knows",
      .hint = "ALTER FUNCTION ... RESET ... on the source."},
     {.id = "language-missing",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .run = check_languages,
      .title = "languages of the source are not available on the target",
      .hint = "Install their packages on the target's machine, or drop the languages and their "
              "functions from the source."},
     {.id = "tables-with-oids",
+     .part = PART_NAMED,
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .query = &query_check_with_oids,
@@ -936,12 +1167,14 @@ static const Check checks[] = {
              "them into a column of "
              "their own first."},
     {.id = "foreign-partitions",
+     .part = PART_NAMED,
      .severity = SEVERITY_ERROR,
      .query = &query_check_foreign_partitions,
      .title = "partitions are foreign tables: their rows are elsewhere and changes there cannot be "
               "captured",
      .hint = "Detach them for the time of the upgrade."},
     {.id = "large-objects",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .acceptable = true,
      .run = check_large_objects,
@@ -952,6 +1185,7 @@ static const Check checks[] = {
          "Connect as a superuser on both nodes; or move them into bytea columns, remove orphans "
          "with vacuumlo, or accept it and copy them by yourself while nobody writes them."},
     {.id = "large-objects-on-target",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .run = check_large_target,
      .title = "the target has large objects of its own",
@@ -982,22 +1216,26 @@ static const Check checks[] = {
              "which "
              "costs less on both sides."},
     {.id = "extension-older",
+     .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,
      .run = check_extension_older,
      .title = "extensions are newer on the source than on the target",
      .hint = "Install newer packages on the target's machine."},
     {.id = "extension-privilege",
+     .part = PART_WHOLE,
      .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_extension_privilege,
      .title = "extensions that only a superuser can create are not in the target database yet",
      .hint = "Let an administrator run CREATE EXTENSION there, unless your provider lets you."},
     {.id = "extension-not-allowed",
+     .part = PART_WHOLE,
      .severity = SEVERITY_ERROR,
      .run = check_extension_list,
      .title = "extensions of the source are not in the target's list of those that may be created",
      .hint = "Add them to the named parameter of the target, in your provider's console."},
     {.id = "extension-tables",
+     .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,
      .run = check_extension_tables,
      .title = "tables belong to extensions: their contents are not carried",
@@ -1005,23 +1243,27 @@ static const Check checks[] = {
              "own rows over "
              "by hand."},
     {.id = "c-functions",
+     .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,
      .query = &query_check_c_functions,
      .title = "functions in C belong to no extension: the target needs their libraries",
      .hint = "Install the libraries, built for the target's version, on the target's machine."},
     {.id = "database-settings",
+     .part = PART_WHOLE,
      .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_database_settings,
      .title = "settings of the database are not carried over",
      .hint = "Repeat ALTER DATABASE ... SET and ALTER ROLE ... IN DATABASE ... SET on the target."},
     {.id = "role-settings",
+     .part = PART_WHOLE,
      .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_role_settings,
      .title = "settings of roles are not carried over",
      .hint = "Repeat ALTER ROLE ... SET on the target (pg_dumpall --roles-only has them)."},
     {.id = "database-properties",
+     .part = PART_WHOLE,
      .of_target = true,
      .severity = SEVERITY_WARNING,
      .run = check_database_properties,
@@ -1073,6 +1315,7 @@ static const Check checks[] = {
      .title = "there are fewer free connections than an upgrade needs",
      .hint = "Use fewer --jobs, or raise the limit (max_connections needs a restart)."},
     {.id = "ddl-running",
+     .part = PART_NAMED,
      .severity = SEVERITY_WARNING,
      .query = &query_check_ddl_running,
      .title = "definitions are being changed on the source",
@@ -1092,6 +1335,7 @@ static const Check checks[] = {
      .hint = "Let them end. Other roles' transactions can be seen only by members of "
              "pg_read_all_stats."},
     {.id = "invalid-indexes",
+     .part = PART_NAMED,
      .severity = SEVERITY_WARNING,
      .query = &query_check_invalid_indexes,
      .title = "indexes are invalid: they are not carried",
@@ -1121,12 +1365,14 @@ static const Check checks[] = {
               "sleep instead",
      .hint = "Nothing has to be done. Where it may be set they stay as they are."},
     {.id = "unlogged-tables",
+     .part = PART_NAMED,
      .severity = SEVERITY_INFO,
      .query = &query_check_unlogged_tables,
      .title = "unlogged tables are carried like all others",
      .hint = "A crash of either server empties them there, which nobody notices: verify them "
              "afterwards."},
     {.id = "foreign-tables",
+     .part = PART_NAMED,
      .severity = SEVERITY_INFO,
      .query = &query_check_foreign_tables,
      .title = "of foreign tables only the definition is carried",
@@ -1157,10 +1403,12 @@ static const Check checks[] = {
              "instead, or go "
              "on with --accept publication-all-tables when nobody subscribes."},
     {.id = "security-labels",
+     .part = PART_WHOLE,
      .severity = SEVERITY_INFO,
      .query = &query_check_security_labels,
      .title = "there are security labels: the target needs their providers"},
     {.id = "tablespaces",
+     .part = PART_WHOLE,
      .severity = SEVERITY_INFO,
      .query = &query_check_tablespaces,
      .title = "tablespaces are not carried: everything goes into the target database's default one",
@@ -1179,7 +1427,8 @@ static bool run_query(const Preflight *p, const Check *check, Finding *f, Err *e
     if (!query_run(tmp, conn, check->query, &target_version, check->query->n_params, &rows, err))
         return false;
     for (size_t r = 0; r < rows_count(rows); r++)
-        add_object(f, "%s", rows_text(rows, r, 0));
+        if (check->part != PART_NAMED || scope_mentions(p->in->source_scope, rows_text(rows, r, 0)))
+            add_object(f, "%s", rows_text(rows, r, 0));
     return true;
 }
 
@@ -1254,7 +1503,8 @@ bool check_run(const void *ctx, const CheckInput *input, Finding **ret_findings,
     for (size_t i = 0; i < n_checks; i++) {
         const Check *check = &checks[i];
 
-        if (check->of_target && input->target_to_be_made)
+        if ((check->of_target && input->target_to_be_made) ||
+            (check->part == PART_WHOLE && !scope_has_unowned(input->source_scope)))
             continue;
         Finding f = {.id = check->id,
                      .severity = check->severity,

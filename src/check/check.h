@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "model/scope.h"
 #include "model/table.h"
 #include "pg/conn.h"
 
@@ -29,6 +30,8 @@ typedef struct CheckInput {
     Conn *target;
     const Catalog *source_catalog;
     const Catalog *target_catalog;
+    const Scope *source_scope; /* what is selected, or NULL: everything */
+    const Scope *target_scope;
     const char *pg_dump; /* path of the client program, NULL when none was found */
     int pg_dump_version; /* as PQserverVersion, 0 when none */
     bool allow_downgrade;

@@ -494,6 +494,17 @@ bool command_run(const Cli *cli, Err *err)
 {
     const Command *c = cli->command;
 
+    const Config *config = &cli->config;
+
+    if (config->all_databases && config->n_schemas + config->n_tables + config->n_excluded_schemas +
+                                         config->n_excluded_tables >
+                                     0) {
+        err_set(err, ERR_USAGE,
+                "--all-databases moves whole databases: --schema, --table, --exclude-schema and "
+                "--exclude-table do not go with it");
+        return err_hint(err,
+                        "Name the one database with --source and --target. Nothing was changed.");
+    }
     if (cli->config.all_databases && c->server != NULL && cli->config.source.conninfo != NULL)
         return c->server(&cli->config, err);
     if (cli->config.n_excluded > 0) {

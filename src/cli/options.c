@@ -49,6 +49,30 @@ const Option cli_options[] = {
       .doc  = "It is neither copied nor switched. Takes several with commas between, and may be given several "
               "times. Databases that templates are made of and those of a provider are left out anyway." },
 
+    { .name = "schema", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "PATTERN",
+      LIST(config.schemas, config.n_schemas), .commands = CMD_NODES,
+      .help = "move this schema only, with all that is in it",
+      .doc  = "A part of a database, into a database that may hold other things: with its tables, functions and "
+              "types, in the same way and with the same way back. * and ? stand for any text and any character; "
+              "names in double quotes are taken as they are. Takes several with commas between, may be given several "
+              "times, and together with --table: what any of them names is moved.\n\n"
+              "The selection is remembered with the run. Later commands need not repeat it, and another one is "
+              "refused. What is not selected is neither copied nor fenced. Not with --all-databases." },
+    { .name = "exclude-schema", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "PATTERN",
+      LIST(config.excluded_schemas, config.n_excluded_schemas), .commands = CMD_NODES,
+      .help = "leave this schema out",
+      .doc  = "Written like --schema. Without --schema and --table all the rest of the database is moved." },
+    { .name = "table", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "PATTERN",
+      LIST(config.tables, config.n_tables), .commands = CMD_NODES,
+      .help = "move this table, view or sequence only",
+      .doc  = "Written schema.table, with patterns like those of --schema; without a schema it is public. Partitions "
+              "go with their table, and sequences with the table that they belong to. Functions and types that it "
+              "needs must be on the target already; check names them." },
+    { .name = "exclude-table", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "PATTERN",
+      LIST(config.excluded_tables, config.n_excluded_tables), .commands = CMD_NODES,
+      .help = "leave this table, view or sequence out",
+      .doc  = "Written like --table. Without --schema and --table all the rest of the database is moved." },
+
     { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
       .min = 1, .max = 64,
       .field = FIELD(int64_t, config.jobs), .commands = CMD_UPGRADE | CMD_VERIFY,

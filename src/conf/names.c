@@ -4,8 +4,6 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "base/str.h"
-
 bool name_is_valid(const char *name)
 {
     if (!isalpha((unsigned char)name[0]))
@@ -42,56 +40,12 @@ const char **split_list(const void *ctx, const char *text, size_t *ret_n)
     return words;
 }
 
-/* one part of a name; NULL when it is none. *text moves behind it. */
-static const char *read_part(const void *ctx, const char **text, bool *ret_glob)
-{
-    Str *part = str_new(ctx);
-    const char *p = *text;
-
-    *ret_glob = false;
-    if (*p == '"') {
-        for (p++; *p != '\0' && (*p != '"' || p[1] == '"'); p++) {
-            if (*p == '"')
-                p++;
-            str_char(part, *p);
-        }
-        if (*p != '"')
-            return NULL;
-        p++;
-    } else {
-        for (; *p != '\0' && *p != '.' && *p != '"'; p++) {
-            *ret_glob = *ret_glob || *p == '*' || *p == '?';
-            str_char(part, *p);
-        }
-    }
-    *text = p;
-    return part->len == 0 ? NULL : part->text;
-}
-
-bool read_pattern(const void *ctx, const char *text, Pattern *ret_pattern)
-{
-    bool glob;
-    const char *first = read_part(ctx, &text, &glob);
-
-    *ret_pattern =
-        (Pattern){.schema = "public", .name = first, .name_glob = glob, .line = ret_pattern->line};
-    if (first == NULL)
-        return false;
-    if (*text == '.') {
-        text++;
-        ret_pattern->schema = first;
-        ret_pattern->schema_glob = glob;
-        ret_pattern->name = read_part(ctx, &text, &ret_pattern->name_glob);
-    }
-    return ret_pattern->name != NULL && *text == '\0';
-}
-
 bool same_table(const char *a, const char *b)
 {
     AUTO_CTX(tmp, NULL);
     Pattern x = {0}, y = {0};
 
-    return read_pattern(tmp, a, &x) && read_pattern(tmp, b, &y) && pattern_is_name(&x) &&
+    return pattern_read(tmp, a, &x) && pattern_read(tmp, b, &y) && pattern_is_name(&x) &&
            pattern_is_name(&y) && strcmp(x.schema, y.schema) == 0 && strcmp(x.name, y.name) == 0;
 }
 

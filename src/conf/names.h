@@ -11,12 +11,6 @@ bool name_is_valid(const char *name);
 /* splits at commas and blanks outside of double quotes; an array of n texts owned by ctx */
 const char **split_list(const void *ctx, const char *text, size_t *ret_n);
 
-/*
- * schema.table, or table for public.table; parts in double quotes are taken as they are. * and ? outside
- * of quotes make it a pattern. False when it is no name. Texts belong to ctx.
- */
-CHECKED bool read_pattern(const void *ctx, const char *text, Pattern *ret_pattern);
-
 /* whether both are names of the same table: t and public.t */
 bool same_table(const char *a, const char *b);
 

@@ -60,8 +60,8 @@ static bool kept_apart(const Sync *a, const Sync *b, const Pattern *table, const
 static char *shared_name(const void *ctx, const Sync *a, const Sync *b, const Link *to_a,
                          const Link *to_b)
 {
-    for (size_t i = 0; i < a->n_include; i++) {
-        const Pattern *p = &a->include[i];
+    for (size_t i = 0; i < a->tables.n_include; i++) {
+        const Pattern *p = &a->tables.include[i];
 
         if (pattern_is_name(p) && sync_takes(a, p->schema, p->name) &&
             sync_takes(b, p->schema, p->name) &&
@@ -74,15 +74,16 @@ static char *shared_name(const void *ctx, const Sync *a, const Sync *b, const Li
 /* a pattern of a that b has, too, where b leaves out no more than a: so all that a takes by it */
 static char *shared_pattern(const void *ctx, const Sync *a, const Sync *b)
 {
-    for (size_t i = 0; i < b->n_exclude; i++)
-        if (!has_pattern(a->exclude, a->n_exclude, &b->exclude[i]))
+    for (size_t i = 0; i < b->tables.n_exclude; i++)
+        if (!has_pattern(a->tables.exclude, a->tables.n_exclude, &b->tables.exclude[i]))
             return NULL;
-    if (a->all && b->all)
+    if (a->tables.all && b->tables.all)
         return mem_strdup(ctx, "all tables");
-    for (size_t i = 0; i < a->n_include; i++) {
-        const Pattern *p = &a->include[i];
+    for (size_t i = 0; i < a->tables.n_include; i++) {
+        const Pattern *p = &a->tables.include[i];
 
-        if (!pattern_is_name(p) && (b->all || has_pattern(b->include, b->n_include, p)))
+        if (!pattern_is_name(p) &&
+            (b->tables.all || has_pattern(b->tables.include, b->tables.n_include, p)))
             return mem_printf(ctx, "%s.%s", p->schema, p->name);
     }
     return NULL;

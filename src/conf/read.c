@@ -427,7 +427,7 @@ static void read_conflict(Reader *r, Sync *sync, int line)
     if (n == 2 && strcmp(words[0], "function") == 0) {
         Pattern name = {.line = line};
 
-        if (!read_pattern(r->service, words[1], &name) || !pattern_is_name(&name))
+        if (!pattern_read(r->service, words[1], &name) || !pattern_is_name(&name))
             problem(r, line, "\"%s\" is no name of a function", shown_word(r->service, words[1]));
         Str *quoted = str_new(r->service);
         str_ident(quoted, name.schema);
@@ -468,7 +468,7 @@ static void add_patterns(Reader *r, Pattern **patterns, size_t *n, bool *all, in
 
         if (all != NULL && strcmp(words[i], "all") == 0)
             *all = true;
-        else if (!read_pattern(r->service, words[i], &pattern))
+        else if (!pattern_read(r->service, words[i], &pattern))
             problem(r, line, "\"%s\" is no name of a table", shown_word(r->service, words[i]));
         else
             mem_push(r->service, *patterns, *n, pattern);
@@ -481,10 +481,11 @@ static void add_set(Reader *r, Sync *sync, const Section *set)
     const char *include = value_of(r, set, "include", &line);
 
     if (include != NULL)
-        add_patterns(r, &sync->include, &sync->n_include, &sync->all, line, include);
+        add_patterns(r, &sync->tables.include, &sync->tables.n_include, &sync->tables.all, line,
+                     include);
     const char *exclude = value_of(r, set, "exclude", &line);
     if (exclude != NULL)
-        add_patterns(r, &sync->exclude, &sync->n_exclude, NULL, line, exclude);
+        add_patterns(r, &sync->tables.exclude, &sync->tables.n_exclude, NULL, line, exclude);
 }
 
 static void read_tables(Reader *r, Sync *sync, int line, const char *value)
@@ -498,7 +499,8 @@ static void read_tables(Reader *r, Sync *sync, int line, const char *value)
         if (set != NULL)
             add_set(r, sync, set);
         else
-            add_patterns(r, &sync->include, &sync->n_include, &sync->all, line, words[i]);
+            add_patterns(r, &sync->tables.include, &sync->tables.n_include, &sync->tables.all, line,
+                         words[i]);
     }
 }
 
@@ -526,7 +528,7 @@ static TableRule read_rule(Reader *r, const Section *s, const Db *db)
         if (values[i] == NULL)
             values[i] = value_of(r, s, keys[i], &line);
         if (i == 0 && values[0] != NULL) {
-            if (!read_pattern(r->service, values[0], &name) || !pattern_is_name(&name))
+            if (!pattern_read(r->service, values[0], &name) || !pattern_is_name(&name))
                 problem(r, line, "\"%s\" is no name of a table", shown_word(r->service, values[0]));
             rule.target_schema = name.schema;
             rule.target_name = name.name;
@@ -591,7 +593,7 @@ static void add_rules(Reader *r, const Section *s)
         problem(r, s->line, "there is no sync \"%s\"", s->name);
         return;
     }
-    if (!read_pattern(r->service, s->rest, &table) || !pattern_is_name(&table)) {
+    if (!pattern_read(r->service, s->rest, &table) || !pattern_is_name(&table)) {
         problem(r, s->line, "\"%s\" is no name of a table", s->rest);
         return;
     }
@@ -698,7 +700,7 @@ static void read_syncs(Reader *r)
         if ((value = value_of(r, s, "tables", &line)) != NULL)
             read_tables(r, &sync, line, value);
         if ((value = value_of(r, s, "exclude", &line)) != NULL)
-            add_patterns(r, &sync.exclude, &sync.n_exclude, NULL, line, value);
+            add_patterns(r, &sync.tables.exclude, &sync.tables.n_exclude, NULL, line, value);
         if ((value = value_of(r, s, "dbs", &line)) != NULL) {
             size_t before = r->n_problems;
 

@@ -384,8 +384,8 @@ static void find_missing(Maker *m)
     const Sync *sync = m->edge->sync;
     Plan *plan = m->plan;
 
-    for (size_t i = 0; i < sync->n_include; i++) {
-        const Pattern *p = &sync->include[i];
+    for (size_t i = 0; i < sync->tables.n_include; i++) {
+        const Pattern *p = &sync->tables.include[i];
 
         if (!pattern_is_name(p) || catalog_find(m->from_catalog, p->schema, p->name) != NULL ||
             catalog_find_sequence(m->from_catalog, p->schema, p->name) != NULL)
@@ -413,8 +413,8 @@ static void find_missing(Maker *m)
 
 static bool is_named(const Sync *sync, const Table *table, int *ret_line)
 {
-    for (size_t i = 0; i < sync->n_include; i++) {
-        const Pattern *p = &sync->include[i];
+    for (size_t i = 0; i < sync->tables.n_include; i++) {
+        const Pattern *p = &sync->tables.include[i];
 
         if (pattern_is_name(p) && strcmp(p->schema, table->schema) == 0 &&
             strcmp(p->name, table->name) == 0) {

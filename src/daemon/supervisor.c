@@ -137,7 +137,7 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
     add_text(s, edge->to->conninfo);
     add_text(s, service->log_file);
     str_fmt(s, "%lld %d %d %d %d %d %d %lld %d;", (long long)edge->from->queue_limit, edge->full,
-            y->all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
+            y->tables.all, y->onetimecopy, y->autokick, y->sequences, y->cascade,
             (long long)y->checktime_ms, y->target_triggers);
     add_text(s, y->conflict_text);
     str_fmt(s, "%lld %d %d;", (long long)y->conflict_keep_ms, edge->back != NULL, y->on_violation);
@@ -145,10 +145,11 @@ static char *print_of(const void *ctx, const Service *service, const EdgeSpec *e
     add_text(s, y->after_round);
     add_text(s, y->on_error);
     add_text(s, y->on_state);
-    for (size_t i = 0; i < y->n_include + y->n_exclude; i++) {
-        const Pattern *p = i < y->n_include ? &y->include[i] : &y->exclude[i - y->n_include];
+    for (size_t i = 0; i < y->tables.n_include + y->tables.n_exclude; i++) {
+        const Pattern *p = i < y->tables.n_include ? &y->tables.include[i]
+                                                   : &y->tables.exclude[i - y->tables.n_include];
 
-        str_add(s, i < y->n_include ? "+" : "-");
+        str_add(s, i < y->tables.n_include ? "+" : "-");
         add_text(s, p->schema);
         add_text(s, p->name);
     }

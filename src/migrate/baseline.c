@@ -163,12 +163,63 @@ static int compare_names(const void *a, const void *b)
     return c != 0 ? c : strcmp(x->schema_name, y->schema_name);
 }
 
-bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err)
+/* an object without a relation is in a schema, or is one */
+static bool is_selected(const Scope *scope, const SchemaPrintsRow *print)
 {
-    if (!q_schema_prints(ctx, conn, &ret->prints, &ret->n_prints, err) ||
+    if (print->relation != NULL)
+        return scope_has(scope, print->schema_name, print->relation);
+    return scope_has_schema(scope, strcmp(print->schema_name, "-") == 0 ? print->name
+                                                                        : print->schema_name);
+}
+
+static bool find_relid(const int64_t *relids, size_t n, int64_t relid)
+{
+    size_t first = 0, end = n;
+
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+
+        if (relids[middle] < relid)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < n && relids[first] == relid;
+}
+
+static void keep_selected(Definitions *d)
+{
+    AUTO_CTX(tmp, NULL);
+    size_t n_prints = 0, n_tables = 0, n_columns = 0;
+    int64_t *relids = mem_array(tmp, int64_t, d->n_tables + 1);
+
+    if (d->scope == NULL)
+        return;
+    for (size_t i = 0; i < d->n_prints; i++)
+        if (is_selected(d->scope, &d->prints[i]))
+            d->prints[n_prints++] = d->prints[i];
+    for (size_t i = 0; i < d->n_tables; i++)
+        if (scope_has(d->scope, d->tables[i].schema_name, d->tables[i].table_name)) {
+            relids[n_tables] = d->tables[i].relid;
+            d->tables[n_tables++] = d->tables[i];
+        }
+    for (size_t i = 0; i < d->n_columns; i++)
+        if (find_relid(relids, n_tables, d->columns[i].relid))
+            d->columns[n_columns++] = d->columns[i];
+    d->n_prints = n_prints;
+    d->n_tables = n_tables;
+    d->n_columns = n_columns;
+}
+
+bool baseline_read(const void *ctx, Conn *conn, const Selection *selection, Definitions *ret,
+                   Err *err)
+{
+    if (!scope_read(ctx, conn, selection, &ret->scope, err) ||
+        !q_schema_prints(ctx, conn, &ret->prints, &ret->n_prints, err) ||
         !q_table_relations(ctx, conn, &ret->tables, &ret->n_tables, err) ||
         !q_column_definitions(ctx, conn, &ret->columns, &ret->n_columns, err))
         return false;
+    keep_selected(ret);
     if (ret->n_prints > 0)
         qsort(ret->prints, ret->n_prints, sizeof *ret->prints, compare_prints);
     ret->by_name = mem_array(ctx, TableRelationsRow *, ret->n_tables + 1);
@@ -225,7 +276,7 @@ bool baseline_store(Run *run, Side side, Err *err)
     Definitions d;
     Sql *q = sql_new(tmp);
 
-    if (!baseline_read(tmp, run->conn[side], &d, err))
+    if (!baseline_read(tmp, run->conn[side], run->selection, &d, err))
         return false;
     sql_add(q, "DELETE FROM pgtandem.baseline WHERE side = ");
     sql_literal(q, side_name(side));
@@ -247,16 +298,17 @@ static int compare_baseline(const void *a, const void *b)
 static bool find_changes(const void *ctx, Run *run, Side side, Changes *changes, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    SchemaPrintsRow *now;
+    Definitions d;
     BaselineRow *then;
-    size_t n_now, n_then, i = 0, k = 0;
+    size_t n_then, i = 0, k = 0;
 
     if (!q_baseline(tmp, run->conn[SIDE_TARGET], side_name(side), &then, &n_then, err) ||
-        !q_schema_prints(tmp, run->conn[side], &now, &n_now, err))
+        !baseline_read(tmp, run->conn[side], run->selection, &d, err))
         return false;
     if (n_then == 0)
         return true;
-    qsort(now, n_now, sizeof *now, compare_prints);
+    const SchemaPrintsRow *now = d.prints;
+    const size_t n_now = d.n_prints;
     qsort(then, n_then, sizeof *then, compare_baseline);
     while (i < n_now || k < n_then) {
         int c = i == n_now ? 1 : k == n_then ? -1 : strcmp(now[i].object, then[k].object);

@@ -7,6 +7,7 @@
 #define MIGRATE_BASELINE_H
 
 #include "migrate/run.h"
+#include "model/scope.h"
 #include "sql/queries.h"
 
 /*
@@ -24,9 +25,12 @@ typedef struct Definitions {
     TableRelationsRow **by_name;
     ColumnDefinitionsRow *columns; /* in the order of relid and number */
     size_t n_columns;
+    const Scope *scope; /* what is selected there, or NULL */
 } Definitions;
 
-CHECKED bool baseline_read(const void *ctx, Conn *conn, Definitions *ret, Err *err);
+/* of what is selected (NULL: everything) */
+CHECKED bool baseline_read(const void *ctx, Conn *conn, const Selection *selection,
+                           Definitions *ret, Err *err);
 
 /* the fingerprint of one object, or NULL */
 const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object);

@@ -27,6 +27,9 @@ typedef struct Config {
     bool all_databases;    /* of the server, in one run: see server.h */
     const char **excluded; /* databases that such a run leaves out */
     size_t n_excluded;
+    /* the part of the database that is meant, as patterns; a run that exists remembers its own */
+    const char **schemas, **excluded_schemas, **tables, **excluded_tables;
+    size_t n_schemas, n_excluded_schemas, n_tables, n_excluded_tables;
     const struct Member *member; /* this process works on one database of such a run; else NULL */
     bool switchover;             /* upgrade: switch as soon as the copy is in step */
     bool dry_run;

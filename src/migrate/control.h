@@ -18,9 +18,9 @@ CHECKED bool control_script(Conn *conn, const Query *script, Err *err);
 
 /*
  * creates the schema, in the caller's transaction; side: "source", "target" or CONTROL_SERVICE; open:
- * applications may write here; leader: of a run of all databases, or ""
+ * applications may write here; leader: of a run of all databases, or ""; selection: what selection_text() says
  */
 CHECKED bool control_create(Conn *conn, const char *run_id, const char *side, bool open,
-                            const char *leader, Err *err);
+                            const char *leader, const char *selection, Err *err);
 
 #endif

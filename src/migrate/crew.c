@@ -62,7 +62,9 @@ bool crew_start(Crew *crew, Database *db, const char *command, int64_t jobs, Log
     db->started = true;
     json_t *json = member_config_json(&config, &member, command);
     json_object_set_new(json, "level", json_integer(log_level() > level ? log_level() : level));
-    return talk_send(db->child->to_fd, json, err);
+    /* one that is gone already is noticed by the end of its output */
+    (void)!talk_send(db->child->to_fd, json, err_new(db->child));
+    return true;
 }
 
 void crew_word(Database *db, const char *word, int64_t epoch)

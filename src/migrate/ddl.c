@@ -279,17 +279,19 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
     sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()");
     if (!conn_query(ddl, ddl->from, q, &rows, err) ||
         !q_definitions_mark(tmp, ddl->from, &mark, &n, err) ||
-        !baseline_read(ddl, ddl->from, &ddl->now, err) ||
+        !baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) ||
+        !ddl_refuse_border(ddl, err) ||
         !ddl_read_before(ddl, ddl->run->conn[SIDE_TARGET], ddl->side[0], &ddl->before, err) ||
         !q_foreign_keys(ddl, ddl->from, ret_keys, ret_n_keys, err))
         return false;
     talloc_free(ddl->run->ddl_mark);
     ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
     *ret_changed = anything_changed(ddl);
-    return !*ret_changed || (catalog_load(ddl, ddl->from, &ddl->catalog, err) &&
-                             q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) &&
-                             ddl_read_copy(ddl, err) && ddl_follow_names(ddl, err) &&
-                             ddl_read_copy(ddl, err) && plan_work(ddl, rows_text(rows, 0, 0), err));
+    return !*ret_changed ||
+           (catalog_load(ddl, ddl->from, ddl->run->selection, &ddl->catalog, err) &&
+            q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) && ddl_read_copy(ddl, err) &&
+            ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
+            plan_work(ddl, rows_text(rows, 0, 0), err));
 }
 
 static bool carry(Ddl *ddl, Err *err)
@@ -312,9 +314,9 @@ static bool carry(Ddl *ddl, Err *err)
     }
     if (!ddl_remember_anew(ddl, err) || !ddl_change_tabs(ddl, err) || !ddl_do_work(ddl, err) ||
         !ddl_read_copy(ddl, err) || !ddl_carry_foreign_keys(ddl, keys, n_keys, err) ||
-        !catalog_load(tmp, ddl->to, &copy, err) || !ddl_rename_keys(ddl->to, copy, err) ||
-        !ddl_rename_keys(ddl->from, ddl->catalog, err) || !ddl_register_tables(ddl, copy, err) ||
-        !ddl_complete_captures(ddl, ddl->to, err))
+        !catalog_load(tmp, ddl->to, ddl->run->selection, &copy, err) ||
+        !ddl_rename_keys(ddl->to, copy, err) || !ddl_rename_keys(ddl->from, ddl->catalog, err) ||
+        !ddl_register_tables(ddl, copy, err) || !ddl_complete_captures(ddl, ddl->to, err))
         return false;
     /* tables of the copy are of no interest there: its rows come with the rounds */
     for (size_t i = 0; i < ddl->n_anew; i++)
@@ -376,12 +378,14 @@ bool ddl_refuse_late(Run *run, Err *err)
     DefinitionsMarkRow *mark;
     size_t n;
 
+    ddl->run = run;
     ddl->from = run->conn[run_active(run)];
     if (!q_definitions_mark(tmp, ddl->from, &mark, &n, err))
         return false;
     if (run->ddl_mark != NULL && strcmp(run->ddl_mark, mark->mark) == 0)
         return true;
-    if (!baseline_read(ddl, ddl->from, &ddl->now, err) ||
+    if (!baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) ||
+        !ddl_refuse_border(ddl, err) ||
         !ddl_read_before(ddl, run->conn[SIDE_TARGET], run_active(run), &ddl->before, err))
         return false;
     for (size_t i = 0; i < ddl->now.n_prints; i++)
@@ -408,11 +412,16 @@ bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err)
     for (;;) {
         AUTO_CTX(tmp, NULL);
         MakersRow *makers;
-        size_t n;
+        size_t n, n_near = 0;
 
         if (!q_makers(tmp, run->conn[run_active(run)], &makers, &n, err))
             return false;
-        if (n == 0)
+        /* one that has no name yet may get one that is selected */
+        for (size_t i = 0; i < n; i++)
+            if (run->selection == NULL || makers[i].schema_name[0] == '\0' ||
+                selection_enters(run->selection, makers[i].schema_name))
+                makers[n_near++] = makers[i];
+        if (n_near == 0)
             return true;
         if (deadline_left(deadline) <= MAKERS_MARGIN_MS) {
             err_set(err, ERR_TIMEOUT,
@@ -437,7 +446,7 @@ static Ddl *compare_source(const void *ctx, Run *run, Err *err)
     ddl->side[1] = SIDE_TARGET;
     ddl->from = run->conn[SIDE_SOURCE];
     ddl->to = run->conn[SIDE_TARGET];
-    return baseline_read(ddl, ddl->from, &ddl->now, err) &&
+    return baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) &&
                    ddl_read_before(ddl, ddl->to, SIDE_SOURCE, &ddl->before, err)
                ? ddl
                : NULL;

@@ -160,6 +160,7 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
     DumpOptions options = {.source =
                                ddl->side[0] == SIDE_SOURCE ? &config->source : &config->target,
                            .snapshot = snapshot,
+                           .only = scope_dump_options(tmp, ddl->now.scope),
                            .with_owners = true,
                            .with_privileges = true};
     const SchemaPrintsRow **wanted = NULL;

@@ -7,6 +7,7 @@
  *     ddl_names.c  tables and schemas that were renamed
  *     ddl_tabs.c   numbers of tables, their triggers, marks for all of their rows
  *     ddl_keys.c   foreign keys
+ *     ddl_border.c what must not cross the border of a selection
  *     ddl.c        all of it in order, and what is in order then
  */
 #ifndef MIGRATE_DDL_IMPL_H
@@ -161,5 +162,10 @@ CHECKED bool ddl_follow_names(Ddl *ddl, Err *err);
 
 /* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
 CHECKED bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err);
+
+/* ---- ddl_border.c */
+
+/* ERR_STATE when a table left the selection of the run, or belongs to one that is not in it */
+CHECKED bool ddl_refuse_border(Ddl *ddl, Err *err);
 
 #endif

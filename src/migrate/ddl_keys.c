@@ -14,6 +14,13 @@ static bool same_key(const char *a_schema, const char *a_table, const char *a_na
            strcmp(a_name, b->name) == 0;
 }
 
+/* one that leads out of a selection is the business of its own node */
+static bool is_inside(const Scope *scope, const ForeignKeysRow *key)
+{
+    return scope_has(scope, key->schema_name, key->table_name) &&
+           scope_has(scope, key->to_schema, key->to_table);
+}
+
 /* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
 bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err)
 {
@@ -26,6 +33,13 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
         !q_asleep(tmp, ddl->to, &asleep, &n_asleep, err))
         return false;
     for (size_t i = 0; i < n_now; i++) {
+        if (!is_inside(ddl->now.scope, &now[i])) {
+            if (scope_has(ddl->now.scope, now[i].schema_name, now[i].table_name))
+                log_warn("schema: foreign key \"%s\" of table %s.%s leads to a table that is not "
+                         "selected: it is not carried",
+                         now[i].name, now[i].schema_name, now[i].table_name);
+            continue;
+        }
         bool have = baseline_find_table(&ddl->copy, now[i].schema_name, now[i].table_name) == NULL;
         Sql *q = ddl_alter_table(tmp, now[i].schema_name, now[i].table_name);
 
@@ -55,7 +69,9 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
         const char *schema = k < n_copy ? copy[k].schema_name : asleep[k - n_copy].schema_name;
         const char *table = k < n_copy ? copy[k].table_name : asleep[k - n_copy].table_name;
         const char *name = k < n_copy ? copy[k].name : asleep[k - n_copy].name;
-        bool have = k >= n_copy && strcmp(asleep[k - n_copy].kind, "foreign key") != 0;
+        bool have = k < n_copy ? !is_inside(ddl->copy.scope, &copy[k])
+                               : asleep[k - n_copy].leaves ||
+                                     strcmp(asleep[k - n_copy].kind, "foreign key") != 0;
         Sql *q = sql_new(tmp);
 
         for (size_t i = 0; i < n_now; i++)

@@ -26,7 +26,7 @@ bool ddl_read_copy(Ddl *ddl, Err *err)
 {
     talloc_free(ddl->copy_ctx);
     ddl->copy_ctx = mem_ctx(ddl);
-    return baseline_read(ddl->copy_ctx, ddl->to, &ddl->copy, err);
+    return baseline_read(ddl->copy_ctx, ddl->to, ddl->run->selection, &ddl->copy, err);
 }
 
 const BaselineRow *ddl_find_before(const Before *b, const char *object)

@@ -207,7 +207,7 @@ bool ddl_complete_captures(Ddl *ddl, Conn *conn, Err *err)
     IncompleteTabsRow *rows;
     size_t n, n_tabs, n_rows;
 
-    if (!catalog_load(tmp, conn, &catalog, err) ||
+    if (!catalog_load(tmp, conn, ddl->run->selection, &catalog, err) ||
         !catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) ||
         !q_tabs(tmp, conn, &tabs, &n_tabs, err) ||
         !q_incomplete_tabs(tmp, conn, NULL, &rows, &n_rows, err))
@@ -280,7 +280,7 @@ bool ddl_carry_rows(Ddl *ddl, Err *err)
 
     if (ddl->n_anew == 0)
         return true;
-    if (!catalog_load(tmp, ddl->from, &catalog, err) ||
+    if (!catalog_load(tmp, ddl->from, ddl->run->selection, &catalog, err) ||
         !catalog_tabs(tmp, ddl->from, catalog, NULL, &tables, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)

@@ -12,6 +12,7 @@
 #include "migrate/commands.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
+#include "migrate/part.h"
 #include "migrate/run.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
@@ -105,6 +106,8 @@ static bool empty_target(Run *run, Err *err)
     size_t dropped = 0, left = SIZE_MAX;
 
     log_info("removing the copy from the target");
+    if (run->selection != NULL)
+        return part_remove(run, err);
     if (!conn_do(conn, "SET client_min_messages = error", err))
         return false;
     for (;;) {
@@ -179,8 +182,8 @@ bool migrate_abort(const Config *config, Err *err)
         return true;
     if (!capture_remove_all(run->conn[SIDE_TARGET], err) ||
         !sleep_wake_functions(run->conn[SIDE_TARGET], err) ||
-        !large_drop_all(run->conn[SIDE_TARGET], err) || !empty_target(run, err) ||
-        !put_back(run, err) || !fault("abort.emptied", err) ||
+        (run->selection == NULL && !large_drop_all(run->conn[SIDE_TARGET], err)) ||
+        !empty_target(run, err) || !put_back(run, err) || !fault("abort.emptied", err) ||
         !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
     log_progress_end();

@@ -73,6 +73,7 @@ static bool send_line(Worker *worker, json_t *json, Err *err)
 
 static bool start_worker(Pool *pool, Worker *worker, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
     static const char *const argv[] = {"/proc/self/exe", "worker", NULL};
 
     worker->child = child_start(pool->workers, argv, NULL, err);
@@ -80,13 +81,15 @@ static bool start_worker(Pool *pool, Worker *worker, Err *err)
         return err_add(err, "while starting a worker");
     worker->busy = false;
     worker->input = str_new(pool->workers);
-    return send_line(worker,
+    /* one that is gone already is noticed by the end of its output */
+    (void)!send_line(worker,
                      json_pack("{s:s, s:s, s:I, s:i, s:b}", "source", pool->config->source.conninfo,
                                "target", pool->config->target.conninfo, "chunk_bytes",
                                (json_int_t)pool->config->chunk_bytes, "number",
                                (int)(worker - pool->workers) + 1, "verbose",
                                log_level() == LOG_DEBUG),
-                     err);
+                     err_new(tmp));
+    return true;
 }
 
 static void retry_later(Pool *pool, const Job *job)

@@ -28,10 +28,13 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
 
     if (!dump_find(ctx, run->config->pg_bindir, conn_caps(input.source)->version,
                    conn_caps(input.target)->version, &dump, err) ||
-        !catalog_load(ctx, input.source, &source, err) ||
-        !catalog_load(ctx, input.target, &target, err))
+        !catalog_load(ctx, input.source, run->selection, &source, err) ||
+        !catalog_load(ctx, input.target, run->selection, &target, err))
         return false;
     *ret_estimate = check_estimate(source);
+    if (!scope_read(ctx, input.source, run->selection, &input.source_scope, err) ||
+        !scope_read(ctx, input.target, run->selection, &input.target_scope, err))
+        return false;
     input.source_catalog = source;
     input.target_catalog = target;
     input.pg_dump = dump.path;

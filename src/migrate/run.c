@@ -91,7 +91,75 @@ static bool read_node(Run *run, Side side, Err *err)
     node->run_id = mem_strdup(run, row->run_id);
     node->leader = mem_strdup(run, row->leader);
     node->voided = row->voided;
+    node->selection = mem_strdup(run, row->selection);
     return true;
+}
+
+static bool add_patterns(Selection *selection, const char *const *texts, size_t n, bool whole,
+                         bool exclude, Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        Pattern pattern = {0};
+
+        if (strpbrk(texts[i], "\r\n") != NULL ||
+            !(whole ? pattern_read_schema(selection, texts[i], &pattern)
+                    : pattern_read(selection, texts[i], &pattern))) {
+            err_set(err, ERR_USAGE, "\"%s\" is no pattern of %s", texts[i],
+                    whole ? "schemas" : "tables");
+            return err_hint(err, "Write %s; what is odd in a name stands in double quotes.",
+                            whole ? "a schema, e.g. shop or \"Shop\""
+                                  : "schema.table, e.g. shop.order* or shop.\"Order\"");
+        }
+        if (exclude)
+            mem_push(selection, selection->exclude, selection->n_exclude, pattern);
+        else
+            mem_push(selection, selection->include, selection->n_include, pattern);
+    }
+    return true;
+}
+
+/* what the command line selects; *ret is NULL when it says nothing */
+static bool read_wish(const void *ctx, const Config *config, Selection **ret, Err *err)
+{
+    Selection *selection = mem_new(ctx, Selection);
+
+    *ret = NULL;
+    if (!add_patterns(selection, config->schemas, config->n_schemas, true, false, err) ||
+        !add_patterns(selection, config->tables, config->n_tables, false, false, err) ||
+        !add_patterns(selection, config->excluded_schemas, config->n_excluded_schemas, true, true,
+                      err) ||
+        !add_patterns(selection, config->excluded_tables, config->n_excluded_tables, false, true,
+                      err))
+        return false;
+    selection->all = selection->n_include == 0;
+    if (selection->n_include + selection->n_exclude > 0)
+        *ret = selection;
+    return true;
+}
+
+/* a run keeps the selection that it began with: a command may repeat it, or say nothing */
+static bool settle_selection(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
+    const char *has = t->present ? t->selection : s->present ? s->selection : NULL;
+    Selection *wish, *remembered;
+
+    if (!read_wish(run, run->config, &wish, err))
+        return false;
+    run->selection = wish;
+    if (has == NULL)
+        return true;
+    if (!selection_read(run, has, &remembered) ||
+        (s->present && t->present && strcmp(s->selection, t->selection) != 0))
+        return err_set(err, ERR_BUG, "the nodes do not agree on what this run moves");
+    run->selection = remembered;
+    if (wish == NULL || strcmp(selection_text(tmp, wish), has) == 0)
+        return true;
+    err_set(err, ERR_USAGE, "this run moves something else: %s",
+            remembered == NULL ? "the whole database" : selection_options(tmp, remembered));
+    return err_hint(err, "Leave the selection out: the run remembers it. Another one needs another "
+                         "run; \"pgtandem abort\" ends this one. Nothing was changed.");
 }
 
 /*
@@ -144,7 +212,7 @@ bool run_read_state(Run *run, Err *err)
             err, "This must not happen. Stop the application on one of them and compare the two "
                  "with \"pgtandem verify\".");
     }
-    if (!refuse_other_source(run, err))
+    if (!refuse_other_source(run, err) || !settle_selection(run, err))
         return false;
     if (!t->present)
         return true;
@@ -358,7 +426,7 @@ bool run_load_edge(Run *run, Err *err)
         !q_tabs(run, run->conn[to], &there, &n_there, err))
         return false;
     for (int side = 0; side < 2; side++) {
-        if (!catalog_load(run, run->conn[side], &run->catalog[side], err) ||
+        if (!catalog_load(run, run->conn[side], run->selection, &run->catalog[side], err) ||
             !catalog_tabs(run, run->conn[side], run->catalog[side],
                           side == SIDE_TARGET ? run->tables[SIDE_SOURCE] : NULL, &run->tables[side],
                           &n[side], err))
@@ -400,7 +468,8 @@ bool run_load_edge(Run *run, Err *err)
         if (catalog_find_sequence(run->catalog[to], sequence->schema, sequence->name) != NULL)
             edge->sequences[edge->n_sequences++].sequence = sequence;
     }
-    if (!large_may_carry(edge->from, edge->to, &edge->large, err))
+    /* large objects are in no schema */
+    if (run->selection == NULL && !large_may_carry(edge->from, edge->to, &edge->large, err))
         return false;
     talloc_free(run->edge);
     run->edge = edge;

@@ -11,6 +11,7 @@
 
 #include "migrate/config.h"
 #include "migrate/edge.h"
+#include "model/selection.h"
 #include "model/table.h"
 #include "pg/conn.h"
 
@@ -21,12 +22,15 @@ typedef struct NodeState {
     bool open;     /* applications may write here */
     int64_t epoch; /* number of the switch that set the gate */
     const char *run_id;
-    const char *leader; /* of a run of all databases, or "": see member.h */
-    int64_t voided;     /* switches of all databases up to this number do not happen any more */
+    const char *leader;    /* of a run of all databases, or "": see member.h */
+    const char *selection; /* as selection_text() wrote it */
+    int64_t voided;        /* switches of all databases up to this number do not happen any more */
 } NodeState;
 
 typedef struct Run {
     const Config *config;
+    /* what it moves, or NULL: everything. Of the run when there is one, else of config */
+    const Selection *selection;
     Conn *lock;    /* on the target; its session holds the run's lock */
     Conn *conn[2]; /* by Side */
     NodeState node[2];

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "model/scope.h"
 #include "pg/lock.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -18,7 +19,7 @@ static const struct {
 
 static void add_memory(Sql *q, const char *kind, const char *schema, const char *table,
                        const char *name, const char *was, const char *definition,
-                       const char *comment)
+                       const char *comment, bool leaves)
 {
     sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = ");
     sql_literal(q, kind);
@@ -29,7 +30,7 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
     sql_add(q, " AND name = ");
     sql_literal(q, name);
     sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, "
-               "definition, comment) VALUES (");
+               "definition, comment, leaves) VALUES (");
     sql_literal(q, kind);
     sql_add(q, ", ");
     sql_literal(q, schema);
@@ -49,7 +50,10 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
         sql_add(q, "NULL");
     else
         sql_literal(q, comment);
-    sql_add(q, "); ");
+    if (leaves)
+        sql_add(q, ", true); ");
+    else
+        sql_add(q, ", false); ");
 }
 
 static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
@@ -79,7 +83,7 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    add_memory(q, kind, schema, table, name, was, NULL, NULL);
+    add_memory(q, kind, schema, table, name, was, NULL, NULL, false);
     add_alter(q, conn);
     sql_name(q, schema, table);
     if (strcmp(kind, "rule") == 0)
@@ -122,14 +126,14 @@ static char *comment_statement(const void *ctx, const ForeignKeysRow *fk)
     return mem_strdup(ctx, q->text->text);
 }
 
-static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, Err *err)
+static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, bool leaves, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", fk->schema_name, fk->table_name, fk->name,
-               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk),
-               comment_statement(tmp, fk));
+               fk->valid ? "valid" : "not valid", fk_statement(tmp, fk), comment_statement(tmp, fk),
+               leaves);
     sql_add(q, "ALTER TABLE ");
     sql_name(q, fk->schema_name, fk->table_name);
     sql_add(q, " DROP CONSTRAINT ");
@@ -138,25 +142,29 @@ static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, Err *err)
            err_add(err, "while putting foreign key \"%s\" to sleep", fk->name);
 }
 
-bool sleep_node(Conn *conn, bool replica, Err *err)
+bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     UserTriggersRow *triggers;
     UserRulesRow *rules;
     ForeignKeysRow *fks;
+    const Scope *scope;
     size_t n;
 
-    if (!q_user_triggers(tmp, conn, &triggers, &n, err))
+    if (!scope_read(tmp, conn, selection, &scope, err) ||
+        !q_user_triggers(tmp, conn, &triggers, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if ((!replica || strcmp(triggers[i].enabled, "O") != 0) &&
+        if (scope_has(scope, triggers[i].schema_name, triggers[i].table_name) &&
+            (!replica || strcmp(triggers[i].enabled, "O") != 0) &&
             !disable(conn, "trigger", triggers[i].schema_name, triggers[i].table_name,
                      triggers[i].name, triggers[i].enabled, err))
             return false;
     if (!q_user_rules(tmp, conn, &rules, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if ((!replica || strcmp(rules[i].enabled, "O") != 0) &&
+        if (scope_has(scope, rules[i].schema_name, rules[i].table_name) &&
+            (!replica || strcmp(rules[i].enabled, "O") != 0) &&
             !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
                      rules[i].enabled, err))
             return false;
@@ -165,7 +173,9 @@ bool sleep_node(Conn *conn, bool replica, Err *err)
     if (!q_foreign_keys(tmp, conn, &fks, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (!drop_foreign_key(conn, &fks[i], err))
+        if (scope_has(scope, fks[i].schema_name, fks[i].table_name) &&
+            !drop_foreign_key(conn, &fks[i], !scope_has(scope, fks[i].to_schema, fks[i].to_table),
+                              err))
             return false;
     return true;
 }
@@ -238,7 +248,7 @@ bool sleep_function(Conn *conn, const char *function, Err *err)
     Sql *q = sql_new(tmp);
 
     add_memory(q, "function", "pg_catalog", "", function, "O",
-               mem_printf(tmp, "GRANT EXECUTE ON FUNCTION %s TO PUBLIC", function), NULL);
+               mem_printf(tmp, "GRANT EXECUTE ON FUNCTION %s TO PUBLIC", function), NULL, false);
     sql_add(q, "REVOKE EXECUTE ON FUNCTION ");
     sql_trusted(q, function);
     sql_add(q, " FROM PUBLIC");
@@ -376,7 +386,8 @@ bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, co
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", schema, table, name,
-               is_not_valid(trimmed(tmp, definition)) ? "not valid" : "valid", definition, NULL);
+               is_not_valid(trimmed(tmp, definition)) ? "not valid" : "valid", definition, NULL,
+               false);
     return conn_exec(conn, q, err);
 }
 

@@ -8,13 +8,14 @@
 #ifndef MIGRATE_SLEEP_H
 #define MIGRATE_SLEEP_H
 
+#include "model/selection.h"
 #include "pg/conn.h"
 
 /*
- * puts everything that must sleep to sleep; idempotent. replica: the role may set
+ * puts everything of what is selected (NULL: everything) that must sleep to sleep; idempotent. replica: the role may set
  * session_replication_role
  */
-CHECKED bool sleep_node(Conn *conn, bool replica, Err *err);
+CHECKED bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err);
 
 /*
  * Wakes everything, in the caller's transaction. Foreign keys come back NOT VALID (they bind new

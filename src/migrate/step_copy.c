@@ -16,6 +16,7 @@
 #include "migrate/pool.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
+#include "model/scope.h"
 #include "sql/queries.h"
 
 /* smaller pieces of a large table are not worth their transaction */
@@ -155,7 +156,8 @@ bool step_constraints(Run *run, Err *err)
     if (run->edge == NULL && !run_load_edge(run, err))
         return false;
     return build_items(run, ITEM_FK, err) && build_items(run, ITEM_LATE, err) &&
-           sleep_node(run->conn[SIDE_TARGET], run->replica[SIDE_TARGET], err) && catch_up(run, err);
+           sleep_node(run->conn[SIDE_TARGET], run->selection, run->replica[SIDE_TARGET], err) &&
+           catch_up(run, err);
 }
 
 /* statistics of all tables, in parallel */
@@ -184,13 +186,17 @@ bool refresh_views(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     MaterializedViewsRow *views;
+    const Scope *scope;
     size_t n;
 
-    if (!q_materialized_views(tmp, run->conn[side_other(to)], &views, &n, err))
+    if (!scope_read(tmp, run->conn[side_other(to)], run->selection, &scope, err) ||
+        !q_materialized_views(tmp, run->conn[side_other(to)], &views, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
 
+        if (!scope_has(scope, views[i].schema_name, views[i].view_name))
+            continue;
         log_progress("materialized view %s.%s", views[i].schema_name, views[i].view_name);
         sql_add(q, "REFRESH MATERIALIZED VIEW ");
         sql_name(q, views[i].schema_name, views[i].view_name);

@@ -16,6 +16,7 @@
 #include "migrate/items.h"
 #include "migrate/member.h"
 #include "migrate/steps.h"
+#include "model/scope.h"
 #include "pg/sqlstate.h"
 #include "schema/catalog.h"
 #include "schema/dump.h"
@@ -24,12 +25,14 @@
 /* our schema on one node of a run, in the caller's transaction */
 static bool create_control(Run *run, const char *run_id, Side side, Err *err)
 {
+    AUTO_CTX(tmp, NULL);
     Conn *conn = run->conn[side];
     const Member *member = run->config->member;
 
     /* either node may become the one that takes writes */
     return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE,
-                          member == NULL ? "" : member->leader, err) &&
+                          member == NULL ? "" : member->leader, selection_text(tmp, run->selection),
+                          err) &&
            edge_register("progress", EDGE_OF_RUN, conn, err) &&
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
@@ -177,6 +180,32 @@ static bool new_owners(const void *ctx, Conn *source, Conn *conn, Owners **ret_o
     return true;
 }
 
+/* `abort` puts back the properties of those schemas only that are ours as a whole */
+static bool forget_schemas(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Conn *target = run->conn[SIDE_TARGET];
+    Sql *names = sql_new(tmp);
+    Rows *rows;
+
+    if (run->selection == NULL)
+        return true;
+    sql_add(names, "SELECT name FROM pgtandem.before_schema");
+    if (!conn_query(tmp, target, names, &rows, err))
+        return false;
+    for (size_t i = 0; i < rows_count(rows); i++) {
+        Sql *q = sql_new(tmp);
+
+        if (selection_takes_schema(run->selection, rows_text(rows, i, 0)))
+            continue;
+        sql_add(q, "DELETE FROM pgtandem.before_schema WHERE name = ");
+        sql_text(q, rows_text(rows, i, 0));
+        if (!conn_exec(target, q, err))
+            return false;
+    }
+    return true;
+}
+
 static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, size_t n_pre,
                         const DumpEntry *post, size_t n_post, Err *err)
 {
@@ -193,7 +222,8 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
         !create_control(run, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
         !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
-        !q_remember_schemas(target, err) || !q_remember_default_acls(target, err))
+        !q_remember_schemas(target, err) || !forget_schemas(run, err) ||
+        !q_remember_default_acls(target, err))
         return false;
     for (size_t i = 0; i < n_pre; i++)
         if (!run_entry(target, &pre[i], owners, err))
@@ -211,6 +241,37 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
            edge_record_peer(EDGE_OF_RUN, run->conn[SIDE_SOURCE], target, err);
 }
 
+/* foreign keys to what is not moved: whoever accepted that was told of them */
+static bool leads_out(const ForeignKeysRow *keys, size_t n, const Scope *scope,
+                      const DumpEntry *entry)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *schema, *table, *name;
+
+    if (strcmp(entry->type, "FK CONSTRAINT") != 0 ||
+        !dump_entry_constraint(tmp, entry, &schema, &table, &name))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i].name, name) == 0 && strcmp(keys[i].table_name, table) == 0 &&
+            strcmp(keys[i].schema_name, schema) == 0)
+            return !scope_has(scope, keys[i].to_schema, keys[i].to_table);
+    return false;
+}
+
+/* what of a dump is to be carried */
+static void keep_selected(const ForeignKeysRow *keys, size_t n_keys, const Scope *scope,
+                          DumpEntry *entries, size_t *n)
+{
+    size_t kept = 0;
+
+    if (scope == NULL)
+        return;
+    for (size_t i = 0; i < *n; i++)
+        if (dump_wants_entry(scope, &entries[i]) && !leads_out(keys, n_keys, scope, &entries[i]))
+            entries[kept++] = entries[i];
+    *n = kept;
+}
+
 bool step_schema(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -220,6 +281,9 @@ bool step_schema(Run *run, Err *err)
     DumpEntry *pre, *post;
     size_t n_pre, n_post;
     Catalog *catalog;
+    const Scope *scope;
+    ForeignKeysRow *keys;
+    size_t n_keys;
     PgDump dump;
     Rows *rows;
     Sql *q = sql_new(tmp);
@@ -237,10 +301,16 @@ bool step_schema(Run *run, Err *err)
     if (!conn_query(tmp, source, q, &rows, err))
         goto failed;
     options.snapshot = rows_text(rows, 0, 0);
-    if (!catalog_load(tmp, source, &catalog, err) ||
+    if (!scope_read(tmp, source, run->selection, &scope, err) ||
+        !q_foreign_keys(tmp, source, &keys, &n_keys, err))
+        goto failed;
+    options.only = scope_dump_options(tmp, scope);
+    if (!catalog_load(tmp, source, run->selection, &catalog, err) ||
         !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &pre, &n_pre, err) ||
         !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &post, &n_post, err))
         goto failed;
+    keep_selected(keys, n_keys, scope, pre, &n_pre);
+    keep_selected(keys, n_keys, scope, post, &n_post);
     if (!conn_do(target, "BEGIN", err) ||
         !fill_target(run, catalog, pre, n_pre, post, n_post, err) || !fault("schema.filled", err) ||
         !conn_do(target, "COMMIT", err))
@@ -289,7 +359,7 @@ static bool create_source_control(Run *run, Err *err)
     Table *tables;
     size_t n;
 
-    if (!catalog_load(tmp, source, &catalog, err) || !conn_do(source, "BEGIN", err))
+    if (!catalog_load(tmp, source, run->selection, &catalog, err) || !conn_do(source, "BEGIN", err))
         return false;
     if (create_control(run, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
         /* the list is the target's, the descriptions are the source's */
@@ -308,7 +378,7 @@ bool step_capture(Run *run, Err *err)
 
     if (!run->node[SIDE_SOURCE].present && !create_source_control(run, err))
         return false;
-    if (!catalog_load(tmp, run->conn[SIDE_SOURCE], &catalog, err))
+    if (!catalog_load(tmp, run->conn[SIDE_SOURCE], run->selection, &catalog, err))
         return false;
     return install_capture(run->conn[SIDE_SOURCE], catalog, err);
 }

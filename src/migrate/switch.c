@@ -568,6 +568,15 @@ static bool open_poolers(Switch *sw, Err *err)
         return err_hint(err, "Name its configuration file with --pgbouncer-ini, or a command that "
                              "re-points it with --on-switch. Nothing was changed.");
     }
+    if (config->n_pgbouncers > 0 && sw->run->selection != NULL &&
+        !config_accepts(config, "pooler-whole-database")) {
+        err_set(err, ERR_REFUSED,
+                "this run moves a part of a database, and a PgBouncer leads whole "
+                "databases elsewhere");
+        return err_hint(err, "Leave --pgbouncer out and re-point the users of what was moved by "
+                             "--on-switch. If nobody else comes through this PgBouncer, go on with "
+                             "--accept pooler-whole-database. Nothing was changed.");
+    }
     if (config->n_pgbouncers == 0)
         return true;
     sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
@@ -594,7 +603,8 @@ static bool refuse_large_objects(Switch *sw, Err *err)
 {
     bool exist;
 
-    if (sw->run->edge->large || config_accepts(sw->run->config, "large-objects"))
+    if (sw->run->selection != NULL || sw->run->edge->large ||
+        config_accepts(sw->run->config, "large-objects"))
         return true;
     if (!large_exist(sw->run->conn[sw->from], &exist, err))
         return false;

@@ -28,64 +28,9 @@ size_t sync_sources(const Sync *sync)
     return n;
 }
 
-/* behind one character of UTF-8 */
-static const char *next_character(const char *text)
-{
-    for (text++; ((unsigned char)*text & 0xC0) == 0x80;)
-        text++;
-    return text;
-}
-
-/* what comes behind a * begins as early as it can; if that does not work out, one character later */
-bool glob_matches(const char *glob, const char *text)
-{
-    const char *star = NULL, *retry = NULL;
-
-    while (*text != '\0') {
-        if (*glob == '*') {
-            star = ++glob;
-            retry = text;
-        } else if (*glob == '?') {
-            glob++;
-            text = next_character(text);
-        } else if (*glob == *text) {
-            glob++;
-            text++;
-        } else if (star != NULL) {
-            glob = star;
-            text = retry = next_character(retry);
-        } else {
-            return false;
-        }
-    }
-    while (*glob == '*')
-        glob++;
-    return *glob == '\0';
-}
-
-static bool fits(bool glob, const char *pattern, const char *text)
-{
-    return glob ? glob_matches(pattern, text) : strcmp(pattern, text) == 0;
-}
-
-static bool is_among(const Pattern *patterns, size_t n, const char *schema, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (fits(patterns[i].schema_glob, patterns[i].schema, schema) &&
-            fits(patterns[i].name_glob, patterns[i].name, name))
-            return true;
-    return false;
-}
-
 bool sync_takes(const Sync *sync, const char *schema, const char *name)
 {
-    return (sync->all || is_among(sync->include, sync->n_include, schema, name)) &&
-           !is_among(sync->exclude, sync->n_exclude, schema, name);
-}
-
-bool pattern_is_name(const Pattern *pattern)
-{
-    return !pattern->schema_glob && !pattern->name_glob;
+    return selection_takes(&sync->tables, schema, name);
 }
 
 const TableRule *sync_rule(const Sync *sync, const char *schema, const char *name, const Db *target)

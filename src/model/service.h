@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/selection.h"
+
 typedef enum Role { ROLE_SOURCE, ROLE_TARGET, ROLE_FULLCOPY } Role;
 /* the numbers are those of the choices in conf/settings.c */
 typedef enum OneTimeCopy { COPY_NO, COPY_IF_EMPTY, COPY_ALWAYS } OneTimeCopy;
@@ -37,15 +39,6 @@ typedef struct Member {
     Role role;
 } Member;
 
-/* one word of include, exclude or tables: schema and name may hold * and ? */
-typedef struct Pattern {
-    const char *schema;
-    const char *name;
-    bool schema_glob; /* has unquoted * or ? */
-    bool name_glob;
-    int line;
-} Pattern;
-
 /* what is special about one table in one sync */
 typedef struct TableRule {
     const char *schema;
@@ -60,11 +53,7 @@ typedef struct TableRule {
 
 typedef struct Sync {
     const char *name;
-    bool all; /* tables = all */
-    Pattern *include;
-    size_t n_include;
-    Pattern *exclude;
-    size_t n_exclude;
+    Selection tables; /* all: tables = all */
     Member *members;
     size_t n_members;
     TableRule *rules; /* those of one database before those for all */
@@ -111,9 +100,6 @@ const Sync *service_sync(const Service *service, const char *name);
 /* how many sources it has; the first is the hub through which the others exchange their changes */
 size_t sync_sources(const Sync *sync);
 
-/* * in glob is any text, ? any character of UTF-8; all other characters are themselves */
-bool glob_matches(const char *glob, const char *text);
-
 /* whether the sync takes this table (or sequence): included and not excluded */
 bool sync_takes(const Sync *sync, const char *schema, const char *name);
 
@@ -121,9 +107,6 @@ static inline bool sync_is_active(const Sync *sync)
 {
     return sync->status == SYNC_ACTIVE;
 }
-
-/* a pattern that names a single table, which must exist */
-bool pattern_is_name(const Pattern *pattern);
 
 /* the rule for a table on that target, or NULL */
 const TableRule *sync_rule(const Sync *sync, const char *schema, const char *name,

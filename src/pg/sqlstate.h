@@ -24,6 +24,7 @@ Remedy err_remedy(const Err *err);
 #define SQLSTATE_NOT_PREPARED_FOR "55000" /* object_not_in_prerequisite_state */
 #define SQLSTATE_UNDEFINED_TABLE "42P01"
 #define SQLSTATE_UNDEFINED_SCHEMA "3F000"
+#define SQLSTATE_DEPENDENT "2BP01" /* dependent_objects_still_exist */
 /* what the fence raises: read_only_sql_transaction, which drivers and poolers know */
 #define SQLSTATE_FENCE "25006"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "model/scope.h"
 #include "sql/queries.h"
 
 /* the tables of one node by oid, as the queries deliver them (sorted by oid for bsearch) */
@@ -215,9 +216,23 @@ bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
     return true;
 }
 
-bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err)
+bool catalog_load(const void *ctx, Conn *conn, const Selection *selection, Catalog **ret_catalog,
+                  Err *err)
 {
-    return catalog_load_some(ctx, conn, NULL, ret_catalog, err);
+    AUTO_CTX(tmp, NULL);
+    const Scope *scope;
+    Catalog *catalog;
+    size_t n = 0;
+
+    if (!scope_read(tmp, conn, selection, &scope, err) ||
+        !catalog_load_some(ctx, conn, scope_relids(tmp, scope), &catalog, err))
+        return false;
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (scope_has(scope, catalog->sequences[i].schema, catalog->sequences[i].name))
+            catalog->sequences[n++] = catalog->sequences[i];
+    catalog->n_sequences = n;
+    *ret_catalog = catalog;
+    return true;
 }
 
 bool catalog_load_some(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog,

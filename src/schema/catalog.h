@@ -9,13 +9,16 @@
 #ifndef SCHEMA_CATALOG_H
 #define SCHEMA_CATALOG_H
 
+#include "model/selection.h"
 #include "model/table.h"
 #include "pg/conn.h"
 
 /*
- * reads everything of the node; the result and all in it belong to ctx. Tables have no numbers yet.
+ * reads everything of the node that is selected (NULL: everything); the result and all in it belong to ctx. Tables
+ * have no numbers yet.
  */
-CHECKED bool catalog_load(const void *ctx, Conn *conn, Catalog **ret_catalog, Err *err);
+CHECKED bool catalog_load(const void *ctx, Conn *conn, const Selection *selection,
+                          Catalog **ret_catalog, Err *err);
 
 /* which tables are of interest */
 typedef struct CatalogChoice {

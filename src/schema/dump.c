@@ -18,8 +18,7 @@ enum {
     DUMP_MANY_TRIES = 30,
     DUMP_PAUSE_MS = 300,
     MAX_OUTPUT_BYTES = 100 * 1024 * 1024,
-    ENV_MAX = 4,
-    ARGV_MAX = 20
+    ENV_MAX = 4
 };
 
 static const char *const usual_places[] = {"/usr/lib/postgresql/*/bin/pg_dump",
@@ -270,25 +269,24 @@ static bool run_program(const void *ctx, const char *program, const ConnSpec *so
                         const char *const options[], char **ret_out, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *argv[ARGV_MAX], *env[ENV_MAX], *conninfo, *password;
+    const char **argv = NULL, *env[ENV_MAX], *conninfo, *password;
     size_t n = 0, n_env = 0, len;
     char *errors;
     int status;
 
     if (!conn_spec_for_child(tmp, source, &conninfo, &password, err))
         return false;
-    argv[n++] = program;
-    argv[n++] = "--encoding=UTF8";
-    argv[n++] = "--quote-all-identifiers";
-    argv[n++] = "--no-tablespaces";
-    argv[n++] = "--no-password";
-    argv[n++] = mem_printf(tmp, "--dbname=%s", conninfo);
-    for (size_t i = 0; options[i] != NULL; i++) {
-        if (n == ARGV_MAX - 1)
-            return err_set(err, ERR_BUG, "too many options for %s", program);
-        argv[n++] = options[i];
-    }
-    argv[n] = NULL;
+    const char *const first[] = {program,
+                                 "--encoding=UTF8",
+                                 "--quote-all-identifiers",
+                                 "--no-tablespaces",
+                                 "--no-password",
+                                 mem_printf(tmp, "--dbname=%s", conninfo)};
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        mem_push(tmp, argv, n, first[i]);
+    for (size_t i = 0; options[i] != NULL; i++)
+        mem_push(tmp, argv, n, options[i]);
+    mem_push(tmp, argv, n, NULL);
     const char *pgoptions = getenv("PGOPTIONS");
     env[n_env++] = "PGAPPNAME=" CONN_APPLICATION " dump";
     /* pg_dump writes its literals in the source's way, and we read them in the standard way */
@@ -320,25 +318,28 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
                   DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *more[12];
+    const char **more = NULL;
     size_t n = 0;
     char *out;
     Caps caps;
 
     caps_fill(&caps, dump->version);
 
-    more[n++] = section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data";
-    more[n++] = "--format=plain";
-    more[n++] = "--exclude-schema=pgtandem";
-    more[n++] = "--exclude-schema=_heroku"; /* see catalog.sql; pg_dump may not even look at it */
-    more[n++] = mem_printf(tmp, "--snapshot=%s", options->snapshot);
+    mem_push(tmp, more, n, section == DUMP_PRE_DATA ? "--section=pre-data" : "--section=post-data");
+    mem_push(tmp, more, n, "--format=plain");
+    mem_push(tmp, more, n, "--exclude-schema=pgtandem");
+    mem_push(tmp, more, n,
+             "--exclude-schema=_heroku"); /* see catalog.sql; pg_dump may not even look at it */
+    mem_push(tmp, more, n, mem_printf(tmp, "--snapshot=%s", options->snapshot));
     if (caps.dump_leaves_blobs_out)
-        more[n++] = "--no-blobs";
+        mem_push(tmp, more, n, "--no-blobs");
     if (!options->with_owners)
-        more[n++] = "--no-owner";
+        mem_push(tmp, more, n, "--no-owner");
     if (!options->with_privileges)
-        more[n++] = "--no-privileges";
-    more[n] = NULL;
+        mem_push(tmp, more, n, "--no-privileges");
+    for (size_t i = 0; options->only != NULL && options->only[i] != NULL; i++)
+        mem_push(tmp, more, n, options->only[i]);
+    mem_push(tmp, more, n, NULL);
     if (!run_program(tmp, dump->path, options->source, more, &out, err))
         return false;
     dump_split(ctx, out, ret_entries, ret_n);
@@ -476,4 +477,66 @@ bool dump_entry_constraint(const void *ctx, const DumpEntry *entry, const char *
         return false;
     *ret_name = dump_quoted_name(ctx, &p);
     return *ret_name != NULL;
+}
+
+static bool is_of_relation(const DumpEntry *entry)
+{
+    static const char *const types[] = {"TABLE",
+                                        "TABLE ATTACH",
+                                        "VIEW",
+                                        "MATERIALIZED VIEW",
+                                        "FOREIGN TABLE",
+                                        "SEQUENCE",
+                                        "SEQUENCE OWNED BY",
+                                        "DEFAULT",
+                                        "INDEX",
+                                        "INDEX ATTACH",
+                                        "CONSTRAINT",
+                                        "CHECK CONSTRAINT",
+                                        "FK CONSTRAINT",
+                                        "TRIGGER",
+                                        "RULE",
+                                        "POLICY",
+                                        "ROW SECURITY",
+                                        "STATISTICS"};
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(entry->type, types[i]) == 0)
+            return true;
+    return false;
+}
+
+/* a comment, right or label of something that belongs to a relation: its name says of what */
+static bool is_about_relation(const Scope *scope, const DumpEntry *entry)
+{
+    static const char *const words[] = {
+        "TABLE ",         "COLUMN ",   "VIEW ",       "MATERIALIZED VIEW ",
+        "FOREIGN TABLE ", "SEQUENCE ", "CONSTRAINT ", "TRIGGER ",
+        "INDEX ",         "POLICY ",   "RULE ",       "STATISTICS "};
+
+    if (strcmp(entry->type, "COMMENT") != 0 && strcmp(entry->type, "ACL") != 0 &&
+        strcmp(entry->type, "SECURITY LABEL") != 0)
+        return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (str_starts(entry->name, words[i]))
+            return true;
+    /* of an old pg_dump */
+    return scope_has(scope, entry->schema, entry->name);
+}
+
+bool dump_wants_entry(const Scope *scope, const DumpEntry *entry)
+{
+    if (scope == NULL)
+        return true;
+    if (strcmp(entry->schema, "-") == 0) {
+        const char *name =
+            str_starts(entry->name, "SCHEMA ") ? entry->name + strlen("SCHEMA ") : NULL;
+
+        /* the schema itself, if there is none yet; its rights and comment only if all of it is meant */
+        if (strcmp(entry->type, "SCHEMA") == 0)
+            return scope_enters(scope, entry->name);
+        return name != NULL ? scope_has_schema(scope, name) : scope_has_unowned(scope);
+    }
+    return scope_has_schema(scope, entry->schema) || is_of_relation(entry) ||
+           is_about_relation(scope, entry);
 }

@@ -5,6 +5,7 @@
 #ifndef SCHEMA_DUMP_H
 #define SCHEMA_DUMP_H
 
+#include "model/scope.h"
 #include "pg/conn.h"
 
 /* pg_dump as it was found */
@@ -33,6 +34,7 @@ CHECKED bool dump_find(const void *ctx, const char *bindir, int source_version, 
 typedef struct DumpOptions {
     const ConnSpec *source;
     const char *snapshot; /* exported by a session of ours, so that both sections fit together */
+    const char **only;    /* what scope_dump_options() says, or NULL */
     bool with_owners;
     bool with_privileges;
 } DumpOptions;
@@ -51,6 +53,9 @@ CHECKED bool dump_roles(const void *ctx, const PgDump *dump, const ConnSpec *sou
                         size_t *ret_n, Err *err);
 CHECKED bool dump_database(const void *ctx, const PgDump *dump, const ConnSpec *source,
                            const char ***ret_statements, size_t *ret_n, Err *err);
+
+/* whether an entry is meant: pg_dump itself knows only of schemas and tables that are left out */
+bool dump_wants_entry(const Scope *scope, const DumpEntry *entry);
 
 /* reads "a name" with doubled quotes; *text is moved behind it; NULL when there is none */
 char *dump_quoted_name(const void *ctx, const char **text);

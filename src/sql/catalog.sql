@@ -50,6 +50,35 @@ select c.oid::int8,
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by n.nspname, c.relname
 
+-- name: scope_relations
+-- doc: what patterns of names may take: relations, with the table that a partition is a part of or a sequence belongs
+-- doc: to (above), and schemas (kind n). One line for each parent of those that inherit without being partitions.
+-- returns: oid int8, schema_name text, name text, kind text, above int8, is_partition bool, parent int8
+select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
+       coalesce(case when c.relkind = 'S'
+                     then (select d.refobjid::int8 from pg_depend d
+                            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.objsubid = 0
+                              and d.refclassid = 'pg_class'::regclass and d.refobjsubid > 0
+                              and d.deptype in ('a', 'i') limit 1)
+--@ >= 10                     when c.relispartition then i.inhparent::int8
+                 end, 0),
+--@ >= 10       c.relispartition,
+--@ < 10       false,
+       coalesce(i.inhparent::int8, 0)
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_inherits i on i.inhrelid = c.oid
+ where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+union all
+select 0, n.nspname::text, '', 'n', 0, false, 0
+  from pg_namespace n
+ where n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 2, 3, 1
+
 -- name: columns
 -- doc: the columns of user tables in order (relids is an array, NULL for all); type is without modifiers, so that a cast
 -- doc: never cuts a value; base_type is what a domain is made of in the end
@@ -88,11 +117,14 @@ select a.attrelid::int8,
 -- doc: the columns of every index that can identify rows: unique, valid, btree, complete, no nulls, no
 -- doc: expressions. The best one of a table comes first: the primary key, else the one with fewest columns.
 -- doc: `plain` tells that the type's text does not depend on any setting.
+-- doc: `type` stands behind a text and ::. The cast from text to regclass knows less than the type's input (not
+-- doc: "-", and no number, which is how a table that was dropped is written); from bpchar it is the input.
 -- doc: The parts are fenced off, since a database that was just filled has no statistics of its catalogs: as one
 -- doc: join this took seconds. relids is an array, NULL for all tables.
 -- params: relids text
 -- returns: relid int8, index_name text, is_primary bool, position int, name text, type text, is_int bool, plain bool, op_schema text, op_name text, coll_schema text?, coll_name text?
-select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text, format_type(u.atttypid, -1),
+select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::text,
+       case when u.atttypid = 'regclass'::regtype then 'bpchar::regclass' else format_type(u.atttypid, -1) end,
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype),
        u.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype,
                       'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'numeric'::regtype,
@@ -183,12 +215,14 @@ select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
 
 -- name: foreign_keys
 -- doc: foreign keys as they were declared (not the copies that partitions inherit)
--- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool, comment text?
+-- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool, comment text?, to_schema text, to_table text
 select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o.oid), o.convalidated,
-       c.relkind = 'p', obj_description(o.oid, 'pg_constraint')
+       c.relkind = 'p', obj_description(o.oid, 'pg_constraint'), tn.nspname::text, tc.relname::text
   from pg_constraint o
   join pg_class c on c.oid = o.conrelid
   join pg_namespace n on n.oid = c.relnamespace
+  join pg_class tc on tc.oid = o.confrelid
+  join pg_namespace tn on tn.oid = tc.relnamespace
  where o.contype = 'f'
 --@ >= 11   and o.conparentid = 0
    and n.nspname !~ '^pg_'
@@ -306,8 +340,9 @@ select
 -- name: schema_prints
 -- doc: a fingerprint of the definition of each user object, to notice changes of the schema during a run.
 -- doc: Foreign keys and whether triggers are enabled are left out: both change when a node sleeps or wakes.
--- doc: entry, schema_name and name: how pg_dump heads the object's entry.
--- returns: object text, print text, entry text, schema_name text, name text, definition text?
+-- doc: entry, schema_name and name: how pg_dump heads the object's entry. relation: the one in that schema that it is
+-- doc: or belongs to.
+-- returns: object text, print text, entry text, schema_name text, name text, definition text?, relation text?
 with nsp as (
     select oid, nspname from pg_namespace
      where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
@@ -329,7 +364,8 @@ select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' w
                                || case when r.relkind in ('r', 'p') then ' ' || a.attnum::text else '' end,
                                ',' order by a.attnum), '')),
        case r.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'f' then 'FOREIGN TABLE'
-                      when 'c' then 'TYPE' else 'TABLE' end, r.nspname::text, r.relname::text, null::text
+                      when 'c' then 'TYPE' else 'TABLE' end, r.nspname::text, r.relname::text, null::text,
+       r.relname::text
   from rel r
   left join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
@@ -337,48 +373,49 @@ select case r.relkind when 'v' then 'view ' when 'm' then 'materialized view ' w
  group by r.relkind, r.relpersistence, r.name, r.nspname, r.relname
 union all
 select 'definition of view ' || r.name, md5(pg_get_viewdef(r.oid)),
-       case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text
+       case r.relkind when 'v' then 'VIEW' else 'MATERIALIZED VIEW' end, r.nspname::text, r.relname::text, null::text,
+       r.relname::text
   from rel r where r.relkind in ('v', 'm')
 union all
 -- older servers have these in the sequence itself
---@ >= 10 select 'sequence ' || r.name, md5(q.text), 'SEQUENCE', r.nspname::text, r.relname::text, q.text
+--@ >= 10 select 'sequence ' || r.name, md5(q.text), 'SEQUENCE', r.nspname::text, r.relname::text, q.text, r.relname::text
 --@ >= 10   from rel r
 --@ >= 10   join (select s.seqrelid, format('AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s %s', format_type(s.seqtypid, null),
 --@ >= 10                       s.seqincrement, s.seqmin, s.seqmax, case when s.seqcycle then 'CYCLE' else 'NO CYCLE' end) as text
 --@ >= 10           from pg_sequence s) q on q.seqrelid = r.oid
---@ < 10 select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null from rel r where r.relkind = 'S'
+--@ < 10 select 'sequence ' || r.name, '', 'SEQUENCE', r.nspname::text, r.relname::text, null, r.relname::text from rel r where r.relkind = 'S'
 union all
 select 'index ' || quote_ident(r.nspname) || '.' || quote_ident(ic.relname), md5(pg_get_indexdef(i.indexrelid)),
-       'INDEX', r.nspname::text, ic.relname::text, null
+       'INDEX', r.nspname::text, ic.relname::text, null, r.relname::text
   from rel r join pg_index i on i.indrelid = r.oid join pg_class ic on ic.oid = i.indexrelid
  where i.indisvalid
 union all
 select 'constraint ' || quote_ident(o.conname) || ' of ' || r.name, md5(pg_get_constraintdef(o.oid)),
        case o.contype when 'c' then 'CHECK CONSTRAINT' else 'CONSTRAINT' end, r.nspname::text, r.relname || ' ' || o.conname,
-       case o.contype when 'c' then pg_get_constraintdef(o.oid) end
+       case o.contype when 'c' then pg_get_constraintdef(o.oid) end, r.relname::text
   from rel r join pg_constraint o on o.conrelid = r.oid
  where o.contype in ('c', 'p', 'u', 'x')
 union all
 select 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, md5(pg_get_triggerdef(t.oid)),
-       'TRIGGER', r.nspname::text, r.relname || ' ' || t.tgname, null
+       'TRIGGER', r.nspname::text, r.relname || ' ' || t.tgname, null, r.relname::text
   from rel r join pg_trigger t on t.tgrelid = r.oid
  where not t.tgisinternal and t.tgname !~ '^pgtandem_'
 union all
 select 'rule ' || quote_ident(w.rulename) || ' of ' || r.name, md5(pg_get_ruledef(w.oid)),
-       'RULE', r.nspname::text, r.relname || ' ' || w.rulename, null
+       'RULE', r.nspname::text, r.relname || ' ' || w.rulename, null, r.relname::text
   from rel r join pg_rewrite w on w.ev_class = r.oid
  where r.relkind in ('r', 'p')
 union all
 select 'function ' || p.oid::regprocedure::text, md5(p.prosrc),
 --@ >= 11       case p.prokind when 'p' then 'PROCEDURE' when 'a' then 'AGGREGATE' else 'FUNCTION' end,
 --@ < 11       case when p.proisagg then 'AGGREGATE' else 'FUNCTION' end,
-       n.nspname::text, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', null
+       n.nspname::text, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', null, null
   from pg_proc p join nsp n on n.oid = p.pronamespace
  where not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid
                       and d.deptype = 'e')
 union all
 select 'type ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
-       md5(string_agg(e.enumlabel, ',' order by e.enumsortorder)), 'TYPE', n.nspname::text, t.typname::text, null
+       md5(string_agg(e.enumlabel, ',' order by e.enumsortorder)), 'TYPE', n.nspname::text, t.typname::text, null, null
   from pg_type t join nsp n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid
  group by n.nspname, t.typname
 union all
@@ -386,17 +423,17 @@ select 'domain ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
        md5(format_type(t.typbasetype, t.typtypmod) || t.typnotnull::text || coalesce(t.typdefault, '') ||
            coalesce((select string_agg(o.conname || ' ' || pg_get_constraintdef(o.oid), ',' order by o.conname)
                        from pg_constraint o where o.contypid = t.oid and o.contype = 'c'), '')),
-       'DOMAIN', n.nspname::text, t.typname::text, null
+       'DOMAIN', n.nspname::text, t.typname::text, null, null
   from pg_type t join nsp n on n.oid = t.typnamespace
  where t.typtype = 'd'
 union all
-select 'schema ' || quote_ident(n.nspname), '', 'SCHEMA', '-', n.nspname::text, null from nsp n
+select 'schema ' || quote_ident(n.nspname), '', 'SCHEMA', '-', n.nspname::text, null, null from nsp n
 union all
 -- partitions, and children of ordinary tables
 select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) || ' of table ' || r.name,
 --@ >= 10       md5(coalesce(pg_get_expr(c.relpartbound, c.oid), '')),
 --@ < 10       '',
-       '', r.nspname::text, r.relname::text, null::text
+       '', r.nspname::text, r.relname::text, null::text, r.relname::text
   from rel r
   join pg_inherits i on i.inhrelid = r.oid
   join pg_class c on c.oid = r.oid
@@ -500,17 +537,18 @@ select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10
 -- name: makers
 -- doc: transactions that make something in a schema of the user (or move it there) and have not ended: nobody can see
 -- doc: yet what they make. Each holds its schema until then.
--- returns: pid int, usename text, age float8
+-- returns: pid int, usename text, age float8, schema_name text
 select l.pid, coalesce(min(a.usename::text), '?'),
-       coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8
+       coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8, coalesce(m.nspname::text, '')
   from pg_locks l
   left join pg_stat_activity a on a.pid = l.pid
+  left join pg_namespace m on m.oid = l.objid
  where l.locktype = 'object' and l.classid = 'pg_namespace'::regclass and l.granted and l.pid <> pg_backend_pid()
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
    -- a schema that is new itself is not there yet
    and not exists (select 1 from pg_namespace n where n.oid = l.objid
                       and (n.nspname ~ '^pg_' or n.nspname in ('information_schema', 'pgtandem')))
- group by l.pid
+ group by l.pid, m.nspname
  order by 3 desc
 
 -- name: provider

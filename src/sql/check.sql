@@ -154,7 +154,7 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
  order by n.nspname, c.relname, a.attnum
 
 -- name: check_char_columns
--- doc: columns of the type "char" (of one byte), where one node is older than 16 and the other one is not
+-- doc: columns of the type "char" (of one byte), where one node is older than 15 and the other one is not
 -- params: target_version int
 -- returns: object text
 select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text
@@ -168,8 +168,8 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and a.atttypid in (18, 1002)
---@ < 16   and $1::int >= 160000
---@ >= 16   and $1::int < 160000
+--@ < 15   and $1::int >= 150000
+--@ >= 15   and $1::int < 150000
  order by n.nspname, c.relname, a.attnum
 
 -- name: check_with_oids
@@ -514,3 +514,99 @@ select current_setting('max_connections')::int - current_setting('superuser_rese
             else d.datconnlimit - (select count(*)::int from pg_stat_activity a where a.datid = d.oid) end
   from pg_database d, pg_roles r
  where d.datname = current_database() and r.rolname = current_user
+
+-- name: check_needs
+-- doc: what relations, functions and types (from) need of the users' other objects. from_relation: the relation that the
+-- doc: dependent object is or belongs to, or NULL; the same for what is needed, which is named by to_identity. Foreign
+-- doc: keys are looked at by themselves.
+-- returns: from_schema text, from_relation text?, from_text text, to_schema text, to_relation text?, to_type text, to_identity text, to_extension bool
+with dep as (
+    select distinct d.classid, d.objid, d.refclassid, d.refobjid
+      from pg_depend d
+      left join pg_constraint f on d.classid = 'pg_constraint'::regclass and f.oid = d.objid and f.contype = 'f'
+     where d.deptype in ('n', 'a') and d.refobjid >= 16384 and d.objid >= 16384 and f.oid is null
+       and d.classid in ('pg_class'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass,
+--@ >= 9.5                         'pg_policy'::regclass,
+                         'pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+       and d.refclassid in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass,
+                            'pg_collation'::regclass, 'pg_opclass'::regclass, 'pg_ts_config'::regclass,
+                            'pg_foreign_server'::regclass, 'pg_language'::regclass)),
+-- indexes and row types stand for their tables, arrays for their elements
+named as (
+    select dep.*,
+           coalesce(case dep.classid when 'pg_class'::regclass::oid then coalesce(i.indrelid, dep.objid) end,
+                    a.adrelid, nullif(o.conrelid, 0), t.tgrelid, w.ev_class,
+--@ >= 9.5                    l.polrelid,
+                    nullif(y.typrelid, 0)) as from_rel,
+           coalesce(p.pronamespace, y.typnamespace, oy.typnamespace) as from_nsp,
+           coalesce(case dep.refclassid when 'pg_class'::regclass::oid then coalesce(ri.indrelid, dep.refobjid) end,
+                    nullif(ry.typrelid, 0), nullif(re.typrelid, 0)) as to_rel,
+           case when ry.typelem <> 0 and ry.typlen = -1 then ry.typelem else dep.refobjid end as to_obj
+      from dep
+      left join pg_index i on dep.classid = 'pg_class'::regclass and i.indexrelid = dep.objid
+      left join pg_attrdef a on dep.classid = 'pg_attrdef'::regclass and a.oid = dep.objid
+      left join pg_constraint o on dep.classid = 'pg_constraint'::regclass and o.oid = dep.objid
+      left join pg_type oy on oy.oid = o.contypid
+      left join pg_trigger t on dep.classid = 'pg_trigger'::regclass and t.oid = dep.objid
+      left join pg_rewrite w on dep.classid = 'pg_rewrite'::regclass and w.oid = dep.objid
+--@ >= 9.5      left join pg_policy l on dep.classid = 'pg_policy'::regclass and l.oid = dep.objid
+      left join pg_proc p on dep.classid = 'pg_proc'::regclass and p.oid = dep.objid
+      left join pg_type y on dep.classid = 'pg_type'::regclass and y.oid = dep.objid
+      left join pg_index ri on dep.refclassid = 'pg_class'::regclass and ri.indexrelid = dep.refobjid
+      left join pg_type ry on dep.refclassid = 'pg_type'::regclass and ry.oid = dep.refobjid
+      left join pg_type re on re.oid = ry.typelem and ry.typlen = -1)
+select distinct fn.nspname::text, fc.relname::text,
+       case when fc.oid is not null then fn.nspname || '.' || fc.relname
+            else (pg_identify_object(d.classid, d.objid, 0)).identity end,
+       coalesce(tn.nspname::text, x.schema, ''), tc.relname::text, x.type,
+       x.identity,
+       exists (select 1 from pg_depend e where e.deptype = 'e' and e.objid = coalesce(tc.oid, d.to_obj)
+                  and e.classid = case when tc.oid is not null then 'pg_class'::regclass::oid else d.refclassid end)
+  from named d
+  left join pg_class fc on fc.oid = d.from_rel
+  join pg_namespace fn on fn.oid = coalesce(fc.relnamespace, d.from_nsp)
+  left join pg_class tc on tc.oid = d.to_rel
+  left join pg_namespace tn on tn.oid = tc.relnamespace
+ cross join lateral pg_identify_object(case when tc.oid is not null then 'pg_class'::regclass else d.refclassid end,
+                                       case when tc.oid is not null then tc.oid else d.to_obj end, 0) x
+ where fn.nspname !~ '^pg_' and fn.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and coalesce(tn.nspname, x.schema, '') !~ '^pg_'
+   and coalesce(tn.nspname, x.schema, '') not in ('information_schema', 'pgtandem')
+   and (tc.oid is null or tc.oid is distinct from fc.oid)
+   and not exists (select 1 from pg_depend e where e.deptype = 'e' and e.objid = coalesce(fc.oid, d.objid)
+                      and e.classid = case when fc.oid is not null then 'pg_class'::regclass::oid else d.classid end)
+ order by 1, 3, 7
+
+-- name: check_have
+-- doc: which of these objects are here; names is an array of types and identities as check_needs tells them
+-- params: names text
+-- returns: name text
+select o.type || ' ' || o.identity
+  from (select 'pg_class'::regclass as class, oid from pg_class where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+        union all select 'pg_proc'::regclass, oid from pg_proc where oid >= 16384
+        union all select 'pg_type'::regclass, oid from pg_type where oid >= 16384
+        union all select 'pg_operator'::regclass, oid from pg_operator where oid >= 16384
+        union all select 'pg_collation'::regclass, oid from pg_collation where oid >= 16384
+        union all select 'pg_opclass'::regclass, oid from pg_opclass where oid >= 16384
+        union all select 'pg_ts_config'::regclass, oid from pg_ts_config where oid >= 16384
+        union all select 'pg_foreign_server'::regclass, oid from pg_foreign_server
+        union all select 'pg_language'::regclass, oid from pg_language) x,
+       lateral pg_identify_object(x.class, x.oid, 0) o
+ where o.type || ' ' || o.identity = any ($1::text[])
+
+-- name: check_names
+-- doc: names that tables, their indexes, sequences and types have in a schema, which must be free for those to come
+-- returns: schema_name text, name text, relation text
+select n.nspname::text, c.relname::text, coalesce(t.relname, c.relname)::text
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_index i on i.indexrelid = c.oid
+  left join pg_class t on t.oid = i.indrelid
+ where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I') and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+union
+select n.nspname::text, y.typname::text, y.typname::text
+  from pg_type y
+  join pg_namespace n on n.oid = y.typnamespace
+ where y.typrelid = 0
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')

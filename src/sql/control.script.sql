@@ -14,6 +14,7 @@ CREATE TABLE pgtandem.node (
     gate         text NOT NULL CHECK (gate IN ('open', 'closed')),
     epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
     leader       text NOT NULL DEFAULT '',      -- in a run of all databases: the one whose gate decides a switch
+    selection    text NOT NULL DEFAULT '',      -- of a run that moves a part: patterns; the gate is that of its tables
     voided       bigint NOT NULL DEFAULT 0,     -- leader: switches up to this number do not happen any more
     created      timestamptz NOT NULL DEFAULT now()
 );
@@ -104,6 +105,7 @@ CREATE TABLE pgtandem.asleep (
     was          text NOT NULL,                 -- tgenabled / ev_enabled; for foreign keys valid or not valid
     definition   text,
     comment      text,                          -- the statement that puts a foreign key's comment back
+    leaves       boolean NOT NULL DEFAULT false,-- a foreign key to a table that is not part of the run
     awake        boolean NOT NULL DEFAULT false,-- put back, but a foreign key still has to be validated
     PRIMARY KEY (kind, schema_name, table_name, name)
 );
@@ -119,8 +121,9 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $pgtandem$
 BEGIN
   IF EXISTS (SELECT 1 FROM pgtandem.progress WHERE applying = txid_current()) THEN RETURN; END IF;
   RAISE EXCEPTION USING ERRCODE = 'read_only_sql_transaction',
-    MESSAGE = 'database "' || current_database() || '" on this server does not take writes: '
-              || 'pgtandem keeps it as the copy of another server',
+    MESSAGE = CASE WHEN (SELECT selection FROM pgtandem.node) = ''
+                   THEN 'database "' || current_database() || '"' ELSE 'table ' || relation::regclass::text END
+              || ' on this server does not take writes: pgtandem keeps it as the copy of another server',
     DETAIL = 'Statement ' || op || ' on table ' || relation::regclass::text || ' was refused.',
     HINT = 'Connect to the server that the application was switched to.';
 END $pgtandem$;

@@ -9,9 +9,9 @@ select exists (select 1 from pg_namespace n where n.nspname = 'pgtandem'),
 
 -- name: node_state
 -- doc: by way of JSON what other versions' schemas lack is empty, and no error
--- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8
+-- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8, selection text
 select format, tool_version, run_id, side, gate, epoch, coalesce(row_to_json(n)->>'leader', ''),
-       coalesce((row_to_json(n)->>'voided')::int8, 0)
+       coalesce((row_to_json(n)->>'voided')::int8, 0), coalesce(row_to_json(n)->>'selection', '')
   from pgtandem.node n
 
 -- name: run_state
@@ -135,8 +135,8 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 
 -- name: asleep
 -- doc: what sleeps on this node, foreign keys last
--- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, awake bool, partitioned bool
-select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.awake,
+-- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, leaves bool, awake bool, partitioned bool
+select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.leaves, a.awake,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = a.schema_name and c.relname = a.table_name and c.relkind = 'p')
   from pgtandem.asleep a
@@ -227,7 +227,9 @@ with acls as (
       from pg_default_acl d
       left join pg_namespace n on n.oid = d.defaclnamespace
       left join pgtandem.before_default_acl b on b.oid = d.oid::int8
-     where d.defaclacl is distinct from b.acl),
+     where d.defaclacl is distinct from b.acl
+       -- who moves a part has changed nothing of the others'
+       and ((select selection from pgtandem.node) = '' or n.nspname in (select name from pgtandem.before_schema))),
 steps as (
     select 1 as step, 0::int8 as item, n.nspname::text as name,
            format('ALTER SCHEMA %I OWNER TO %I', n.nspname, b.owner) as statement
@@ -253,15 +255,18 @@ select statement from steps order by step, name, item, statement
 
 -- name: new_objects
 -- doc: the objects of the target that were not there before us, in an order in which dropping works; our own
--- doc: schema is left out
--- returns: type text, identity text
+-- doc: schema is left out. schema_name: where it is, or its own name; relation: if it is one
+-- returns: type text, identity text, schema_name text?, relation text?
 select case when o.type = 'composite type' then 'type'
             when o.type = 'foreign-data wrapper' then 'foreign data wrapper'
             when o.type = 'procedure' or x.class = 'pg_proc'::regclass and o.type <> 'aggregate' then
 --@ >= 11                 'routine'
 --@ < 11                 'function'
             else o.type end,
-       case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end
+       case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end,
+       (select n.nspname::text from pg_namespace n
+         where case when x.class = 'pg_namespace'::regclass then n.oid = x.oid else quote_ident(n.nspname) = o.schema end),
+       (select c.relname::text from pg_class c where x.class = 'pg_class'::regclass and c.oid = x.oid)
   from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
         union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
                    where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')

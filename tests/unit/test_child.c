@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/child.h"
@@ -263,8 +264,51 @@ static void test_clean(void **state)
     assert_int_equal(strtol(r.out, NULL, 10), 4 + inherited);
 }
 
+static void ignore_signal(int sig)
+{
+    (void)sig;
+}
+
+/* starts n children while somebody presses Ctrl-C all the time; returns how many it reached */
+static int start_under_fire(void *ctx, int n)
+{
+    struct sigaction sa = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    Err *err = err_new(ctx);
+    int hit = 0;
+
+    if (setpgid(0, 0) != 0 || sigaction(SIGINT, &sa, NULL) != 0)
+        return -1;
+    pid_t shooter = fork();
+    if (shooter == 0) {
+        while (getppid() != 1)
+            kill(0, SIGINT);
+        _exit(0);
+    }
+    for (int i = 0; i < n; i++) {
+        const char *const argv[] = {"true", NULL};
+        Child *child = child_start(ctx, argv, NULL, err);
+
+        hit += child == NULL || child_end(child, 10000) != 0 ? 1 : 0;
+        talloc_free(child);
+    }
+    kill(shooter, SIGKILL);
+    return hit;
+}
+
+/* Ctrl-C reaches a child neither before nor after it has a group of its own */
+static void test_start_under_fire(void **state)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(start_under_fire(*state, 100));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 UNIT_MAIN(UNIT_TEST(test_capture), UNIT_TEST(test_capture_much),
           UNIT_TEST(test_capture_environment), UNIT_TEST(test_capture_no_program),
           UNIT_TEST(test_capture_timeout), UNIT_TEST(test_capture_background),
           UNIT_TEST(test_capture_stopped), UNIT_TEST(test_start), UNIT_TEST(test_start_free),
-          UNIT_TEST(test_fork), UNIT_TEST(test_clean))
+          UNIT_TEST(test_fork), UNIT_TEST(test_clean), UNIT_TEST(test_start_under_fire))

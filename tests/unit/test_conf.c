@@ -57,16 +57,16 @@ static void test_lists_and_names(void **state)
 
     assert_int_equal(n, 3);
     assert_string_equal(words[1], "\"b, c\".d");
-    assert_true(read_pattern(*state, "\"odd.\"\"name\".\"*\"", &p));
+    assert_true(pattern_read(*state, "\"odd.\"\"name\".\"*\"", &p));
     assert_string_equal(p.schema, "odd.\"name");
     assert_string_equal(p.name, "*");
     assert_true(pattern_is_name(&p));
-    assert_true(read_pattern(*state, "Shop_*", &p));
+    assert_true(pattern_read(*state, "Shop_*", &p));
     assert_string_equal(p.schema, "public");
     assert_false(pattern_is_name(&p));
     static const char *const bad[] = {"", ".", "a.", ".b", "a.b.c", "\"open", "a\"b"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_false(read_pattern(*state, bad[i], &p));
+        assert_false(pattern_read(*state, bad[i], &p));
 }
 
 static void test_what_a_sync_takes(void **state)
