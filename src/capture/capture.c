@@ -5,412 +5,11 @@
 
 #include "base/fault.h"
 #include "base/str.h"
+#include "capture/functions.h"
 #include "pg/lock.h"
 #include "sql/queries.h"
 
-/*
- * The functions below run in the application's sessions, so every nanosecond counts: they do
- * without SET clauses (each costs as much as the rest of the call), and therefore name everything
- * with its schema, operators too. PL/pgSQL prepares each expression anew in every transaction, so
- * there are few of them. Alternatives and figures: doc/design/002.
- */
-#define TXID "pg_catalog.txid_current()"
-/* chooses the queue segment: 4096 transactions, then the other one */
-#define SEGMENT_IS_0                                                                               \
-    "((" TXID " OPERATOR(pg_catalog.>>) 12) OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 0"
-
-/* of a row; its text, with each byte and quote as two, stays below what a value can have (1 GB) */
-enum { IMAGE_MAX_BYTES = 64 * 1024 * 1024 };
-
-/* how an UPDATE is captured */
-typedef enum MoveCapture {
-    MOVE_ROWS,     /* new keys by statement; old keys by row, when a key column is named in SET */
-    MOVE_ROWS_ALL, /* the same, but any UPDATE may change keys (a BEFORE trigger may do it) */
-    MOVE_TABLES    /* old and new keys by statement: a row may move between partitions */
-} MoveCapture;
-
-/*
- * Where the key is what a row begins with, it is named by its place: so the application can go on writing
- * when somebody renames its columns. (Behind other columns the place changes when one of these is dropped,
- * and partitions may have their columns in another order.)
- */
-static bool key_has_place(const Table *table, bool leaves)
-{
-    if (leaves || table->partitioned || table->n_columns < table->n_keys)
-        return false;
-    for (size_t i = 0; i < table->n_keys; i++)
-        if (!table_is_key(table, table->columns[i].name))
-            return false;
-    return true;
-}
-
-/* p1, p2 …: what key_has_place() calls the first columns of a row */
-static void add_places(Sql *q, const Table *table)
-{
-    for (size_t i = 0; i < table->n_keys; i++) {
-        sql_trusted(q, i == 0 ? " (p" : ", p");
-        sql_number(q, (int64_t)i + 1);
-    }
-    sql_add(q, ")");
-}
-
-static void add_place(Sql *q, const Table *table, const char *key)
-{
-    for (size_t i = 0; i < table->n_columns; i++)
-        if (strcmp(table->columns[i].name, key) == 0) {
-            sql_add(q, "p");
-            sql_number(q, (int64_t)i + 1);
-        }
-}
-
-/* x."id", or ARRAY[x."a"::text, …]; the prefix is a fixed word of ours. by_place: x.p1 … */
-static void add_key_by(Sql *q, const Table *table, const char *prefix, bool by_place)
-{
-    if (!table->key_is_int)
-        sql_add(q, "ARRAY[");
-    for (size_t k = 0; k < table->n_keys; k++) {
-        if (k > 0)
-            sql_add(q, ", ");
-        sql_trusted(q, prefix);
-        sql_add(q, ".");
-        if (by_place)
-            add_place(q, table, table->keys[k].name);
-        else
-            sql_ident(q, table->keys[k].name);
-        if (table->key_is_int)
-            sql_add(q, "::pg_catalog.int8");
-        else
-            /* columns of different collations cannot be compared as one array otherwise */
-            sql_add(q, "::pg_catalog.text COLLATE pg_catalog.\"C\"");
-    }
-    if (!table->key_is_int)
-        sql_add(q, "]");
-}
-
-static void add_key(Sql *q, const Table *table, const char *prefix)
-{
-    add_key_by(q, table, prefix, false);
-}
-
-/* the columns of the queue that a change of the table has */
-static const char *queue_columns(const Table *table)
-{
-    if (table->n_keys == 0)
-        return " (txid, tab, k, image) ";
-    return table->key_is_int ? " (txid, tab, k) " : " (txid, tab, ka) ";
-}
-
-/* INSERT INTO one segment; `values` ends the statement: VALUES (…) or SELECT … */
-static void add_insert(Sql *q, const char *columns, int segment, const Sql *values)
-{
-    sql_add(q, "INSERT INTO pgtandem.queue_");
-    sql_number(q, segment);
-    sql_trusted(q, columns);
-    sql_splice(q, values);
-    sql_add(q, ";\n");
-}
-
-/* INSERT INTO the segment that fits */
-static void add_insert_by_segment(Sql *q, const char *columns, const Sql *values)
-{
-    sql_add(q, "    IF " SEGMENT_IS_0 " THEN ");
-    add_insert(q, columns, 0, values);
-    sql_add(q, "    ELSE ");
-    add_insert(q, columns, 1, values);
-    sql_add(q, "    END IF;\n");
-}
-
-/* what a function does while applications may write here, and else refuses (but to our own apply) */
-static void add_open_or_refuse(Sql *q, const char *columns, const Sql *values)
-{
-    /* open() is inlined into the expression: it costs nothing */
-    sql_add(q, "  IF pgtandem.open() AND " SEGMENT_IS_0 " THEN\n    ");
-    add_insert(q, columns, 0, values);
-    sql_add(q, "  ELSIF pgtandem.open() THEN\n    ");
-    add_insert(q, columns, 1, values);
-    sql_add(q, "  ELSE\n    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
-}
-
-/* SELECT txid, table's number (negative: an INSERT) */
-static Sql *select_me(const void *ctx, int number)
-{
-    Sql *select = sql_new(ctx);
-
-    sql_add(select, "SELECT " TXID ", ");
-    sql_number(select, number);
-    return select;
-}
-
-/* the keys in a transition table */
-static Sql *keys_of_transition(const void *ctx, const Table *table, int number, const char *name,
-                               bool by_place)
-{
-    Sql *select = select_me(ctx, number);
-
-    sql_add(select, ", ");
-    add_key_by(select, table, "x", by_place);
-    sql_add(select, " FROM ");
-    sql_trusted(select, name);
-    sql_add(select, " x");
-    if (by_place)
-        add_places(select, table);
-    return select;
-}
-
-/* each key of either side once: an update that moves no key is one change */
-static Sql *keys_of_both(const void *ctx, const Table *table)
-{
-    Sql *select = select_me(ctx, table->id);
-
-    sql_add(select, ", u.key FROM (SELECT ");
-    add_key(select, table, "x");
-    sql_add(select, " AS key FROM pgtandem_new x UNION SELECT ");
-    add_key(select, table, "x");
-    sql_add(select, " FROM pgtandem_old x) u");
-    return select;
-}
-
-static Sql *key_of_row(const void *ctx, const Table *table, const char *row)
-{
-    Sql *values = sql_new(ctx);
-
-    sql_add(values, "VALUES (" TXID ", ");
-    sql_number(values, table->id);
-    sql_add(values, ", ");
-    add_key(values, table, row);
-    sql_add(values, ")");
-    return values;
-}
-
-/* the same of the old row, by place */
-static Sql *key_of_old_places(const void *ctx, const Table *table)
-{
-    Sql *select = select_me(ctx, table->id);
-
-    sql_add(select, ", ");
-    add_key_by(select, table, "x", true);
-    sql_add(select, " FROM (SELECT OLD.*) x");
-    add_places(select, table);
-    return select;
-}
-
-/*
- * Tables without key: whole rows as text. From the queue they come with a sign, +1 for a row that came and -1
- * for one that went. All columns by place, so that the application can go on writing when columns come, go or
- * are renamed: by_name is for partitions that have them in another order, or generated columns. A row that could be too large as
- * text is left out, and only moves the mark of the table.
- */
-static Sql *images_of(const void *ctx, const Table *table, int sign, const char *from, bool by_name)
-{
-    Sql *select = select_me(ctx, sign > 0 ? -table->id : table->id);
-
-    sql_trusted(select, sign > 0 ? ", 1, ROW(" : ", -1, ROW(");
-    const char *separator = "x.";
-
-    for (size_t i = 0; i < table->n_columns && by_name; i++) {
-        if (!table_has_image_of(table, &table->columns[i]))
-            continue;
-        sql_trusted(select, separator);
-        sql_ident(select, table->columns[i].name);
-        separator = ", x.";
-    }
-    sql_trusted(select, by_name ? ")" : "x.*)");
-    sql_add(select, "::pg_catalog.text FROM ");
-    sql_trusted(select, from);
-    sql_add(select, " x WHERE pg_catalog.pg_column_size(x.*) OPERATOR(pg_catalog.<=) ");
-    sql_number(select, IMAGE_MAX_BYTES);
-    sql_add(select, " OR pg_catalog.nextval('pgtandem.mark_");
-    sql_number(select, table->id);
-    sql_add(select, "'::pg_catalog.regclass) IS NULL");
-    return select;
-}
-
-static Sql *images_of_both(const void *ctx, const Table *table, bool by_name)
-{
-    Sql *select = images_of(ctx, table, 1, "pgtandem_new", by_name);
-
-    sql_add(select, " UNION ALL ");
-    sql_splice(select, images_of(ctx, table, -1, "pgtandem_old", by_name));
-    return select;
-}
-
-/* types whose text no setting changes */
-static bool is_plain(const Column *column)
-{
-    static const char *const types[] = {
-        "smallint", "integer",   "bigint", "text", "uuid", "numeric", "boolean",          "oid",
-        "name",     "character", "bpchar", "inet", "json", "jsonb",   "character varying"};
-
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (strcmp(column->base_type, types[i]) == 0)
-            return true;
-    return false;
-}
-
-/* the text of a key, or of a row, depends on the writer's session */
-static bool needs_pinning(const Table *table)
-{
-    for (size_t i = 0; i < table->n_columns && table->n_keys == 0; i++)
-        if (!is_plain(&table->columns[i]))
-            return true;
-    for (size_t k = 0; k < table->n_keys; k++)
-        if (!table->keys[k].plain)
-            return true;
-    return false;
-}
-
-/* CREATE FUNCTION up to its body; pinned: with settings of its own */
-static void begin_function(Sql *q, const Table *table, const char *what, bool pinned)
-{
-    sql_add(q, "CREATE OR REPLACE FUNCTION pgtandem.");
-    sql_trusted(q, what);
-    sql_add(q, "_");
-    sql_number(q, table->id);
-    sql_add(q, "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER");
-    if (pinned)
-        sql_add(q, " SET search_path = pg_catalog, pg_temp"
-                   " SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'"
-                   " SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C'");
-    sql_add(q, " AS $pgtandem$\n#variable_conflict use_column\n");
-}
-
-static void end_function(Sql *q, const Table *table, const char *what)
-{
-    sql_add(q, "  RETURN NULL;\nEND $pgtandem$;\nREVOKE ALL ON FUNCTION pgtandem.");
-    sql_trusted(q, what);
-    sql_add(q, "_");
-    sql_number(q, table->id);
-    sql_add(q, "() FROM PUBLIC;\n");
-}
-
-static void add_function(Sql *q, const Table *table, const char *what, const Sql *values)
-{
-    begin_function(q, table, what, needs_pinning(table));
-    sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, queue_columns(table), values);
-    end_function(q, table, what);
-}
-
-/* one row trigger for all events; while the node is closed, the gate has refused the statement */
-static void add_row_function(const void *ctx, Sql *q, const Table *table, bool by_name)
-{
-    bool keyless = table->n_keys == 0;
-    Sql *before = keyless ? images_of(ctx, table, -1, "(SELECT OLD.*)", by_name)
-                          : key_of_row(ctx, table, "OLD");
-    Sql *after = keyless ? images_of(ctx, table, 1, "(SELECT NEW.*)", by_name)
-                         : key_of_row(ctx, table, "NEW");
-
-    begin_function(q, table, "capture", needs_pinning(table));
-    sql_add(q, "BEGIN\n  IF NOT pgtandem.open() THEN RETURN NULL; END IF;\n"
-               "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), after);
-    sql_add(q, "  END IF;\n");
-    if (!keyless) {
-        sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
-        add_key(q, table, "OLD");
-        sql_add(q, " OPERATOR(pg_catalog.=) ");
-        add_key(q, table, "NEW");
-        sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n");
-    }
-    sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), before);
-    sql_add(q, "  END IF;\n");
-    end_function(q, table, "capture");
-}
-
-/*
- * A table without key has a mark that moves when a change was not captured: a sequence, since it is never
- * taken back, and when the tables are locked for a switch nobody is between mark and commit.
- */
-static void add_mark(Sql *q, const Table *table)
-{
-    sql_add(q,
-            "DO $pgtandem$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE relname = "
-            "'mark_");
-    sql_number(q, table->id);
-    sql_add(q, "' AND relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = "
-               "'pgtandem')) THEN CREATE SEQUENCE pgtandem.mark_");
-    sql_number(q, table->id);
-    sql_add(q, "; END IF; END $pgtandem$;\n");
-}
-
-/* TRUNCATE: the whole table */
-static void add_truncated_function(const void *ctx, Sql *q, const Table *table)
-{
-    begin_function(q, table, "truncated", false);
-    sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, " (txid, tab) ", select_me(ctx, table->id));
-    end_function(q, table, "truncated");
-}
-
-/*
- * TRUNCATE of one partition: every key in it, unless the root itself is truncated in this
- * transaction. A transaction with an older snapshot does not see all rows that TRUNCATE takes, so
- * there the whole table is carried anew: the mark for that is an empty key.
- */
-static void add_emptied_function(Sql *q, const Table *table)
-{
-    AUTO_CTX(tmp, q);
-    Sql *key = sql_new(tmp);
-
-    begin_function(q, table, "emptied", true);
-    sql_add(q, "DECLARE\n  me bigint := txid_current();\nBEGIN\n"
-               "  IF NOT pgtandem.open() THEN\n"
-               "    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n    RETURN NULL;\n  END IF;\n"
-               "  IF EXISTS (SELECT 1 FROM pgtandem.queue_0 q WHERE q.tab = ");
-    sql_number(q, table->id);
-    sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL)\n     OR EXISTS (SELECT 1 FROM "
-               "pgtandem.queue_1 q WHERE q.tab = ");
-    sql_number(q, table->id);
-    sql_add(q, " AND q.txid = me AND q.k IS NULL AND q.ka IS NULL) THEN RETURN NULL; END IF;\n"
-               "  IF current_setting('transaction_isolation') <> 'read committed' THEN\n"
-               "    EXECUTE 'INSERT INTO pgtandem.queue_' || ((me >> 12) & 1)::text\n"
-               "      || ' (txid, tab, ka) VALUES (' || me || ', ");
-    sql_number(q, table->id);
-    sql_add(q, ", ''{}'')';\n    RETURN NULL;\n  END IF;\n"
-               "  EXECUTE 'INSERT INTO pgtandem.queue_' || ((me >> 12) & 1)::text || '");
-    if (table->key_is_int)
-        sql_add(q, " (txid, tab, k)");
-    else
-        sql_add(q, " (txid, tab, ka)");
-    sql_add(q, " SELECT ' || me || ', ");
-    sql_number(q, table->id);
-    sql_add(q, ", ' || ");
-    add_key(key, table, "x");
-    sql_literal(q, key->text->text);
-    sql_add(q, " || ' FROM ' || TG_RELID::regclass::text || ' x';\n");
-    end_function(q, table, "emptied");
-}
-
-static void add_functions(const void *ctx, Sql *q, const Table *table, bool by_statement,
-                          MoveCapture moves, bool leaves, bool by_name)
-{
-    if (by_statement && table->n_keys == 0) {
-        add_function(q, table, "inserted", images_of(ctx, table, 1, "pgtandem_new", by_name));
-        add_function(q, table, "deleted", images_of(ctx, table, -1, "pgtandem_old", by_name));
-        add_function(q, table, "moved", images_of_both(ctx, table, by_name));
-    } else if (by_statement) {
-        int id = table->id;
-        bool place = key_has_place(table, leaves);
-
-        add_function(q, table, "inserted",
-                     keys_of_transition(ctx, table, -id, "pgtandem_new", place));
-        if (moves != MOVE_TABLES)
-            add_function(q, table, "updated",
-                         keys_of_transition(ctx, table, id, "pgtandem_new", place));
-        add_function(q, table, "deleted",
-                     keys_of_transition(ctx, table, id, "pgtandem_old", place));
-        add_function(q, table, "moved",
-                     moves == MOVE_TABLES ? keys_of_both(ctx, table)
-                     : place              ? key_of_old_places(ctx, table)
-                                          : key_of_row(ctx, table, "OLD"));
-    } else {
-        add_row_function(ctx, q, table, by_name);
-    }
-    add_truncated_function(ctx, q, table);
-    if (leaves && table->n_keys > 0)
-        add_emptied_function(q, table);
-}
+#define ANY_CHANGE "AFTER INSERT OR UPDATE OR DELETE"
 
 /*
  * CREATE TRIGGER and ENABLE ALWAYS; `when` is e.g. "AFTER INSERT", each is ROW or STATEMENT (and a
@@ -473,31 +72,47 @@ static void add_moved_trigger(Sql *q, const Table *table, const TriggerRelations
         sql_ident(when, table->keys[k].name);
     }
     sql_add(each, "ROW WHEN (NOT (");
-    add_key(each, table, "OLD");
+    functions_add_key(each, table, "OLD");
     sql_add(each, " OPERATOR(pg_catalog.=) ");
-    add_key(each, table, "NEW");
+    functions_add_key(each, table, "NEW");
     sql_add(each, "))");
     add_trigger(q, rel, "pgtandem_upd", "AFTER UPDATE", " REFERENCING NEW TABLE AS pgtandem_new",
                 "STATEMENT", "updated", table->id);
     add_trigger(q, rel, "pgtandem_key", when->text->text, "", each->text->text, "moved", table->id);
 }
 
-static void add_triggers(Sql *q, const Table *table, const TriggerRelationsRow *rel,
-                         bool by_statement, MoveCapture moves)
+/* a mark only: statements do, but one that names the parent fires none of a child */
+static void add_mark_triggers(Sql *q, const Table *table, const TriggerRelationsRow *rel,
+                              bool by_statement)
 {
-    bool is_leaf = rel->oid != table->oid;
-    const char *any_change = "AFTER INSERT OR UPDATE OR DELETE";
-
-    if (!by_statement)
-        add_gate_trigger(q, rel);
     if (by_statement) {
+        add_trigger(q, rel, "pgtandem_any", "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "",
+                    "STATEMENT", "marked", table->id);
+        return;
+    }
+    add_trigger(q, rel, "pgtandem_row", ANY_CHANGE, "", "ROW", "marked", table->id);
+    add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT", "marked", table->id);
+}
+
+static void add_triggers(Sql *q, const Capture *c, const TriggerRelationsRow *rel)
+{
+    const Table *table = c->table;
+    bool is_leaf = rel->oid != table->oid;
+
+    if (!c->by_statement)
+        add_gate_trigger(q, rel);
+    if (c->only_marked) {
+        add_mark_triggers(q, table, rel, c->by_statement);
+        return;
+    }
+    if (c->by_statement) {
         add_trigger(q, rel, "pgtandem_ins", "AFTER INSERT",
                     " REFERENCING NEW TABLE AS pgtandem_new", "STATEMENT", "inserted", table->id);
-        add_moved_trigger(q, table, rel, moves);
+        add_moved_trigger(q, table, rel, c->moves);
         add_trigger(q, rel, "pgtandem_del", "AFTER DELETE",
                     " REFERENCING OLD TABLE AS pgtandem_old", "STATEMENT", "deleted", table->id);
     } else {
-        add_trigger(q, rel, "pgtandem_row", any_change, "", "ROW", "capture", table->id);
+        add_trigger(q, rel, "pgtandem_row", ANY_CHANGE, "", "ROW", "capture", table->id);
     }
     add_trigger(q, rel, "pgtandem_tru", "BEFORE TRUNCATE", "", "STATEMENT",
                 is_leaf && table->n_keys > 0 ? "emptied" : "truncated", table->id);
@@ -524,12 +139,11 @@ static bool find_moves(Conn *conn, const Table *table, bool leaves, MoveCapture 
     return true;
 }
 
-/* lock_and_run() with LOCK TABLE for each of the relations; mode is a fixed lock mode of ours */
-static bool with_locks(Conn *conn, const TriggerRelationsRow *rels, size_t n, const char *mode,
-                       const Sql *work, const char *label, Err *err)
+/* LOCK TABLE for each of the relations; mode is a fixed lock mode of ours */
+static Sql *lock_relations(const void *ctx, const TriggerRelationsRow *rels, size_t n,
+                           const char *mode)
 {
-    AUTO_CTX(tmp, NULL);
-    Sql *locks = sql_new(tmp);
+    Sql *locks = sql_new(ctx);
 
     for (size_t i = 0; i < n; i++) {
         sql_add(locks, "LOCK TABLE ONLY ");
@@ -538,18 +152,16 @@ static bool with_locks(Conn *conn, const TriggerRelationsRow *rels, size_t n, co
         sql_trusted(locks, mode);
         sql_add(locks, " MODE; ");
     }
-    return lock_and_run(conn, locks, work, label, err);
+    return locks;
 }
 
-/* how a table is captured on this node */
-typedef struct Capture {
-    const Table *table;
-    bool by_statement;
-    MoveCapture moves;
-    bool by_name;              /* without key: partitions have their columns in another order */
-    TriggerRelationsRow *rels; /* the table and all its partitions */
-    size_t n_rels;
-} Capture;
+static bool with_locks(Conn *conn, const TriggerRelationsRow *rels, size_t n, const char *mode,
+                       const Sql *work, const char *label, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return lock_and_run(conn, lock_relations(tmp, rels, n, mode), work, label, err);
+}
 
 static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capture *ret, Err *err)
 {
@@ -557,7 +169,9 @@ static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capt
     size_t n;
 
     ret->table = table;
-    ret->by_statement = !table->row_level && conn_caps(conn)->has_transition_tables;
+    ret->only_marked = table->n_keys == 0 && !table->followed;
+    ret->by_statement =
+        !table->row_level && (ret->only_marked || conn_caps(conn)->has_transition_tables);
     if (!q_trigger_relations(ctx, conn, table->oid, &ret->rels, &ret->n_rels, err) ||
         !find_moves(conn, table, ret->n_rels > 1, &ret->moves, err))
         return false;
@@ -570,11 +184,6 @@ static bool choose_capture(const void *ctx, Conn *conn, const Table *table, Capt
     for (size_t i = 0; i < table->n_columns; i++)
         ret->by_name = ret->by_name || !table_has_image_of(table, &table->columns[i]);
     return true;
-}
-
-static void add_capture_functions(const void *ctx, Sql *q, const Capture *c)
-{
-    add_functions(ctx, q, c->table, c->by_statement, c->moves, c->n_rels > 1, c->by_name);
 }
 
 /* "INSERT INTO pgtandem.tab_rel" for one relation; its triggers are there */
@@ -613,6 +222,19 @@ static bool add_drop_others(Conn *conn, Sql *q, const Table *table, const Trigge
     return true;
 }
 
+/* functions, triggers, and the list of what has them */
+static void add_capture(Sql *q, const Capture *c)
+{
+    functions_add(q, c);
+    sql_add(q, "DELETE FROM pgtandem.tab_rel WHERE tab = ");
+    sql_number(q, c->table->id);
+    sql_add(q, ";\n");
+    for (size_t i = 0; i < c->n_rels; i++) {
+        add_triggers(q, c, &c->rels[i]);
+        add_rel(q, c->table, c->rels[i].oid);
+    }
+}
+
 bool capture_table(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -626,22 +248,25 @@ bool capture_table(Conn *conn, const Table *table, Err *err)
     for (size_t i = 0; i < c.n_rels; i++)
         if (!add_drop_others(conn, q, table, &c.rels[i], &others, err))
             return false;
-    if (table->n_keys == 0)
-        add_mark(q, table);
-    add_capture_functions(tmp, q, &c);
-    sql_add(q, "DELETE FROM pgtandem.tab_rel WHERE tab = ");
-    sql_number(q, table->id);
-    sql_add(q, ";\n");
-    for (size_t i = 0; i < c.n_rels; i++) {
-        add_triggers(q, table, &c.rels[i], c.by_statement, c.moves);
-        add_rel(q, table, c.rels[i].oid);
-    }
+    add_capture(q, &c);
     sql_add(q, "UPDATE pgtandem.tab SET captured = true WHERE id = ");
     sql_number(q, table->id);
     if (!with_locks(conn, c.rels, c.n_rels, others ? "ACCESS EXCLUSIVE" : "SHARE ROW EXCLUSIVE", q,
                     label, err))
         return err_add(err, "while installing capture on table %s", label);
     return true;
+}
+
+/* a table with row triggers has them */
+static void add_drop_gate(Sql *q, const Capture *c)
+{
+    for (size_t i = 0; i < c->n_rels; i++) {
+        sql_add(q, "DROP TRIGGER IF EXISTS pgtandem_gate ON ");
+        sql_name(q, c->rels[i].schema_name, c->rels[i].table_name);
+        sql_add(q, ";\nDROP TRIGGER IF EXISTS pgtandem_gate_update ON ");
+        sql_name(q, c->rels[i].schema_name, c->rels[i].table_name);
+        sql_add(q, ";\n");
+    }
 }
 
 bool capture_names_again(Conn *conn, const Table *table, Err *err)
@@ -652,7 +277,7 @@ bool capture_names_again(Conn *conn, const Table *table, Err *err)
 
     if (!choose_capture(tmp, conn, table, &c, err))
         return false;
-    add_capture_functions(tmp, q, &c);
+    functions_add(q, &c);
     return conn_exec(conn, q, err) ||
            err_add(err, "while changing capture of table %s", table_label(tmp, table));
 }
@@ -667,9 +292,9 @@ static void add_all_keys(Sql *q, const Table *table, const char *from)
         sql_add(q, "INSERT INTO pgtandem.queue_");
         sql_number(q, segment);
         sql_trusted(q, table->key_is_int ? " (txid, tab, k, at) " : " (txid, tab, ka, at) ");
-        sql_splice(q, select_me(q, table->id));
+        sql_splice(q, functions_select_me(q, table->id));
         sql_add(q, ", ");
-        add_key(q, table, "x");
+        functions_add_key(q, table, "x");
         sql_add(q, ", '-infinity' FROM ");
         sql_trusted(q, from);
         sql_add(q, " x WHERE (" SEGMENT_IS_0 ")");
@@ -682,6 +307,12 @@ static void add_all_keys(Sql *q, const Table *table, const char *from)
 /* one mark for all rows, in this transaction */
 static void add_all_mark(Sql *q, const Table *table)
 {
+    if (table->n_keys == 0 && !table->followed) {
+        sql_add(q, "SELECT nextval('pgtandem.mark_");
+        sql_number(q, table->id);
+        sql_add(q, "');\n");
+        return;
+    }
     for (int segment = 0; segment < 2; segment++) {
         sql_add(q, "INSERT INTO pgtandem.queue_");
         sql_number(q, segment);
@@ -711,7 +342,25 @@ bool capture_all_rows(Conn *conn, const Table *table, Err *err)
     return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
 }
 
-bool capture_everything(Conn *conn, const Table *table, Err *err)
+/*
+ * Whole rows are captured in the shape that the table has now, with the settings that its types ask for: no
+ * writer may be between the old functions and the new ones.
+ */
+static bool record_images_anew(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Capture c;
+    Sql *q = sql_new(tmp);
+
+    if (!choose_capture(tmp, conn, table, &c, err))
+        return false;
+    functions_add(q, &c);
+    add_all_mark(q, table);
+    return with_locks(conn, c.rels, c.n_rels, "SHARE ROW EXCLUSIVE", q, table_label(tmp, table),
+                      err);
+}
+
+static bool record_mark(Conn *conn, const Table *table, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -722,7 +371,81 @@ bool capture_everything(Conn *conn, const Table *table, Err *err)
     if (conn_exec(conn, q, err))
         return true;
     conn_rollback(conn);
-    return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
+    return false;
+}
+
+bool capture_everything(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool images = table->n_keys == 0 && table->followed;
+
+    return (images ? record_images_anew(conn, table, err) : record_mark(conn, table, err)) ||
+           err_add(err, "while recording all rows of table %s", table_label(tmp, table));
+}
+
+/* DROP TRIGGER for all that only mark changes of this table; *ret_any: there are some */
+static bool add_drop_marking(Conn *conn, Sql *q, const Table *table, bool *ret_any, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *marked = mem_printf(tmp, "marked_%d", table->id);
+    OurTriggersRow *rows;
+    size_t n;
+
+    *ret_any = false;
+    if (!q_our_triggers(tmp, conn, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(rows[i].function, marked) != 0)
+            continue;
+        *ret_any = true;
+        sql_add(q, "DROP TRIGGER ");
+        sql_ident(q, rows[i].name);
+        sql_add(q, " ON ");
+        sql_name(q, rows[i].schema_name, rows[i].table_name);
+        sql_add(q, ";\n");
+    }
+    return true;
+}
+
+/* a mark that begins anew, under a lock that keeps writers out: what it counted is recorded otherwise */
+static void add_new_mark(Sql *q, const Table *table)
+{
+    sql_add(q, "DROP SEQUENCE pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, ";\nCREATE SEQUENCE pgtandem.mark_");
+    sql_number(q, table->id);
+    sql_add(q, ";\n");
+}
+
+bool capture_follow(Conn *conn, const Table *table, bool record, bool *ret_done, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Table followed = *table;
+    Capture c;
+    bool marking;
+    Sql *q = sql_new(tmp);
+
+    followed.followed = true;
+    if (!choose_capture(tmp, conn, &followed, &c, err) ||
+        !add_drop_marking(conn, q, table, &marking, err))
+        return false;
+    if (marking && record)
+        add_new_mark(q, table);
+    if (marking) {
+        if (!c.by_statement)
+            add_drop_gate(q, &c);
+        add_capture(q, &c);
+        sql_add(q, "DROP FUNCTION pgtandem.marked_");
+        sql_number(q, table->id);
+        sql_add(q, "();\n");
+    }
+    if (marking && record)
+        add_all_mark(q, &followed);
+    sql_add(q, "UPDATE pgtandem.tab SET followed = true WHERE id = ");
+    sql_number(q, table->id);
+    return lock_and_run_once(conn, lock_relations(tmp, c.rels, c.n_rels, "ACCESS EXCLUSIVE"), q,
+                             ret_done, err) ||
+           err_add(err, "while capturing the rows of table %s", table_label(tmp, table));
 }
 
 /* ONLY "schema"."name"; belongs to ctx */
@@ -749,9 +472,9 @@ bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, siz
         for (size_t r = 0; r < n; r++)
             if (c.rels[i].oid == rels[r])
                 come[n_new++] = c.rels[i];
-    add_capture_functions(tmp, q, &c);
+    functions_add(q, &c);
     for (size_t i = 0; i < n_new; i++) {
-        add_triggers(q, table, &come[i], c.by_statement, c.moves);
+        add_triggers(q, &c, &come[i]);
         add_rel(q, table, come[i].oid);
         if (strcmp(come[i].kind, "r") == 0 && table->n_keys > 0)
             add_all_keys(q, table, rel_ref(tmp, &come[i]));

@@ -25,7 +25,7 @@
  */
 CHECKED bool capture_table(Conn *conn, const Table *table, Err *err);
 
-/* the functions anew, after the key's columns got other names; idempotent */
+/* the functions anew, after columns that they name, or whose types they depend on, have changed; idempotent */
 CHECKED bool capture_names_again(Conn *conn, const Table *table, Err *err);
 
 /*
@@ -34,6 +34,13 @@ CHECKED bool capture_names_again(Conn *conn, const Table *table, Err *err);
  */
 CHECKED bool capture_partitions(Conn *conn, const Table *table, const int64_t *rels, size_t n,
                                 Err *err);
+
+/*
+ * A table without key that was only marked: from now on its changes are captured. record: all its rows are
+ * recorded as changed with that, and its mark begins anew. *ret_done: false when somebody else is at work
+ * on the table; then nothing was changed.
+ */
+CHECKED bool capture_follow(Conn *conn, const Table *table, bool record, bool *ret_done, Err *err);
 
 /* records every row of a captured table as changed, so that the next round carries all of them */
 CHECKED bool capture_all_rows(Conn *conn, const Table *table, Err *err);

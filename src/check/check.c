@@ -1211,7 +1211,8 @@ static const Check checks[] = {
     {.id = "table-without-key",
      .severity = SEVERITY_WARNING,
      .run = check_keyless,
-     .title = "tables have no key: their changes are followed as whole rows",
+     .title = "tables have no key: large ones are followed by whole rows, small ones are copied "
+              "whole during the write pause",
      .hint = "A primary key, or a unique index over NOT NULL columns, makes them like all others, "
              "which "
              "costs less on both sides."},

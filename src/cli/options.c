@@ -80,6 +80,15 @@ const Option cli_options[] = {
       .doc  = "Each job is a process with one connection to each node; copying, building "
               "indexes and comparing are shared out among them. More jobs are faster until the "
               "disks or the network are busy, and burden the old node more." },
+    { .name = "follow-keyless", .type = OPT_SIZE, .arg = "SIZE", .def = "8MB",
+      .min = 0, .max = 1024 * TB,
+      .field = FIELD(int64_t, config.follow_keyless_bytes), .commands = CMD_UPGRADE,
+      .help = "follow tables without a key that are at least this large",
+      .doc  = "Without a key a changed row can only be told from others by all that it holds. In a table "
+              "of this size or more each row that comes or goes is recorded whole, and found again on "
+              "the new node by its values. A smaller one is copied during the write pause if it changed, "
+              "which costs its writers less. One that outgrows this is followed from then on. 0B "
+              "follows all of them. The size counts indexes." },
     { .name = "chunk-size", .type = OPT_SIZE, .arg = "SIZE", .def = "1GB",
       .min = 64 * KB, .max = TB,
       .field = FIELD(int64_t, config.chunk_bytes), .commands = CMD_UPGRADE,

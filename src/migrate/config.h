@@ -11,12 +11,14 @@
 #include "pg/conn.h"
 
 typedef struct Config {
-    ConnSpec source;         /* the old node; label "source" */
-    ConnSpec target;         /* the new node; label "target" */
-    int64_t jobs;            /* parallel workers for copy, index builds, verify */
-    int64_t chunk_bytes;     /* wanted size of a piece of the initial copy */
-    int64_t max_pause_ms;    /* time budget of a switch, fence to open */
-    int64_t max_lag_ms;      /* a switch starts only when the copy is no older than this */
+    ConnSpec source;     /* the old node; label "source" */
+    ConnSpec target;     /* the new node; label "target" */
+    int64_t jobs;        /* parallel workers for copy, index builds, verify */
+    int64_t chunk_bytes; /* wanted size of a piece of the initial copy */
+    int64_t
+        follow_keyless_bytes; /* larger tables without key are followed, others copied in the pause */
+    int64_t max_pause_ms;     /* time budget of a switch, fence to open */
+    int64_t max_lag_ms;       /* a switch starts only when the copy is no older than this */
     const char **pgbouncers; /* conninfos of PgBouncer admin consoles to pause and resume */
     size_t n_pgbouncers;
     const char *pgbouncer_ini; /* configuration file to re-point, or NULL */

@@ -236,6 +236,10 @@ bool ddl_complete_captures(Ddl *ddl, Conn *conn, Err *err)
             if (conn == ddl->from && !ddl_remember_anew(ddl, err))
                 return false;
         }
+        /* its columns may be others; on the other node that comes with the mark for all rows */
+        if (captured && !lost && conn == ddl->to && tables[i].n_keys == 0 && tables[i].followed &&
+            !capture_names_again(conn, &tables[i], err))
+            return false;
         if (!captured ? !capture_table(conn, &tables[i], err)
             : lost    ? !capture_again(conn, &tables[i], err)
                       : n_come > 0 && !capture_partitions(conn, &tables[i], come, n_come, err))

@@ -18,6 +18,7 @@
 #include "capture/queue.h"
 #include "migrate/commands.h"
 #include "migrate/ddl.h"
+#include "migrate/keyless.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/preflight.h"
@@ -30,8 +31,9 @@ enum {
     IDLE_MIN_MS = 5,  /* the pause after a round that found something */
     IDLE_MAX_MS = 25, /* the longest pause when nothing happens: one look at the snapshot each */
     SEQUENCES_EVERY_MS = 1000,
-    LARGE_EVERY_MS = 2000, /* large objects are looked at so often, */
-    LARGE_SHARE = 50,      /* but for at most one fiftieth of the time */
+    LARGE_EVERY_MS = 2000,   /* large objects are looked at so often, */
+    LARGE_SHARE = 50,        /* but for at most one fiftieth of the time */
+    KEYLESS_EVERY_MS = 5000, /* tables without key may have grown */
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
     SCHEMA_REST = 20,        /* … a look may take this fraction of the time */
@@ -140,7 +142,7 @@ static bool carry_large(Edge *edge, Err *err)
 bool follow(Run *run, bool *ret_handover, Err *err)
 {
     FollowStats stats = {.since_ms = clock_ms()};
-    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms();
+    int64_t idle = IDLE_MIN_MS, handover_ms = clock_ms(), keyless_ms = 0;
     SchemaLook look = {
         .looked_ms = clock_ms(), .carried_ms = clock_ms(), .pause_ms = SCHEMA_EVERY_MS};
     bool in_step = false;
@@ -160,6 +162,11 @@ bool follow(Run *run, bool *ret_handover, Err *err)
             return false;
         if (!carry_large(run->edge, err))
             return false;
+        if (clock_ms() - keyless_ms > KEYLESS_EVERY_MS) {
+            if (!keyless_adopt(run, err))
+                return false;
+            keyless_ms = clock_ms();
+        }
         if (!in_step && round.ms < CLOSE_ROUND_MS) {
             in_step = true;
             member_tell(run->config, "following");

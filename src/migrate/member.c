@@ -138,8 +138,9 @@ json_t *member_config_json(const Config *c, const Member *member, const char *co
         member->node[SIDE_TARGET].conninfo, "stand_in", member->stand_in, "dry_run", c->dry_run);
 
     json_t *more =
-        json_pack("{s:I, s:I, s:I, s:I, s:s?, s:o, s:b, s:b, s:b}", "jobs", (json_int_t)c->jobs,
-                  "chunk_bytes", (json_int_t)c->chunk_bytes, "max_pause_ms",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:s?, s:o, s:b, s:b, s:b}", "jobs",
+                  (json_int_t)c->jobs, "chunk_bytes", (json_int_t)c->chunk_bytes,
+                  "follow_keyless_bytes", (json_int_t)c->follow_keyless_bytes, "max_pause_ms",
                   (json_int_t)c->max_pause_ms, "max_lag_ms", (json_int_t)c->max_lag_ms, "pg_bindir",
                   c->pg_bindir, "accepted", text_list(c->accepted, c->n_accepted), "json", c->json,
                   "allow_downgrade", c->allow_downgrade, "allow_nonempty", c->allow_nonempty);
@@ -178,6 +179,7 @@ static Config *read_config(const void *ctx, const json_t *json, Err *err)
     member->input = str_new(c);
     c->jobs = json_integer_value(json_object_get(json, "jobs"));
     c->chunk_bytes = json_integer_value(json_object_get(json, "chunk_bytes"));
+    c->follow_keyless_bytes = json_integer_value(json_object_get(json, "follow_keyless_bytes"));
     c->max_pause_ms = json_integer_value(json_object_get(json, "max_pause_ms"));
     c->max_lag_ms = json_integer_value(json_object_get(json, "max_lag_ms"));
     c->pg_bindir = text_of(c, json, "pg_bindir");

@@ -40,7 +40,7 @@ static bool create_control(Run *run, const char *run_id, Side side, Err *err)
 /*
  * the tables that are replicated, numbered from 1; those of extensions are left to their extension
  */
-static Catalog *number_tables(const void *ctx, const Catalog *catalog)
+static Catalog *number_tables(const void *ctx, const Catalog *catalog, int64_t follow_bytes)
 {
     Catalog *planned = mem_new(ctx, Catalog);
 
@@ -48,9 +48,11 @@ static Catalog *number_tables(const void *ctx, const Catalog *catalog)
     for (size_t i = 0; i < catalog->n_tables; i++) {
         if (catalog->tables[i].in_extension)
             continue;
-        planned->tables[planned->n_tables] = catalog->tables[i];
-        planned->tables[planned->n_tables].id = (int)planned->n_tables + 1;
-        planned->n_tables++;
+        Table *table = &planned->tables[planned->n_tables++];
+
+        *table = catalog->tables[i];
+        table->id = (int)planned->n_tables;
+        table->followed = table->n_keys == 0 && table->bytes >= follow_bytes;
     }
     return planned;
 }
@@ -211,7 +213,7 @@ static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, 
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
-    const Catalog *planned = number_tables(tmp, catalog);
+    const Catalog *planned = number_tables(tmp, catalog, run->config->follow_keyless_bytes);
     Owners *owners;
     uint64_t random = 0;
 

@@ -46,6 +46,7 @@ typedef struct Table {
     KeyColumn *keys; /* in index order; n_keys 0: no key */
     size_t n_keys;
     bool key_is_int; /* one key column of an integer type */
+    bool followed;   /* without key: changes are captured, instead of a mark that there are some */
     int64_t blocks;  /* all partitions together */
     int64_t bytes;   /* with indexes and TOAST */
     double tuples;   /* the planner's estimate; negative or 0 when unknown */

@@ -11,23 +11,44 @@
  */
 enum { LOCK_MIN_MS = 100, LOCK_MAX_MS = 2000, LOCK_PAUSE_MS = 300, LOCK_REPORT_TRIES = 5 };
 
+/* one try; false without *ret_busy is a failure */
+static bool try_locks(Conn *conn, const Sql *locks, const Sql *work, int64_t limit_ms,
+                      bool *ret_busy, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *begin = sql_new(tmp);
+
+    *ret_busy = false;
+    sql_add(begin, "BEGIN; SET LOCAL lock_timeout = ");
+    sql_number(begin, limit_ms);
+    sql_add(begin, "; ");
+    sql_splice(begin, locks);
+    if (conn_exec(conn, begin, err) && conn_exec(conn, work, err) && conn_do(conn, "COMMIT", err))
+        return true;
+    *ret_busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
+    conn_rollback(conn);
+    return false;
+}
+
+bool lock_and_run_once(Conn *conn, const Sql *locks, const Sql *work, bool *ret_done, Err *err)
+{
+    bool busy;
+
+    *ret_done = try_locks(conn, locks, work, LOCK_MIN_MS, &busy, err);
+    if (busy)
+        err_clear(err);
+    return *ret_done || busy;
+}
+
 bool lock_and_run(Conn *conn, const Sql *locks, const Sql *work, const char *label, Err *err)
 {
     int64_t limit = LOCK_MIN_MS;
 
     for (int tries = 1;; tries++) {
-        AUTO_CTX(tmp, NULL);
-        Sql *begin = sql_new(tmp);
+        bool busy;
 
-        sql_add(begin, "BEGIN; SET LOCAL lock_timeout = ");
-        sql_number(begin, limit);
-        sql_add(begin, "; ");
-        sql_splice(begin, locks);
-        if (conn_exec(conn, begin, err) && conn_exec(conn, work, err) &&
-            conn_do(conn, "COMMIT", err))
+        if (try_locks(conn, locks, work, limit, &busy, err))
             return true;
-        bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
-        conn_rollback(conn);
         if (!busy)
             return false;
         if (tries % LOCK_REPORT_TRIES == 0)

@@ -16,4 +16,8 @@
 CHECKED bool lock_and_run(Conn *conn, const Sql *locks, const Sql *work, const char *label,
                           Err *err);
 
+/* one such try: what can be done later does not wait. *ret_done: false when the locks were not had */
+CHECKED bool lock_and_run_once(Conn *conn, const Sql *locks, const Sql *work, bool *ret_done,
+                               Err *err);
+
 #endif

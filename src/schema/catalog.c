@@ -299,7 +299,7 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
         Sql *q = sql_new(tmp);
 
         sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, "
-                   "key_is_int, key_print) VALUES (");
+                   "key_is_int, key_print, followed) VALUES (");
         sql_i64(q, t->id);
         sql_add(q, ", ");
         sql_text(q, t->schema);
@@ -311,6 +311,8 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
         sql_text(q, t->key_is_int ? "true" : "false");
         sql_add(q, ", ");
         sql_text(q, table_key_print(tmp, t));
+        sql_add(q, ", ");
+        sql_text(q, t->followed ? "true" : "false");
         sql_add(q, ")");
         if (!conn_exec(conn, q, err))
             return err_add(err, "while registering table %s", table_label(tmp, t));
@@ -368,6 +370,7 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         tables[kept] = *found;
         tables[kept].id = rows[i].id;
         tables[kept].key_is_int = rows[i].key_is_int;
+        tables[kept].followed = rows[i].followed;
         if (rows[i].key_columns == NULL) {
             tables[kept].n_keys = 0;
         } else if (strcmp(table_key_text(tmp, found), rows[i].key_columns) != 0) {

@@ -29,6 +29,7 @@ CREATE TABLE pgtandem.tab (
     key_print    text NOT NULL DEFAULT '',      -- numbers and types of the key's columns, whatever they are called
     captured     boolean NOT NULL DEFAULT false,-- the triggers are on this node's table
     captures     integer NOT NULL DEFAULT 0,    -- how often they had to be put there again: changes are missing then
+    followed     boolean NOT NULL DEFAULT false,-- no key: its changes are captured here, and not only marked
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     adrift       boolean NOT NULL DEFAULT false,-- no key: this copy cannot be followed any more, copied under the fence
     UNIQUE (schema_name, table_name)

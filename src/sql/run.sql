@@ -27,12 +27,27 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31; rel is the oid of the table that was captured, or 0
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8, adrift bool
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8, followed bool, adrift bool
 select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)), t.key_is_int, t.captured, t.copied_mark,
-       t.captures, t.key_print, coalesce(r.rel, 0), t.adrift
+       t.captures, t.key_print, coalesce(r.rel, 0), t.followed, t.adrift
   from pgtandem.tab t
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
+
+-- name: keyless_only_marked
+-- doc: tables without key whose changes are only marked, and that are at least this large by now
+-- params: bytes int8
+-- returns: id int, bytes int8
+select t.id, sum(pg_total_relation_size(r.rel::oid))::int8
+  from pgtandem.tab t join pgtandem.tab_rel r on r.tab = t.id
+ where t.key_columns is null and not t.followed and t.captured
+ group by t.id
+having sum(pg_total_relation_size(r.rel::oid)) >= $1::int8
+ order by t.id
+
+-- name: keyless_followed
+-- returns: id int
+select id from pgtandem.tab where key_columns is null and followed order by id
 
 -- name: tab_name
 -- params: id int

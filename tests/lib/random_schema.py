@@ -8,7 +8,8 @@ The choices depend on the seed and the version number only, so a failure can be 
 numbered rows: the value of a column in row n is an SQL expression of n, with types and expressions that
 lib/contents.py has already. So writers that know nothing of each other meet at the same keys.
 
-Tables without a key are in the schema `keyless`.
+Tables without a key are in the schema `keyless`: where they are not followed, both sides hold the same there
+after a switch only.
 """
 
 import random
