@@ -189,7 +189,7 @@ static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, c
 {
     Sql *q = sql_new(ctx);
 
-    sql_add(q, "SELECT ");
+    sql_add(q, "SELECT DISTINCT ");
     ret_in_flight->all = false;
     for (size_t k = 0; k < pair->src->n_keys; k++) {
         const Column *column = table_column(pair->src, pair->src->keys[k].name);
@@ -202,7 +202,12 @@ static bool read_in_flight(const void *ctx, Conn *from, const TablePair *pair, c
         sql_add(q, "::text");
     }
     sql_add(q, " FROM (");
-    sql_splice(q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id}, window));
+    /*
+     * Like inserts, which are not made distinct by the key's type: 1.0 and 1.00 are one numeric, but
+     * a row of the copy has one text.
+     */
+    sql_splice(
+        q, queue_keys(ctx, pair->src, &(Pending){.tab = pair->src->id, .inserts = true}, window));
     sql_add(q, ") d");
     return queue_has_mark(from, pair->src->id, window, &ret_in_flight->whole, err) &&
            conn_query(ctx, from, q, &ret_in_flight->rows, err);

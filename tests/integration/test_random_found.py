@@ -1,5 +1,7 @@
 """What test_random.py has found, each as a test of its own that does the same every time."""
 
+import threading
+
 import pytest
 
 from lib.compare import assert_same_content
@@ -99,3 +101,32 @@ def test_key_over_the_whole_range(pair, tool):
     )
     tool.ok("upgrade", "--switchover", "--chunk-size", "64kB")
     assert_same_content(pair.old.connect(), pair.new.connect())
+
+
+@pytest.mark.timeout(120)
+def test_verify_while_a_key_is_written_in_another_way(one_pair, tool):
+    """Equal keys have several texts: each of them tells that the row is on its way."""
+    old = one_pair.old
+    old.sql("create table t (n numeric primary key, v int); insert into t select i, 0 from generate_series(1, 20) i")
+    run = tool.start("upgrade")
+    run.wait_for_output(r"in sync", timeout=60)
+    enough = threading.Event()
+
+    def write():
+        connection = old.connect()
+        with connection.cursor() as cursor:
+            turn = 0
+            while not enough.is_set():
+                turn += 1
+                cursor.execute(f"delete from t where n < 11; insert into t select i::numeric(10,{turn % 5}), {turn} from generate_series(1, 10) i")
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = tool.run("verify")
+        assert found.rc == 0, found
+    finally:
+        enough.set()
+        writer.join()
+    end(run)
