@@ -69,42 +69,51 @@ void functions_add_key(Sql *q, const Table *table, const char *prefix)
     add_key_by(q, table, prefix, false);
 }
 
-/* the columns of the queue that a change of the table has */
-static const char *queue_columns(const Table *table)
+/* where in a segment of the queue something goes */
+typedef struct Place {
+    const char *table;
+    const char *columns;
+} Place;
+
+static const Place mark_place = {"queue_", " (txid, tab) "};
+
+/* where a change of the table goes */
+static Place place_of(const Table *table)
 {
     if (table->n_keys == 0)
-        return " (txid, tab, k, image) ";
-    return table->key_is_int ? " (txid, tab, k) " : " (txid, tab, ka) ";
+        return (Place){"image_", " (txid, tab, n, image) "};
+    return (Place){"queue_", table->key_is_int ? " (txid, tab, k) " : " (txid, tab, ka) "};
 }
 
 /* INSERT INTO one segment; `values` ends the statement: VALUES (…) or SELECT … */
-static void add_insert(Sql *q, const char *columns, int segment, const Sql *values)
+static void add_insert(Sql *q, Place place, int segment, const Sql *values)
 {
-    sql_add(q, "INSERT INTO pgtandem.queue_");
+    sql_add(q, "INSERT INTO pgtandem.");
+    sql_trusted(q, place.table);
     sql_number(q, segment);
-    sql_trusted(q, columns);
+    sql_trusted(q, place.columns);
     sql_splice(q, values);
     sql_add(q, ";\n");
 }
 
 /* INSERT INTO the segment that fits */
-static void add_insert_by_segment(Sql *q, const char *columns, const Sql *values)
+static void add_insert_by_segment(Sql *q, Place place, const Sql *values)
 {
     sql_add(q, "    IF " SEGMENT_IS_0 " THEN ");
-    add_insert(q, columns, 0, values);
+    add_insert(q, place, 0, values);
     sql_add(q, "    ELSE ");
-    add_insert(q, columns, 1, values);
+    add_insert(q, place, 1, values);
     sql_add(q, "    END IF;\n");
 }
 
 /* what a function does while applications may write here, and else refuses (but to our own apply) */
-static void add_open_or_refuse(Sql *q, const char *columns, const Sql *values)
+static void add_open_or_refuse(Sql *q, Place place, const Sql *values)
 {
     /* open() is inlined into the expression: it costs nothing */
     sql_add(q, "  IF pgtandem.open() AND " SEGMENT_IS_0 " THEN\n    ");
-    add_insert(q, columns, 0, values);
+    add_insert(q, place, 0, values);
     sql_add(q, "  ELSIF pgtandem.open() THEN\n    ");
-    add_insert(q, columns, 1, values);
+    add_insert(q, place, 1, values);
     sql_add(q, "  ELSE\n    PERFORM pgtandem.refuse(TG_OP, TG_RELID);\n  END IF;\n");
 }
 
@@ -310,7 +319,7 @@ static void add_function(Sql *q, const Table *table, const char *what, const Sql
 {
     begin_function(q, table, what, pins_of_table(table));
     sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, queue_columns(table), values);
+    add_open_or_refuse(q, place_of(table), values);
     end_function(q, table, what);
 }
 
@@ -326,7 +335,7 @@ static void add_row_function(const void *ctx, Sql *q, const Table *table, bool b
     begin_function(q, table, "capture", pins_of_table(table));
     sql_add(q, "BEGIN\n  IF NOT pgtandem.open() THEN RETURN NULL; END IF;\n"
                "  IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), after);
+    add_insert_by_segment(q, place_of(table), after);
     sql_add(q, "  END IF;\n");
     if (!keyless) {
         sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN\n    IF ");
@@ -336,7 +345,7 @@ static void add_row_function(const void *ctx, Sql *q, const Table *table, bool b
         sql_add(q, " THEN RETURN NULL; END IF;\n  END IF;\n");
     }
     sql_add(q, "  IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n");
-    add_insert_by_segment(q, queue_columns(table), before);
+    add_insert_by_segment(q, place_of(table), before);
     sql_add(q, "  END IF;\n");
     end_function(q, table, "capture");
 }
@@ -362,7 +371,7 @@ static void add_truncated_function(const void *ctx, Sql *q, const Table *table)
 {
     begin_function(q, table, "truncated", 0);
     sql_add(q, "BEGIN\n");
-    add_open_or_refuse(q, " (txid, tab) ", functions_select_me(ctx, table->id));
+    add_open_or_refuse(q, mark_place, functions_select_me(ctx, table->id));
     end_function(q, table, "truncated");
 }
 

@@ -33,6 +33,12 @@ int64_t snapshot_xmax(const char *snapshot)
     "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
     "FROM pgtandem.queue_1)"
 
+/* keys, and rows of tables without key */
+#define ALL_CHANGES                                                                                \
+    "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
+    "FROM pgtandem.queue_1 UNION ALL SELECT txid, tab, n, NULL, NULL FROM pgtandem.image_0 "       \
+    "UNION ALL SELECT txid, tab, n, NULL, NULL FROM pgtandem.image_1)"
+
 /* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in S1; and no marks of our rounds */
 static void add_window(Sql *q, const Window *window)
 {
@@ -150,7 +156,7 @@ static bool list_named(const void *ctx, Conn *conn, const Window *window, Pendin
     sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
                "SELECT 0 AS tab, NULL::bigint AS k, NULL::text[] AS ka, "
                "txid_current_snapshot()::text UNION ALL "
-               "(SELECT q.tab, q.k, q.ka, NULL FROM " BOTH_SEGMENTS " q WHERE true");
+               "(SELECT q.tab, q.k, q.ka, NULL FROM " ALL_CHANGES " q WHERE true");
     add_window(q, window);
     add_tabs(q, window);
     sql_add(q, " LIMIT ");
@@ -188,7 +194,7 @@ static bool list_counted(const void *ctx, Conn *conn, const Window *window, Pend
 
     sql_add(q, "SELECT abs(q.tab), count(*), "
                "bool_or(coalesce(" IS_TRUNCATE " OR " IS_ALL_ROWS ", false)), "
-               "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " BOTH_SEGMENTS
+               "bool_or(coalesce(" IS_ALL_ROWS ", false)), bool_and(q.tab < 0) FROM " ALL_CHANGES
                " q WHERE true");
     add_window(q, window);
     add_tabs(q, window);
@@ -377,17 +383,17 @@ Sql *queue_images(const void *ctx, const Table *table, const Pending *pending, c
 {
     Sql *q = sql_new(ctx);
 
-    sql_trusted(q, pending->inserts ? "SELECT 1, q.image" : "SELECT sum(q.k), q.image");
+    sql_trusted(q, pending->inserts ? "SELECT 1, q.image" : "SELECT sum(q.n), q.image");
     sql_add(q,
-            " FROM (SELECT txid, tab, k, image, at FROM pgtandem.queue_0 UNION ALL SELECT txid, "
-            "tab, k, image, at FROM pgtandem.queue_1) q WHERE q.image IS NOT NULL AND q.tab IN (");
+            " FROM (SELECT txid, tab, n, image FROM pgtandem.image_0 UNION ALL SELECT txid, tab, "
+            "n, image FROM pgtandem.image_1) q WHERE q.tab IN (");
     sql_number(q, table->id);
     sql_add(q, ", ");
     sql_number(q, -table->id);
     sql_add(q, ")");
     add_window(q, window);
     if (!pending->inserts)
-        sql_add(q, " GROUP BY q.image HAVING sum(q.k) <> 0");
+        sql_add(q, " GROUP BY q.image HAVING sum(q.n) <> 0");
     return q;
 }
 
@@ -414,7 +420,7 @@ bool queue_has_changes(Conn *conn, int tab, const Window *window, bool *ret_chan
     Sql *q = sql_new(tmp);
     Rows *rows;
 
-    sql_add(q, "SELECT EXISTS (SELECT 1 FROM " BOTH_SEGMENTS " q WHERE q.tab IN (");
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM " ALL_CHANGES " q WHERE q.tab IN (");
     sql_number(q, tab);
     sql_add(q, ", ");
     sql_number(q, -tab);
@@ -491,11 +497,16 @@ static bool purge_segment(Conn *conn, int segment, Err *err)
 
     sql_add(q, "BEGIN; LOCK TABLE pgtandem.queue_");
     sql_number(q, segment);
+    sql_add(q, ", pgtandem.image_");
+    sql_number(q, segment);
     sql_add(q,
             " IN ACCESS EXCLUSIVE MODE NOWAIT; SELECT EXISTS (SELECT 1 FROM pgtandem.consumer "
-            "WHERE confirmed IS NULL AND NOT detached) OR EXISTS (SELECT 1 FROM pgtandem.queue_");
+            "WHERE confirmed IS NULL AND NOT detached) OR EXISTS (SELECT 1 FROM (SELECT txid FROM "
+            "pgtandem.queue_");
     sql_number(q, segment);
-    sql_add(q, " q, pgtandem.consumer c WHERE NOT c.detached AND NOT "
+    sql_add(q, " UNION ALL SELECT txid FROM pgtandem.image_");
+    sql_number(q, segment);
+    sql_add(q, ") q, pgtandem.consumer c WHERE NOT c.detached AND NOT "
                "txid_visible_in_snapshot(q.txid, c.confirmed::txid_snapshot))");
     if (!conn_query(tmp, conn, q, &rows, err)) {
         bool busy = err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE);
@@ -511,6 +522,8 @@ static bool purge_segment(Conn *conn, int segment, Err *err)
     }
     q = sql_new(tmp);
     sql_add(q, "TRUNCATE pgtandem.queue_");
+    sql_number(q, segment);
+    sql_add(q, ", pgtandem.image_");
     sql_number(q, segment);
     sql_add(q, "; UPDATE pgtandem.consumer SET purged = confirmed WHERE NOT detached; COMMIT");
     if (!conn_exec(conn, q, err)) {
@@ -528,13 +541,18 @@ static bool segment_sizes(Conn *conn, int64_t ret_bytes[2], Err *err)
     Rows *rows;
 
     /* images of rows may be out of line */
-    sql_add(q, "SELECT pg_relation_size(oid) + coalesce(pg_relation_size(reltoastrelid), 0) FROM "
-               "pg_class WHERE oid IN ('pgtandem.queue_0'::regclass, 'pgtandem.queue_1'::regclass) "
-               "ORDER BY relname");
+    for (int segment = 0; segment < 2; segment++) {
+        sql_trusted(q, segment == 0 ? "SELECT pg_relation_size('pgtandem.queue_"
+                                    : ", pg_relation_size('pgtandem.queue_");
+        sql_number(q, segment);
+        sql_add(q, "') + pg_table_size('pgtandem.image_");
+        sql_number(q, segment);
+        sql_add(q, "')");
+    }
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
     for (int segment = 0; segment < 2; segment++)
-        ret_bytes[segment] = rows_i64(rows, (size_t)segment, 0);
+        ret_bytes[segment] = rows_i64(rows, 0, (size_t)segment);
     return true;
 }
 

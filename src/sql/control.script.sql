@@ -49,13 +49,18 @@ CREATE TABLE pgtandem.tab_rel (
 -- transaction id; only ever inserted into and truncated (so no key is needed, also not by publications).
 -- tab: the table's number, negative for an INSERT (so that a backlog of nothing else can be loaded by COPY).
 -- k: a single integer key; ka: any other key as texts; both NULL: the table was truncated; an empty ka: every
--- row has to be carried. image: of a table without key, the row as text; k is then 1 for a row that came and -1
--- for one that went. Such tables also have a sequence mark_<id>, which moves with each change that is not captured.
+-- row has to be carried.
 -- tab 0: this transaction is a round that was applied here, by the edge that ka names.
 -- at: when, where a sync of several sources needs it to decide conflicts: then the column has a default.
 -- '-infinity': a round took the row away by its own decision, of which the node that it came from has to hear.
-CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz, image text);
-CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz, image text);
+CREATE TABLE pgtandem.queue_0 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
+CREATE TABLE pgtandem.queue_1 (txid bigint NOT NULL, tab integer NOT NULL, k bigint, ka text[], at timestamptz);
+
+-- of tables without key: the rows themselves, as text; n is 1 for one that came, and -1 for one that went. Apart from
+-- the keys, since these are read for each table. Such tables also have a sequence mark_<id>, which moves with each
+-- change that is not captured.
+CREATE TABLE pgtandem.image_0 (txid bigint NOT NULL, tab integer NOT NULL, n integer NOT NULL, image text);
+CREATE TABLE pgtandem.image_1 (txid bigint NOT NULL, tab integer NOT NULL, n integer NOT NULL, image text);
 
 -- how much of another node's changes this node has, one row for each edge that ends here ("run", or "sync/source");
 -- written in the transaction that applies them
