@@ -212,14 +212,20 @@ class Writer(threading.Thread):
         if fine and chance.random() < 0.85:
             self._commit(connection)
         else:
-            self._do(connection, "rollback")
+            self._rollback(connection)
+
+    def _rollback(self, connection):
+        """A short statement_timeout may hit this, too, and then the transaction is still there."""
+        while not self._do(connection, "rollback") and connection.closed == 0:
+            pass
+        return False
 
     def _commit(self, connection):
         if not self._do(connection, "select txid_current()"):
-            return self._do(connection, "rollback")
+            return self._rollback(connection)
         # a deferred constraint may refuse it; then nothing is left to roll back
         if not self._do(connection, "commit"):
-            self._do(connection, "rollback")
+            self._rollback(connection)
 
     def _maintain(self):
         """What moves rows without triggers."""
@@ -249,7 +255,7 @@ class Writer(threading.Thread):
                 connection.close()
                 self.open.append(Open(self._connect(), until, gid))
             else:
-                self._do(connection, "rollback")
+                self._rollback(connection)
                 connection.close()
         else:
             self.open.append(Open(connection, until))
@@ -262,7 +268,7 @@ class Writer(threading.Thread):
             if one.gid:
                 self._do(one.connection, f"{'commit' if commits else 'rollback'} prepared '{one.gid}'")
             elif not self._body(one.connection, self._changes(without=("truncate", "refill"))) or not commits:
-                self._do(one.connection, "rollback")
+                self._rollback(one.connection)
             else:
                 self._commit(one.connection)
             one.connection.close()
