@@ -992,8 +992,12 @@ bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
     if (!conn_do(edge->to, "COMMIT", err))
         goto failed;
     conn_rollback(edge->from);
-    for (size_t i = 0; i < n; i++)
-        find_pair(edge, changed[i].tab)->adrift = false;
+    for (size_t i = 0; i < n; i++) {
+        TablePair *pair = find_pair(edge, changed[i].tab);
+
+        if (pair != NULL)
+            pair->adrift = false;
+    }
     *ret_rows = stats.rows;
     return true;
 failed:
