@@ -11,6 +11,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "migrate/keyless.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -261,18 +262,6 @@ bool edge_check(Edge *edge, bool accept_timeline, Err *err)
     return edge_record_peer(edge->name, edge->from, edge->to, err);
 }
 
-static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    sql_add(q, "UPDATE pgtandem.tab SET copied_mark = ");
-    sql_i64(q, copied->mark);
-    sql_add(q, ", adrift = false WHERE id = ");
-    sql_i64(q, copied->tab);
-    return conn_exec(to, q, err);
-}
-
 /*
  * Counts the reads on `from`, behind all reading and before `to` commits: whatever state `from` may be restored to,
  * if it has the number it has what was read. The COMMIT is durable, so a crash does not take it back either. Ends the
@@ -350,7 +339,7 @@ static bool record_progress(Edge *edge, const char *snapshot, const ApplyStats *
     return true;
 }
 
-static TablePair *find_pair(const Edge *edge, int tab)
+TablePair *edge_find_pair(const Edge *edge, int tab)
 {
     size_t first = 0, end = edge->n_pairs;
 
@@ -396,93 +385,13 @@ static Sql *keys_of(const void *ctx, const Edge *edge, const TablePair *pair,
     return queue_keys(ctx, pair->src, &all, &window);
 }
 
-/* the source's snapshot in which a table without key was copied, or NULL */
-static bool snapshot_of_copy(const void *ctx, Conn *to, int tab, const char **ret_snapshot,
-                             Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    Rows *rows;
-
-    sql_add(q, "SELECT min(snapshot) FROM pgtandem.chunk WHERE tab = ");
-    sql_number(q, tab);
-    if (!conn_query(tmp, to, q, &rows, err))
-        return false;
-    const char *snapshot = rows_text(rows, 0, 0);
-    *ret_snapshot = snapshot == NULL ? NULL : mem_strdup(ctx, snapshot);
-    return true;
-}
-
-/* in the round's transaction, also when it is known: the flag in memory may be of one that was rolled back */
-static bool set_adrift(Conn *to, TablePair *pair, bool adrift, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    pair->adrift = adrift;
-    sql_trusted(q, adrift ? "UPDATE pgtandem.tab SET adrift = true WHERE NOT adrift AND id = "
-                          : "UPDATE pgtandem.tab SET adrift = false WHERE adrift AND id = ");
-    sql_number(q, pair->src->id);
-    return conn_exec(to, q, err);
-}
-
-/*
- * What the copy of a table without key refuses must not stop all others: from then on its changes are passed
- * over, and it is copied under the fence.
- */
-static bool try_images(Edge *edge, TablePair *pair, const Sql *images, ApplyStats *stats, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    bool staged = pair->staged;
-
-    if (!conn_do(edge->to, "SAVEPOINT pgtandem_images", err))
-        return false;
-    if (apply_images(pair, edge->from, edge->to, images, stats, err))
-        return conn_do(edge->to, "RELEASE SAVEPOINT pgtandem_images", err);
-    if (err->kind != ERR_STATE && (err->kind != ERR_SQL || (err_remedy(err) != REMEDY_CONFLICT &&
-                                                            err_remedy(err) != REMEDY_GIVE_UP)))
-        return false;
-    /* it has to be the copy that refused */
-    if (!conn_do(edge->to, "ROLLBACK TO SAVEPOINT pgtandem_images", err_new(tmp)) ||
-        !conn_do(edge->from, "SELECT 1", err_new(tmp)))
-        return false;
-    pair->staged = staged;
-    log_warn(
-        "%s; table %s has no key and is not followed from here on: it will be copied during the "
-        "switch",
-        err->msg, table_label(tmp, pair->src));
-    err_clear(err);
-    return set_adrift(edge->to, pair, true, err);
-}
-
-static bool apply_keyless(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
-                          Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Window window = window_of(edge);
-    bool whole = pending->whole;
-
-    /* the first round must not carry what was copied already */
-    if (window.since == NULL && !whole) {
-        if (!snapshot_of_copy(tmp, edge->to, pair->src->id, &window.since, err))
-            return false;
-        whole = window.since == NULL;
-    }
-    if (whole)
-        return apply_whole_table(pair, edge->from, edge->to, stats, err) &&
-               set_adrift(edge->to, pair, false, err);
-    if (pair->adrift)
-        return set_adrift(edge->to, pair, true, err);
-    return try_images(edge, pair, queue_images(tmp, pair->src, pending, &window), stats, err);
-}
-
 static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
                         Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
     if (pair->src->n_keys == 0)
-        return apply_keyless(edge, pair, pending, stats, err);
+        return keyless_apply(edge, pair, pending, window_of(edge), stats, err);
     Sql *keys = keys_of(tmp, edge, pair, pending);
 
     /* in the first round all that was copied meanwhile is there already */
@@ -585,7 +494,7 @@ static bool apply_in_order(Edge *edge, const Pending *pending, size_t n, ApplySt
     OrderedTable *tables = mem_array(tmp, OrderedTable, n + 1);
 
     for (size_t i = 0; i < n; i++)
-        tables[i] = (OrderedTable){.pair = find_pair(edge, pending[i].tab),
+        tables[i] = (OrderedTable){.pair = edge_find_pair(edge, pending[i].tab),
                                    .pending = &pending[i],
                                    .whole = pending[i].whole};
     qsort(tables, n, sizeof *tables, compare_ranks);
@@ -612,7 +521,7 @@ static bool apply_tables(Edge *edge, const Pending *pending, size_t n, ApplyStat
     if (edge->ordered)
         return apply_in_order(edge, pending, n, stats, err);
     for (size_t i = 0; i < n; i++)
-        if (!apply_table(edge, find_pair(edge, pending[i].tab), &pending[i], stats, err))
+        if (!apply_table(edge, edge_find_pair(edge, pending[i].tab), &pending[i], stats, err))
             return false;
     return true;
 }
@@ -678,7 +587,7 @@ static Sql *hold_statement(const void *ctx, const Edge *edge, const Pending *pen
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
             sql_add(q, ", ");
-        sql_trusted(q, table_ref(q, find_pair(edge, pending[i].tab)->src));
+        sql_trusted(q, table_ref(q, edge_find_pair(edge, pending[i].tab)->src));
     }
     sql_add(q, " IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0");
     return q;
@@ -692,7 +601,7 @@ static char *oids_of(const void *ctx, const Edge *edge, const Pending *pending, 
     str_char(oids, '{');
     for (size_t i = 0; i < n; i++)
         str_fmt(oids, "%s%lld", i > 0 ? "," : "",
-                (long long)find_pair(edge, pending[i].tab)->src->oid);
+                (long long)edge_find_pair(edge, pending[i].tab)->src->oid);
     str_char(oids, '}');
     return oids->text;
 }
@@ -743,7 +652,7 @@ bool edge_is_outdated(Edge *edge, const Pending *pending, size_t n, bool *ret_ou
     if (!q_shapes(tmp, edge->from, oids_of(tmp, edge, pending, n), &rows, &n_rows, err))
         return false;
     for (size_t i = 0; i < n; i++) {
-        const TablePair *pair = find_pair(edge, pending[i].tab);
+        const TablePair *pair = edge_find_pair(edge, pending[i].tab);
         bool same = false; /* a table that is gone is not */
 
         for (size_t r = 0; r < n_rows; r++)
@@ -764,7 +673,7 @@ static bool keep_ours(Edge *edge, Pending *pending, size_t *n, Err *err)
 
         for (size_t g = 0; g < edge->n_gone; g++)
             gone = gone || edge->gone[g] == pending[i].tab;
-        if (find_pair(edge, pending[i].tab) != NULL)
+        if (edge_find_pair(edge, pending[i].tab) != NULL)
             pending[kept++] = pending[i];
         else if (!edge->service && !gone)
             return err_set(err, ERR_BUG, "changes of an unknown table number %d", pending[i].tab);
@@ -964,46 +873,6 @@ bool edge_purge(Edge *edge, Err *err)
     edge->purged_ms = clock_ms();
     edge->unpurged_changes = 0;
     return purge_source(edge, err) && purge_marks(edge, err);
-}
-
-bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    ApplyStats stats = {0};
-    ChangedTable *changed;
-    size_t n;
-
-    *ret_rows = 0;
-    if (!queue_changed_keyless(tmp, edge->from, edge->to, &changed, &n, err))
-        return false;
-    if (n == 0)
-        return true;
-    if (!conn_do(edge->from, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err) ||
-        !edge_begin_apply(edge, err))
-        goto failed;
-    for (size_t i = 0; i < n; i++) {
-        TablePair *pair = find_pair(edge, changed[i].tab);
-
-        /* a table that is gone has none */
-        if (pair != NULL && (!apply_whole_table(pair, edge->from, edge->to, &stats, err) ||
-                             !remember_mark(edge->to, &changed[i], err)))
-            goto failed;
-    }
-    if (!conn_do(edge->to, "COMMIT", err))
-        goto failed;
-    conn_rollback(edge->from);
-    for (size_t i = 0; i < n; i++) {
-        TablePair *pair = find_pair(edge, changed[i].tab);
-
-        if (pair != NULL)
-            pair->adrift = false;
-    }
-    *ret_rows = stats.rows;
-    return true;
-failed:
-    conn_rollback(edge->from);
-    conn_rollback(edge->to);
-    return false;
 }
 
 /*

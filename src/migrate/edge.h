@@ -105,8 +105,8 @@ CHECKED bool edge_vouch(Edge *edge, Err *err);
 /* begins the transaction of `to` that applies something, and marks it as ours */
 CHECKED bool edge_begin_apply(Edge *edge, Err *err);
 
-/* copies every table without key that has changes which could not be followed: only under the fence */
-CHECKED bool edge_keyless(Edge *edge, int64_t *ret_rows, Err *err);
+/* the pair with that number, or NULL */
+TablePair *edge_find_pair(const Edge *edge, int tab);
 
 /*
  * replaces the rows of one table's pending keys, so that no row is there twice: ends its initial

@@ -163,7 +163,7 @@ bool follow(Run *run, bool *ret_handover, Err *err)
         if (!carry_large(run->edge, err))
             return false;
         if (clock_ms() - keyless_ms > KEYLESS_EVERY_MS) {
-            if (!keyless_adopt(run, err))
+            if (!keyless_adopt(run->edge, run->config->follow_keyless_bytes, err))
                 return false;
             keyless_ms = clock_ms();
         }

@@ -14,6 +14,7 @@
 #include "migrate/commands.h"
 #include "migrate/ddl.h"
 #include "migrate/follow.h"
+#include "migrate/keyless.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/pooler.h"
@@ -214,7 +215,7 @@ static bool step_drain(Switch *sw, Err *err)
         large_widen(sw->run->edge);
     }
     return ddl_refuse_late(sw->run, err) && large_carry(sw->run->edge, &large, err) &&
-           edge_keyless(sw->run->edge, &sw->keyless_rows, err) &&
+           keyless_copy(sw->run->edge, &sw->keyless_rows, err) &&
            edge_sequences(sw->run->edge, &moved, err);
 }
 
