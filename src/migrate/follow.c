@@ -37,6 +37,7 @@ enum {
     HANDOVER_EVERY_MS = 200,
     SCHEMA_EVERY_MS = 2000,  /* how often the schema is looked at for changes */
     SCHEMA_REST = 20,        /* … a look may take this fraction of the time */
+    SCHEMA_REST_MS = 10000,  /* … but what changed then is not left alone for longer, */
     SCHEMA_LEFT_MS = 60000,  /* what could not be carried is tried again, at last so often */
     SHAPE_TRIES = 5,         /* … again when it changed while it was looked at */
     REPORT_EVERY_MS = 30000, /* a line in a log; a terminal shows every second */
@@ -102,6 +103,14 @@ typedef struct SchemaLook {
     int64_t pause_ms; /* until what is left is tried again */
 } SchemaLook;
 
+/* after a look that took so long; carrying what was found counts, too */
+static int64_t rest_after(int64_t ms)
+{
+    int64_t longest = ms > SCHEMA_REST_MS ? ms : SCHEMA_REST_MS;
+
+    return ms * SCHEMA_REST < longest ? ms * SCHEMA_REST : longest;
+}
+
 /* now and then, and when a round met a table that was altered: at the latest then it is noticed */
 static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
 {
@@ -115,7 +124,7 @@ static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
     if (!outdated && !ddl_has_moved(run, &moved, err))
         return false;
     look->looked_ms = clock_ms();
-    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
+    look->rest_ms = rest_after(look->looked_ms - begun);
     if (moved)
         look->pause_ms = SCHEMA_EVERY_MS;
     else if (!run->ddl_left || clock_ms() - look->carried_ms < look->pause_ms)
@@ -125,7 +134,7 @@ static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
     if (!follow_prepare(run, err))
         return false;
     look->looked_ms = look->carried_ms = clock_ms();
-    look->rest_ms = (look->looked_ms - begun) * SCHEMA_REST;
+    look->rest_ms = rest_after(look->looked_ms - begun);
     return true;
 }
 
