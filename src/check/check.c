@@ -653,6 +653,8 @@ static bool check_unmatched(const Preflight *p, Finding *f, Err *err)
     (void)err;
     for (size_t i = 0; i < n; i++)
         add_object(f, "%s", patterns[i]);
+    if (n == 0 && scope_is_empty(p->in->source_scope))
+        add_object(f, "everything that is selected is left out again");
     return true;
 }
 

@@ -656,7 +656,7 @@ static bool switch_preflight(Switch *sw, Err *err)
     }
     if (!follow_until_close(run, err) || !refuse_large_objects(sw, err) ||
         !captured_everywhere(sw, err) || !refuse_prepared_transactions(sw, err) ||
-        !baseline_refuse_changes(run, err))
+        !ddl_refuse_keys_in(run, sw->from, err) || !baseline_refuse_changes(run, err))
         return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))
