@@ -5,9 +5,21 @@
  * after a switch they would refuse writes to a table that the other node does not have; so it is not taken for one
  * that was dropped.
  */
-#include "migrate/ddl.h"
 #include "migrate/ddl_impl.h"
+
+#include <string.h>
+
+#include "migrate/ddl.h"
 #include "model/scope.h"
+
+/* not an index, constraint or trigger, whose name nobody else's can be */
+static bool is_relation(const SchemaPrintsRow *print)
+{
+    static const char *const entries[] = {
+        "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE", "TYPE"};
+
+    return ddl_listed(entries, sizeof entries / sizeof *entries, print->entry);
+}
 
 /*
  * A partition is called as it likes, and so is a sequence that gets an owner: on the other node the name may be that
@@ -18,7 +30,7 @@ bool ddl_refuse_taken(const Ddl *ddl, Err *err)
     for (size_t i = 0; i < ddl->now.n_prints; i++) {
         const SchemaPrintsRow *print = &ddl->now.prints[i];
 
-        if (print->relation == NULL ||
+        if (print->relation == NULL || !is_relation(print) ||
             !scope_leaves(ddl->copy.scope, print->schema_name, print->relation) ||
             ddl_find_before(&ddl->before, print->object) != NULL)
             continue;
@@ -40,16 +52,21 @@ bool ddl_claim_names(Ddl *ddl, Err *err)
     SchemaPrintsRow *claims = NULL;
     size_t n = 0;
 
-    for (size_t i = 0; ddl->now.scope != NULL && i < ddl->now.n_tables; i++) {
-        const TableRelationsRow *t = &ddl->now.tables[i];
-        const SchemaPrintsRow claim = {.object = t->object, .print = ""};
+    for (size_t i = 0; ddl->now.scope != NULL && i < ddl->now.n_prints; i++) {
+        const SchemaPrintsRow *print = &ddl->now.prints[i];
+        const SchemaPrintsRow claim = {.object = print->object, .print = ""};
+        const TableRelationsRow *t;
 
-        if (t->bound != NULL && ddl_find_before(&ddl->before, t->object) == NULL &&
-            baseline_find_table(&ddl->copy, t->schema_name, t->table_name) == NULL)
+        if (ddl_find_before(&ddl->before, print->object) != NULL ||
+            baseline_find(&ddl->copy, print->object) != NULL)
+            continue;
+        if (strcmp(print->entry, "SEQUENCE") == 0 ||
+            (strcmp(print->entry, "TABLE") == 0 &&
+             (t = baseline_find_table(&ddl->now, print->schema_name, print->relation)) != NULL &&
+             t->bound != NULL))
             mem_push(tmp, claims, n, claim);
     }
-    return n == 0 ||
-           baseline_insert(ddl->run->conn[SIDE_TARGET], ddl->side[0], claims, n, err);
+    return n == 0 || baseline_insert(ddl->run->conn[SIDE_TARGET], ddl->side[0], claims, n, err);
 }
 
 bool ddl_refuse_keys_in(Run *run, Side side, Err *err)

@@ -169,7 +169,7 @@ CHECKED bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t 
 CHECKED bool ddl_refuse_border(Ddl *ddl, Err *err);
 /* ERR_STATE when something came into the selection whose name others have on the copy's node */
 CHECKED bool ddl_refuse_taken(const Ddl *ddl, Err *err);
-/* remembers which partitions to come are ours there, whatever their names: before they are made */
+/* remembers which partitions and sequences to come are ours there, whatever their names: before they are made */
 CHECKED bool ddl_claim_names(Ddl *ddl, Err *err);
 
 #endif

@@ -19,6 +19,7 @@
 #include "migrate/pooler.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
+#include "model/scope.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -134,12 +135,15 @@ static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
 static void name_blockers(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    Conn *conn = sw->run->conn[sw->from];
     BlockersRow *rows;
+    const Scope *scope;
     size_t n;
     Str *s = str_new(tmp);
 
-    conn_set_deadline(sw->run->conn[sw->from], deadline_in(BLOCKERS_MS));
-    if (!q_blockers(tmp, sw->run->conn[sw->from], &rows, &n, err_new(tmp)) || n == 0)
+    conn_set_deadline(conn, deadline_in(BLOCKERS_MS));
+    if (!scope_read(tmp, conn, sw->run->selection, &scope, err_new(tmp)) ||
+        !q_blockers(tmp, conn, scope_relids(tmp, scope), &rows, &n, err_new(tmp)) || n == 0)
         return;
     for (size_t i = 0; i < n && i < BLOCKERS_NAMED; i++)
         str_fmt(s, "%sprocess %d (%s, %s, for %s)", i == 0 ? "" : ", ", rows[i].pid,
@@ -587,9 +591,12 @@ static bool refuse_prepared_transactions(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     PreparedTransactionsRow *rows;
+    const Scope *scope;
     size_t n;
 
-    if (!q_prepared_transactions(tmp, sw->run->conn[sw->from], &rows, &n, err))
+    if (!scope_read(tmp, sw->run->conn[sw->from], sw->run->selection, &scope, err) ||
+        !q_prepared_transactions(tmp, sw->run->conn[sw->from], scope_relids(tmp, scope), &rows, &n,
+                                 err))
         return false;
     if (n == 0)
         return true;

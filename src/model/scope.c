@@ -124,6 +124,11 @@ bool scope_leaves(const Scope *scope, const char *schema, const char *name)
     return place != NULL && !place->taken;
 }
 
+bool scope_knows_schema(const Scope *scope, const char *schema)
+{
+    return scope == NULL || find(scope, schema, "") != NULL;
+}
+
 bool scope_has_schema(const Scope *scope, const char *schema)
 {
     return scope == NULL || selection_takes_schema(scope->selection, schema);

@@ -23,8 +23,10 @@ bool scope_has_schema(const Scope *scope, const char *schema);
 /* … or in which at least something is meant */
 bool scope_enters(const Scope *scope, const char *schema);
 
-/* there is a relation of this name, and it is not meant */
+/* there is a relation of this name and it is not meant */
 bool scope_leaves(const Scope *scope, const char *schema, const char *name);
+/* there is such a schema */
+bool scope_knows_schema(const Scope *scope, const char *schema);
 
 /* whether a text of check/ begins with a relation that is meant, or has one behind "of" */
 bool scope_mentions(const Scope *scope, const char *text);

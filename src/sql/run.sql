@@ -328,7 +328,9 @@ select pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.
  order by 1, 2
 
 -- name: blockers
--- doc: sessions of others that hold locks of writers on user tables or large objects, those of the oldest transactions first
+-- doc: sessions of others that hold locks of writers on user tables or large objects, those of the oldest transactions
+-- doc: first; relids: of these tables only, an array
+-- params: relids text
 -- returns: pid int, usename text, relation text, age float8
 select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
        coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8 as age
@@ -341,15 +343,27 @@ select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
    and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                   'ExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p')
+   and ($1::text is null or c.oid = any ($1::text::oid[]))
    and (n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
         or c.oid in ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
  group by l.pid
  order by age desc
 
 -- name: prepared_transactions
--- doc: prepared transactions of this database
+-- doc: prepared transactions of this database; relids: those that hold one of these tables only, an array
+-- params: relids text
 -- returns: gid text
-select gid from pg_prepared_xacts where database = current_database() order by prepared
+select p.gid
+  from pg_prepared_xacts p
+ where p.database = current_database()
+   and ($1::text is null
+        -- nobody's process holds its locks; its own number is one of them
+        or exists (select 1
+                     from pg_locks t
+                     join pg_locks l on l.virtualtransaction = t.virtualtransaction and l.pid is null
+                    where t.locktype = 'transactionid' and t.transactionid = p.transaction and t.pid is null and t.granted
+                      and l.locktype = 'relation' and l.relation = any ($1::text::oid[])))
+ order by p.prepared
 
 -- name: end_session
 -- doc: ends a session of ours; returns a row as long as it is still there

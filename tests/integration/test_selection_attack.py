@@ -201,9 +201,23 @@ def test_foreign_key_that_comes_later(one_pair, ordinary):
     assert pair.old.sql("insert into mine.t values (11) returning id") == [(11,)]
 
 
-def test_prepared_transaction_of_others(own_pair):
-    pair = own_pair
-    pair.old.cluster.configure(max_prepared_transactions=5) if hasattr(pair.old.cluster, "configure") else None
+def test_prepared_transaction_of_others(one_pair, tool):
+    """It holds a table that stays: the switch is none of its business; one that holds ours is refused."""
+    pair = one_pair
+    prepare(pair)
+    run = follow(tool, "--schema", "shop")
+    pair.old.psql("begin; insert into crm.note values (8, 'p', 'x'); prepare transaction 'theirs'")
+    pair.old.psql("begin; insert into shop.customer (name) values ('p'); prepare transaction 'ours'")
+    try:
+        done = tool.run("switchover")
+        assert done.rc == REFUSED and '"ours"' in done.err and "1 prepared" in done.err, done
+        pair.old.sql("commit prepared 'ours'")
+        tool.ok("switchover")
+        assert pair.new.value("select count(*) from shop.customer where name = 'p'") == 1
+    finally:
+        for (name,) in pair.old.sql("select gid from pg_prepared_xacts where database = current_database()"):
+            pair.old.sql(f"rollback prepared '{name}'")
+    end(run)
 
 
 def test_sequence_that_others_use(one_pair, tool):
@@ -212,13 +226,15 @@ def test_sequence_that_others_use(one_pair, tool):
     prepare(pair)
     pair.old.psql("create sequence shop.numbers; create table crm.more (id int primary key default nextval('shop.numbers'))")
     done = tool.run("upgrade", "--schema", "shop")
-    assert done.rc == REFUSED and "crm.more" in done.err, done
+    assert done.rc == REFUSED and "selection-sequence" in done.err, done
+    assert "crm.more needs sequence shop.numbers" in tool.run("check", "--schema", "shop").out
+    assert tool.run("check", "--schema", "shop", "--accept", "selection-sequence").rc == DONE
 
 
 def test_odd_names(one_pair, tool):
     """Names full of what has a meaning somewhere: in patterns, in pg_dump's arguments and headers, in options."""
     pair = one_pair
-    odd = ['--table', 'a.b', 'A*?', 'q"u"o', '-', "SCHEMA x", "ünï✓", "x" * 63, "s; Type: TABLE; Schema: other", "a,b", " "]
+    odd = ['--table', 'a.b', 'A*?', 'q"u"o', "*", "SCHEMA x", "ünï✓", "é" * 31, "x" * 63, "a,b", " "]
     for name in odd:
         quoted = '"' + name.replace('"', '""') + '"'
         pair.old.psql(f"""
@@ -262,6 +278,43 @@ def test_two_runs_at_once(one_pair, tool):
     end(follow(tool, "--schema", "two"))
     other = pair.new.cluster.create_db()
     second = pair.tool(target=pair.new.cluster.conninfo(other))
-    for command in ("check", "upgrade", "status"):
+    before = catalog_fingerprint(pair.old.connect())
+    for command in ("check", "upgrade", "status", "switchover", "abort"):
         done = second.run(command, "--schema", "shop")
-        print(command, done)
+        assert done.rc == FAILED and "the source is in a run" in done.err, done
+    assert_same_catalog(before, catalog_fingerprint(pair.old.connect()))
+    follow(tool)
+    tool.ok("switchover")
+
+
+@pytest.mark.parametrize("number, goes_on", [(1, True), (1, False), (2, True), (2, False)])
+def test_killed_while_a_partition_comes(one_pair, tool, number, goes_on):
+    """Made there, but not attached yet: it is ours, whatever its name, for whoever goes on and for abort."""
+    pair = one_pair
+    prepare(pair)
+    pair.old.sql("create sequence crm.note_seq owned by crm.note.id")
+    clean = catalog_fingerprint(pair.new.connect())
+    end(follow(tool, "--schema", "shop"))
+    pair.old.sql("alter table shop.part attach partition crm.note for values in ('z')")
+    assert tool.run("upgrade", fault=f"ddl.one:kill:{number}").rc == -9
+    assert pair.new.value("select count(*) from pg_class where relnamespace = 'crm'::regnamespace") > 0
+    if goes_on:
+        run = follow(tool)
+        tool.ok("switchover")
+        assert pair.new.sql("select id from shop.part order by 1") == [(1,), (5,)]
+        tool.ok("rollback")
+        end(run)
+    tool.ok("abort")
+    assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
+
+
+def test_partition_in_a_schema_that_is_new(one_pair, tool):
+    pair = one_pair
+    prepare(pair)
+    end(follow(tool, "--schema", "shop"))
+    pair.old.psql("create schema fresh; create table fresh.f partition of shop.part for values in ('f');"
+                  "insert into shop.part values (9, 'f', 'x')")
+    run = follow(tool)
+    tool.ok("switchover")
+    assert pair.new.value("select count(*) from fresh.f") == 1
+    end(run)
