@@ -651,6 +651,8 @@ static bool check_unmatched(const Preflight *p, Finding *f, Err *err)
     (void)err;
     for (size_t i = 0; i < n; i++)
         add_object(f, "%s", patterns[i]);
+    if (n == 0 && scope_is_empty(p->in->source_scope))
+        add_object(f, "everything that is selected is left out again");
     return true;
 }
 
@@ -718,6 +720,29 @@ static bool check_needs(const Preflight *p, Finding *f, Err *err)
         if (!found)
             add_object(f, "%s needs %s", needs[i].from_text, name);
     }
+    return true;
+}
+
+/*
+ * A sequence goes on on the target, and comes back with the number that it has there: what took numbers from it on
+ * the source meanwhile would get them again.
+ */
+static bool check_sequences_shared(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Scope *scope = p->in->source_scope;
+    CheckNeedsRow *needs;
+    size_t n;
+
+    if (scope == NULL)
+        return true;
+    if (!q_check_needs(tmp, p->in->source, &needs, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(needs[i].to_type, "sequence") == 0 && needs[i].from_relation != NULL &&
+            scope_has(scope, needs[i].to_schema, needs[i].to_relation) &&
+            !scope_has(scope, needs[i].from_schema, needs[i].from_relation))
+            add_object(f, "%s needs sequence %s", needs[i].from_text, needs[i].to_identity);
     return true;
 }
 
@@ -1058,6 +1083,13 @@ static const Check checks[] = {
      .title = "what is selected needs objects that are neither selected nor on the target",
      .hint = "Select them too, or create them on the target first (extensions with CREATE "
              "EXTENSION, in the same schema)."},
+    {.id = "selection-sequence",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .run = check_sequences_shared,
+     .title = "sequences that are selected number rows of tables that stay",
+     .hint = "Select these tables too, or give them a sequence of their own. If you accept it, the "
+             "source may give out the same numbers twice after a rollback."},
     {.id = "foreign-key-out",
      .severity = SEVERITY_ERROR,
      .acceptable = true,

@@ -15,8 +15,7 @@ typedef struct Changes {
     size_t n;
 } Changes;
 
-static bool insert_prints(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n,
-                          Err *err)
+bool baseline_insert(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -263,7 +262,7 @@ bool baseline_write(Conn *target, Side side, const Definitions *d, const char *c
     for (size_t i = 0; i < n; i++) {
         const SchemaPrintsRow *print = baseline_find(d, objects[i]);
 
-        if (print != NULL && !insert_prints(target, side, print, 1, err))
+        if (print != NULL && !baseline_insert(target, side, print, 1, err))
             return false;
     }
     return write_columns(target, side, d, but, n_but, err);
@@ -283,7 +282,7 @@ bool baseline_store(Run *run, Side side, Err *err)
     if (!conn_exec(target, q, err))
         return false;
     for (size_t i = 0; i < d.n_prints; i += ROWS_PER_INSERT)
-        if (!insert_prints(target, side, &d.prints[i],
+        if (!baseline_insert(target, side, &d.prints[i],
                            d.n_prints - i < ROWS_PER_INSERT ? d.n_prints - i : ROWS_PER_INSERT,
                            err))
             return err_add(err, "while storing the schema's fingerprints");

@@ -28,6 +28,10 @@ typedef struct Definitions {
     const Scope *scope; /* what is selected there, or NULL */
 } Definitions;
 
+/* remembers objects of a side that it has no line of yet */
+CHECKED bool baseline_insert(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n,
+                             Err *err);
+
 /* of what is selected (NULL: everything) */
 CHECKED bool baseline_read(const void *ctx, Conn *conn, const Selection *selection,
                            Definitions *ret, Err *err);

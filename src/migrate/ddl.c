@@ -300,7 +300,7 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
     return !*ret_changed ||
            (catalog_load(ddl, ddl->from, ddl->run->selection, &ddl->catalog, err) &&
             q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) && ddl_read_copy(ddl, err) &&
-            ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
+            ddl_refuse_taken(ddl, err) && ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
             plan_work(ddl, rows_text(rows, 0, 0), err));
 }
 
@@ -322,7 +322,8 @@ static bool carry(Ddl *ddl, Err *err)
         return ddl_carry_foreign_keys(ddl, keys, n_keys, err) &&
                ddl_complete_captures(ddl, ddl->from, err) && ddl_carry_rows(ddl, err);
     }
-    if (!ddl_remember_anew(ddl, err) || !ddl_change_tabs(ddl, err) || !ddl_do_work(ddl, err) ||
+    if (!ddl_remember_anew(ddl, err) || !ddl_claim_names(ddl, err) || !ddl_change_tabs(ddl, err) ||
+        !ddl_do_work(ddl, err) ||
         !ddl_read_copy(ddl, err) || !ddl_carry_foreign_keys(ddl, keys, n_keys, err) ||
         !catalog_load(tmp, ddl->to, ddl->run->selection, &copy, err) ||
         !ddl_rename_keys(ddl->to, copy, err) || !ddl_rename_keys(ddl->from, ddl->catalog, err) ||
@@ -351,7 +352,7 @@ bool ddl_carry(Run *run, Err *err)
     ddl->side[1] = side_other(ddl->side[0]);
     ddl->from = run->conn[ddl->side[0]];
     ddl->to = run->conn[ddl->side[1]];
-    if (carry(ddl, err)) {
+    if (ddl_refuse_keys_in(run, ddl->side[1], err) && carry(ddl, err)) {
         run->ddl_left = ddl->n_open > 0;
         return true;
     }

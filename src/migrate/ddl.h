@@ -22,6 +22,12 @@ CHECKED bool ddl_carry(Run *run, Err *err);
 /* whether definitions on the node that takes writes may have changed since ddl_carry() looked */
 CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
 
+/*
+ * ERR_REFUSED when foreign keys of tables that are not selected lead to selected ones, on a node that is the copy
+ * or is to become it, and our role cannot keep them from acting there: they would refuse or delete rows.
+ */
+CHECKED bool ddl_refuse_keys_in(Run *run, Side side, Err *err);
+
 /* under the fence: ERR_REFUSED when definitions changed since ddl_carry() */
 CHECKED bool ddl_refuse_late(Run *run, Err *err);
 

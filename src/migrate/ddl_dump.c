@@ -192,6 +192,13 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
         err_clear(err);
         return true;
     }
+    /* one that holds selected tables only is no object of the run */
+    for (size_t e = 0; ddl->now.scope != NULL && e < n[0]; e++)
+        if (strcmp(entries[0][e].type, "SCHEMA") == 0 &&
+            scope_enters(ddl->now.scope, entries[0][e].name) &&
+            !scope_has_schema(ddl->now.scope, entries[0][e].name) &&
+            !scope_knows_schema(ddl->copy.scope, entries[0][e].name))
+            ddl_add_work(ddl, "", entries[0][e].statement, false);
     for (int section = 0; section < 2; section++)
         for (size_t e = 0; e < n[section]; e++)
             for (size_t i = 0; i < n_wanted; i++) {

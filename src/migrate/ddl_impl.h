@@ -167,5 +167,9 @@ CHECKED bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t 
 
 /* ERR_STATE when a table left the selection of the run, or belongs to one that is not in it */
 CHECKED bool ddl_refuse_border(Ddl *ddl, Err *err);
+/* ERR_STATE when something came into the selection whose name others have on the copy's node */
+CHECKED bool ddl_refuse_taken(const Ddl *ddl, Err *err);
+/* remembers which partitions and sequences to come are ours there, whatever their names: before they are made */
+CHECKED bool ddl_claim_names(Ddl *ddl, Err *err);
 
 #endif

@@ -11,11 +11,13 @@
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
-/* objects of the source, as it is and as it was: what has another name somebody else made */
+/* what the source has and what it had: what has another name somebody else made */
 typedef struct Known {
-    const char **objects; /* "table shop.orders", in order */
-    size_t n;
-    const Scope *scope;
+    const char **now; /* "table shop.orders", in order */
+    size_t n_now;
+    const char **was; /* when it was last carried, as schema_prints tells it */
+    size_t n_was;
+    const Scope *scope; /* of the source */
 } Known;
 
 static int compare_texts(const void *a, const void *b)
@@ -23,29 +25,51 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool read_known(const void *ctx, Run *run, Known *ret, Err *err)
+static void add_text(const void *ctx, const char ***texts, size_t *n, const char *text)
 {
-    Definitions d;
-    BaselineRow *was;
-    size_t n;
+    mem_push(ctx, *texts, *n, text);
+}
 
-    if (!baseline_read(ctx, run->conn[SIDE_SOURCE], run->selection, &d, err) ||
+static bool read_known(const void *ctx, Run *run, const NewObjectsRow *objects, size_t n_objects,
+                       Known *ret, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *names = str_new(tmp);
+    CheckHaveRow *have;
+    BaselineRow *was;
+    size_t n_have, n;
+
+    str_char(names, '{');
+    for (size_t i = 0; i < n_objects; i++) {
+        if (i > 0)
+            str_char(names, ',');
+        str_array_element(names, objects[i].object);
+    }
+    str_char(names, '}');
+    if (!scope_read(ctx, run->conn[SIDE_SOURCE], run->selection, &ret->scope, err) ||
+        !q_check_have(ctx, run->conn[SIDE_SOURCE], names->text, &have, &n_have, err) ||
         !q_baseline(ctx, run->conn[SIDE_TARGET], side_name(SIDE_SOURCE), &was, &n, err))
         return false;
-    ret->scope = d.scope;
-    for (size_t i = 0; i < d.n_prints; i++)
-        mem_push(ctx, ret->objects, ret->n, d.prints[i].object);
+    for (size_t i = 0; i < n_have; i++)
+        add_text(ctx, &ret->now, &ret->n_now, have[i].name);
     for (size_t i = 0; i < n; i++)
-        mem_push(ctx, ret->objects, ret->n, was[i].object);
-    if (ret->n > 0)
-        qsort(ret->objects, ret->n, sizeof *ret->objects, compare_texts);
+        add_text(ctx, &ret->was, &ret->n_was, was[i].object);
+    if (ret->n_now > 0)
+        qsort(ret->now, ret->n_now, sizeof *ret->now, compare_texts);
+    if (ret->n_was > 0)
+        qsort(ret->was, ret->n_was, sizeof *ret->was, compare_texts);
     return true;
 }
 
-static bool is_known(const Known *known, const char *object)
+static bool is_listed(const char **texts, size_t n, const char *text)
 {
-    return known->n > 0 && bsearch(&object, known->objects, known->n, sizeof *known->objects,
-                                   compare_texts) != NULL;
+    return text != NULL && n > 0 && bsearch(&text, texts, n, sizeof *texts, compare_texts) != NULL;
+}
+
+static bool was_there(const Known *known, const NewObjectsRow *object)
+{
+    return is_listed(known->was, known->n_was, object->object) ||
+           is_listed(known->was, known->n_was, object->print);
 }
 
 static bool is_schema(const NewObjectsRow *object)
@@ -55,16 +79,19 @@ static bool is_schema(const NewObjectsRow *object)
 
 static bool is_ours(const Scope *scope, const Known *known, const NewObjectsRow *object)
 {
-    AUTO_CTX(tmp, NULL);
-    const char *name = mem_printf(tmp, "%s %s", object->type, object->identity);
+    const bool was = was_there(known, object),
+               is_known = was || is_listed(known->now, known->n_now, object->object);
 
     if (object->schema_name == NULL)
-        return scope_has_unowned(scope);
+        return scope_has_unowned(scope) && is_known;
     if (is_schema(object))
-        return is_known(known, name) || scope_enters(known->scope, object->schema_name);
+        return was || scope_enters(known->scope, object->schema_name) ||
+               (is_known && scope_has_schema(scope, object->schema_name));
+    /* a partition that a crash left detached has been in the run */
     if (object->relation != NULL)
-        return scope_has(scope, object->schema_name, object->relation) && is_known(known, name);
-    return scope_has_schema(scope, object->schema_name);
+        return was ||
+               (is_known && scope_has(scope, object->schema_name, object->relation));
+    return is_known && scope_has_schema(scope, object->schema_name);
 }
 
 /* *ret_refused: others depend on it */
@@ -79,7 +106,7 @@ static bool drop(Conn *conn, const Sql *q, bool *ret_refused, Err *err)
     return true;
 }
 
-static Sql *drop_statement(const void *ctx, const NewObjectsRow *object)
+static Sql *drop_statement(const void *ctx, const NewObjectsRow *object, bool cascade)
 {
     Sql *q = sql_new(ctx);
 
@@ -87,25 +114,41 @@ static Sql *drop_statement(const void *ctx, const NewObjectsRow *object)
     sql_trusted(q, object->type);
     sql_add(q, " IF EXISTS ");
     sql_trusted(q, object->identity);
+    if (cascade)
+        sql_add(q, " CASCADE");
     return q;
 }
 
-/* tables whose foreign keys go round can only be dropped together */
-static Sql *drop_tables(const void *ctx, const NewObjectsRow *objects, size_t n)
+/*
+ * What is left needs each other: tables by foreign keys, a table and a function of its row type. Nothing but ours
+ * goes with it when nobody else's depends on any of it.
+ */
+static bool drop_with_others(Run *run, const NewObjectsRow *objects, size_t n,
+                             const NewObjectsRow *stuck, Err *err)
 {
-    Sql *q = sql_new(ctx);
-    size_t listed = 0;
+    AUTO_CTX(tmp, NULL);
+    Conn *conn = run->conn[SIDE_TARGET];
+    Str *addresses = str_new(tmp);
+    DependentsRow *rows;
+    size_t n_rows;
+    bool refused;
 
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(objects[i].type, "table") != 0)
-            continue;
-        if (listed++ == 0)
-            sql_add(q, "DROP TABLE IF EXISTS ");
-        else
-            sql_add(q, ", ");
-        sql_trusted(q, objects[i].identity);
-    }
-    return listed == 0 ? NULL : q;
+    str_char(addresses, '{');
+    for (size_t i = 0; i < n; i++)
+        if (!is_schema(&objects[i]))
+            str_fmt(addresses, "%s%s", addresses->len > 1 ? "," : "", objects[i].address);
+    str_char(addresses, '}');
+    if (!q_dependents(tmp, conn, addresses->text, &rows, &n_rows, err))
+        return false;
+    if (n_rows == 0)
+        return drop(conn, drop_statement(tmp, stuck, true), &refused, err) ||
+               err_add(err, "while dropping %s %s", stuck->type, stuck->identity);
+    err_set(err, ERR_STATE, "%s on the target depends on %s, which is a part of the copy",
+            rows[0].dependent, rows[0].object);
+    err_detail(err, "%s of this kind. The source is free of pgtandem already.",
+               n_rows == 1 ? "It is the only one" : mem_printf(tmp, "There are %zu", n_rows));
+    return err_hint(err, "Somebody has built something on it there: drop that, and run "
+                         "\"pgtandem abort\" again.");
 }
 
 /* what of ours is there, schemas last */
@@ -118,8 +161,9 @@ static bool read_ours(const void *ctx, Run *run, NewObjectsRow **ret, size_t *re
     Known known = {0};
     size_t n, n_ours = 0;
 
-    if (!scope_read(tmp, conn, run->selection, &scope, err) || !read_known(tmp, run, &known, err) ||
-        !q_new_objects(ctx, conn, &objects, &n, err))
+    if (!scope_read(tmp, conn, run->selection, &scope, err) ||
+        !q_new_objects(ctx, conn, &objects, &n, err) ||
+        !read_known(tmp, run, objects, n, &known, err))
         return false;
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < n; i++)
@@ -151,7 +195,7 @@ bool part_remove(Run *run, Err *err)
             if (is_schema(&objects[i]) && stuck != NULL)
                 continue;
             err_clear(refusal);
-            if (!drop(conn, drop_statement(tmp, &objects[i]), &refused, refusal)) {
+            if (!drop(conn, drop_statement(tmp, &objects[i], false), &refused, refusal)) {
                 err_copy(err, refusal);
                 return err_add(err, "while dropping %s %s", objects[i].type, objects[i].identity);
             }
@@ -174,21 +218,7 @@ bool part_remove(Run *run, Err *err)
             return true;
         if (n_dropped > 0)
             continue;
-        Sql *together = drop_tables(tmp, objects, n);
-        bool refused = true;
-        err_clear(refusal);
-        if (together != NULL && !drop(conn, together, &refused, refusal)) {
-            err_copy(err, refusal);
-            return err_add(err, "while dropping the tables of the copy");
-        }
-        if (!refused)
-            continue;
-        err_set(err, ERR_STATE, "%s %s of the copy cannot be dropped from the target", stuck->type,
-                stuck->identity);
-        err_detail(err, "%s%s%s. The source is free of pgtandem already.", refusal->msg,
-                   refusal->detail == NULL ? "" : ": ",
-                   refusal->detail == NULL ? "" : refusal->detail);
-        return err_hint(err, "Somebody has built something on it there: drop that, and run "
-                             "\"pgtandem abort\" again.");
+        if (!drop_with_others(run, objects, n, stuck, err))
+            return false;
     }
 }

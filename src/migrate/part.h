@@ -8,8 +8,8 @@
 #include "migrate/run.h"
 
 /*
- * Drops from the target what the run made there, and never with CASCADE: what others have built on it stays, and
- * is an error that names it. Idempotent.
+ * Drops from the target what the run made there, and nothing else: what others have built on it stays, and is an
+ * error that names it. Idempotent.
  */
 CHECKED bool part_remove(Run *run, Err *err);
 

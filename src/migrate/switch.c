@@ -20,6 +20,7 @@
 #include "migrate/pooler.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
+#include "model/scope.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -135,12 +136,15 @@ static bool try_locks(Switch *sw, int64_t limit_ms, Err *err)
 static void name_blockers(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    Conn *conn = sw->run->conn[sw->from];
     BlockersRow *rows;
+    const Scope *scope;
     size_t n;
     Str *s = str_new(tmp);
 
-    conn_set_deadline(sw->run->conn[sw->from], deadline_in(BLOCKERS_MS));
-    if (!q_blockers(tmp, sw->run->conn[sw->from], &rows, &n, err_new(tmp)) || n == 0)
+    conn_set_deadline(conn, deadline_in(BLOCKERS_MS));
+    if (!scope_read(tmp, conn, sw->run->selection, &scope, err_new(tmp)) ||
+        !q_blockers(tmp, conn, scope_relids(tmp, scope), &rows, &n, err_new(tmp)) || n == 0)
         return;
     for (size_t i = 0; i < n && i < BLOCKERS_NAMED; i++)
         str_fmt(s, "%sprocess %d (%s, %s, for %s)", i == 0 ? "" : ", ", rows[i].pid,
@@ -588,9 +592,12 @@ static bool refuse_prepared_transactions(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     PreparedTransactionsRow *rows;
+    const Scope *scope;
     size_t n;
 
-    if (!q_prepared_transactions(tmp, sw->run->conn[sw->from], &rows, &n, err))
+    if (!scope_read(tmp, sw->run->conn[sw->from], sw->run->selection, &scope, err) ||
+        !q_prepared_transactions(tmp, sw->run->conn[sw->from], scope_relids(tmp, scope), &rows, &n,
+                                 err))
         return false;
     if (n == 0)
         return true;
@@ -657,7 +664,7 @@ static bool switch_preflight(Switch *sw, Err *err)
     }
     if (!follow_until_close(run, err) || !refuse_large_objects(sw, err) ||
         !captured_everywhere(sw, err) || !refuse_prepared_transactions(sw, err) ||
-        !baseline_refuse_changes(run, err))
+        !ddl_refuse_keys_in(run, sw->from, err) || !baseline_refuse_changes(run, err))
         return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))

@@ -116,6 +116,19 @@ bool scope_has(const Scope *scope, const char *schema, const char *name)
     return place != NULL && place->taken;
 }
 
+bool scope_leaves(const Scope *scope, const char *schema, const char *name)
+{
+    if (scope == NULL)
+        return false;
+    const Place *place = find(scope, schema, name);
+    return place != NULL && !place->taken;
+}
+
+bool scope_knows_schema(const Scope *scope, const char *schema)
+{
+    return scope == NULL || find(scope, schema, "") != NULL;
+}
+
 bool scope_has_schema(const Scope *scope, const char *schema)
 {
     return scope == NULL || selection_takes_schema(scope->selection, schema);
@@ -200,6 +213,14 @@ const char **scope_unmatched(const void *ctx, const Scope *scope, size_t *ret_n)
     return texts;
 }
 
+bool scope_is_empty(const Scope *scope)
+{
+    for (size_t i = 0; scope != NULL && i < scope->n_places; i++)
+        if (scope->places[i].taken)
+            return false;
+    return scope != NULL;
+}
+
 const char **scope_taken(const void *ctx, const Scope *scope, size_t *ret_n)
 {
     const char **texts = mem_array(ctx, const char *, 1);
@@ -279,6 +300,12 @@ const char **scope_dump_options(const void *ctx, const Scope *scope)
     if (scope == NULL)
         return NULL;
     options = mem_array(ctx, const char *, 1);
+    /* without a schema it would take all of them */
+    if (scope_is_empty(scope)) {
+        const char *none = "--exclude-schema=*";
+
+        mem_push(NULL, options, n, none);
+    }
     for (size_t i = 0; i < scope->n_places; i++) {
         const Place *place = &scope->places[i];
         bool enters;

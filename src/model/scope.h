@@ -23,6 +23,11 @@ bool scope_has_schema(const Scope *scope, const char *schema);
 /* … or in which at least something is meant */
 bool scope_enters(const Scope *scope, const char *schema);
 
+/* there is a relation of this name and it is not meant */
+bool scope_leaves(const Scope *scope, const char *schema, const char *name);
+/* there is such a schema */
+bool scope_knows_schema(const Scope *scope, const char *schema);
+
 /* whether a text of check/ begins with a relation that is meant, or has one behind "of" */
 bool scope_mentions(const Scope *scope, const char *text);
 
@@ -31,6 +36,9 @@ char *scope_relids(const void *ctx, const Scope *scope);
 
 /* patterns to which nothing belongs here; belongs to ctx */
 const char **scope_unmatched(const void *ctx, const Scope *scope, size_t *ret_n);
+
+/* whether nothing at all is meant here */
+bool scope_is_empty(const Scope *scope);
 
 /* the relations that are meant; belongs to ctx */
 const char **scope_taken(const void *ctx, const Scope *scope, size_t *ret_n);

@@ -529,9 +529,12 @@ bool dump_wants_entry(const Scope *scope, const DumpEntry *entry)
     if (scope == NULL)
         return true;
     if (strcmp(entry->schema, "-") == 0) {
+        AUTO_CTX(tmp, NULL);
         const char *name =
             str_starts(entry->name, "SCHEMA ") ? entry->name + strlen("SCHEMA ") : NULL;
 
+        if (name != NULL && *name == '"')
+            name = dump_quoted_name(tmp, &name);
         /* the schema itself, if there is none yet; its rights and comment only if all of it is meant */
         if (strcmp(entry->type, "SCHEMA") == 0)
             return scope_enters(scope, entry->name);

@@ -578,7 +578,8 @@ select distinct fn.nspname::text, fc.relname::text,
  order by 1, 3, 7
 
 -- name: check_have
--- doc: which of these objects are here; names is an array of types and identities as check_needs tells them
+-- doc: which of these objects are here; names is an array of types and identities as check_needs and
+-- doc: new_objects tell them
 -- params: names text
 -- returns: name text
 select o.type || ' ' || o.identity
@@ -589,7 +590,16 @@ select o.type || ' ' || o.identity
         union all select 'pg_collation'::regclass, oid from pg_collation where oid >= 16384
         union all select 'pg_opclass'::regclass, oid from pg_opclass where oid >= 16384
         union all select 'pg_ts_config'::regclass, oid from pg_ts_config where oid >= 16384
+        union all select 'pg_opfamily'::regclass, oid from pg_opfamily where oid >= 16384
+        union all select 'pg_conversion'::regclass, oid from pg_conversion where oid >= 16384
+        union all select 'pg_ts_dict'::regclass, oid from pg_ts_dict where oid >= 16384
+        union all select 'pg_ts_parser'::regclass, oid from pg_ts_parser where oid >= 16384
+        union all select 'pg_ts_template'::regclass, oid from pg_ts_template where oid >= 16384
+        union all select 'pg_cast'::regclass, oid from pg_cast where oid >= 16384
+        union all select 'pg_foreign_data_wrapper'::regclass, oid from pg_foreign_data_wrapper
         union all select 'pg_foreign_server'::regclass, oid from pg_foreign_server
+        union all select 'pg_extension'::regclass, oid from pg_extension
+        union all select 'pg_namespace'::regclass, oid from pg_namespace
         union all select 'pg_language'::regclass, oid from pg_language) x,
        lateral pg_identify_object(x.class, x.oid, 0) o
  where o.type || ' ' || o.identity = any ($1::text[])

@@ -244,7 +244,9 @@ with acls as (
       left join pgtandem.before_default_acl b on b.oid = d.oid::int8
      where d.defaclacl is distinct from b.acl
        -- who moves a part has changed nothing of the others'
-       and ((select selection from pgtandem.node) = '' or n.nspname in (select name from pgtandem.before_schema))),
+       and case when n.nspname is null then (select selection from pgtandem.node) !~ '(^|\n)(schema|table) '
+                else (select selection from pgtandem.node) = ''
+                     or n.nspname in (select name from pgtandem.before_schema) end),
 steps as (
     select 1 as step, 0::int8 as item, n.nspname::text as name,
            format('ALTER SCHEMA %I OWNER TO %I', n.nspname, b.owner) as statement
@@ -270,8 +272,9 @@ select statement from steps order by step, name, item, statement
 
 -- name: new_objects
 -- doc: the objects of the target that were not there before us, in an order in which dropping works; our own
--- doc: schema is left out. schema_name: where it is, or its own name; relation: if it is one
--- returns: type text, identity text, schema_name text?, relation text?
+-- doc: schema is left out. schema_name: where it is, or its own name; relation: if it is one. object: as check_have
+-- doc: tells it; print: as schema_prints does, if that is another text. address: for dependents
+-- returns: type text, identity text, schema_name text?, relation text?, object text, print text?, address text
 select case when o.type = 'composite type' then 'type'
             when o.type = 'foreign-data wrapper' then 'foreign data wrapper'
             when o.type = 'procedure' or x.class = 'pg_proc'::regclass and o.type <> 'aggregate' then
@@ -281,7 +284,13 @@ select case when o.type = 'composite type' then 'type'
        case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end,
        (select n.nspname::text from pg_namespace n
          where case when x.class = 'pg_namespace'::regclass then n.oid = x.oid else quote_ident(n.nspname) = o.schema end),
-       (select c.relname::text from pg_class c where x.class = 'pg_class'::regclass and c.oid = x.oid)
+       (select c.relname::text from pg_class c where x.class = 'pg_class'::regclass and c.oid = x.oid),
+       o.type || ' ' || o.identity,
+       case when x.class = 'pg_proc'::regclass then 'function ' || x.oid::regprocedure::text
+            when o.type = 'type' and exists (select 1 from pg_type t where t.oid = x.oid and t.typtype = 'd')
+                 then 'domain ' || o.identity
+            when o.type = 'composite type' then 'type ' || o.identity end,
+       x.class::oid::text || ':' || x.oid::text
   from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
         union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
                    where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')
@@ -312,8 +321,31 @@ select case when o.type = 'composite type' then 'type'
                       and (d.deptype = 'e' or d.deptype = 'i' and o.type <> 'composite type'))
  order by x.step, o.identity
 
+-- name: dependents
+-- doc: what depends on these objects (an array of addresses of new_objects) and is neither one of them nor a part of one
+-- params: addresses text
+-- returns: dependent text, object text
+with recursive given as (
+    select split_part(a, ':', 1)::oid as class, split_part(a, ':', 2)::oid as oid from unnest($1::text[]) a),
+parts (class, oid) as (
+    select class, oid from given
+    union
+    select d.classid, d.objid
+      from parts p
+      join pg_depend d on d.refclassid = p.class and d.refobjid = p.oid
+     where d.deptype in ('a', 'i', 'e', 'I', 'P', 'S')
+        or d.classid = 'pg_user_mapping'::regclass)
+select pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)
+  from parts p
+  join pg_depend d on d.refclassid = p.class and d.refobjid = p.oid
+ where d.deptype = 'n'
+   and not exists (select 1 from parts o where o.class = d.classid and o.oid = d.objid)
+ order by 1, 2
+
 -- name: blockers
--- doc: sessions of others that hold locks of writers on user tables or large objects, those of the oldest transactions first
+-- doc: sessions of others that hold locks of writers on user tables or large objects, those of the oldest transactions
+-- doc: first; relids: of these tables only, an array
+-- params: relids text
 -- returns: pid int, usename text, relation text, age float8
 select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
        coalesce(extract(epoch from clock_timestamp() - min(a.xact_start)), 0)::float8 as age
@@ -326,15 +358,27 @@ select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
    and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
                   'ExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p')
+   and ($1::text is null or c.oid = any ($1::text::oid[]))
    and (n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
         or c.oid in ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
  group by l.pid
  order by age desc
 
 -- name: prepared_transactions
--- doc: prepared transactions of this database
+-- doc: prepared transactions of this database; relids: those that hold one of these tables only, an array
+-- params: relids text
 -- returns: gid text
-select gid from pg_prepared_xacts where database = current_database() order by prepared
+select p.gid
+  from pg_prepared_xacts p
+ where p.database = current_database()
+   and ($1::text is null
+        -- nobody's process holds its locks; its own number is one of them
+        or exists (select 1
+                     from pg_locks t
+                     join pg_locks l on l.virtualtransaction = t.virtualtransaction and l.pid is null
+                    where t.locktype = 'transactionid' and t.transactionid = p.transaction and t.pid is null and t.granted
+                      and l.locktype = 'relation' and l.relation = any ($1::text::oid[])))
+ order by p.prepared
 
 -- name: end_session
 -- doc: ends a session of ours; returns a row as long as it is still there
