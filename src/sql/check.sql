@@ -24,7 +24,7 @@ select d.datname::text,
          * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8),
        (select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p', 'S', 'i', 'I') and c.relpersistence <> 't'
-           and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'),
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')),
 --@ >= 15       has_parameter_privilege('session_replication_role', 'SET')
 --@ < 15       r.rolsuper
   from pg_database d, pg_roles r
@@ -193,7 +193,7 @@ select n.nspname::text || '.' || o.oprname::text || ' (' || format_type(o.oprlef
   from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
  where o.oprright = 0 and o.oprleft <> 0 and o.oprcode <> 0
    and $1::int >= 140000
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_operator'::regclass and d.objid = o.oid
                       and d.deptype = 'e')
  order by 1
@@ -225,7 +225,7 @@ select n.nspname::text || '.' || c.relname::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind = 'f'
 --@ >= 10   and not c.relispartition
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                       and d.deptype = 'e')
  order by 1
@@ -423,7 +423,7 @@ select n.nspname::text || '.' || c.relname::text || ' (of ' || i.indrelid::regcl
   join pg_class c on c.oid = i.indexrelid
   join pg_namespace n on n.oid = c.relnamespace
  where not i.indisvalid and c.relkind = 'i'
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1
 
 -- name: check_replication_slots
@@ -446,7 +446,7 @@ select n.nspname::text || '.' || c.relname::text || ' (pid ' || l.pid || ', ' ||
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
    and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
  order by 1
 
 -- name: check_removed_functions
@@ -481,7 +481,7 @@ select lower(split_part(v.text, '=', 1)), p.oid::regprocedure::text
   from pg_proc p
   join pg_namespace n on n.oid = p.pronamespace
  cross join lateral unnest(p.proconfig) as v (text)
- where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and split_part(v.text, '=', 1) !~ '[.]'
    and not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
  order by 1, 2
@@ -571,6 +571,7 @@ select distinct fn.nspname::text, fc.relname::text,
                                        case when tc.oid is not null then tc.oid else d.to_obj end, 0) x
  where fn.nspname !~ '^pg_' and fn.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and coalesce(tn.nspname, x.schema, '') !~ '^pg_'
+   -- what needs something of Heroku's own schema needs another Heroku
    and coalesce(tn.nspname, x.schema, '') not in ('information_schema', 'pgtandem')
    and (tc.oid is null or tc.oid is distinct from fc.oid)
    and not exists (select 1 from pg_depend e where e.deptype = 'e' and e.objid = coalesce(fc.oid, d.objid)
