@@ -38,6 +38,8 @@ VIEW = r".*; Type: (VIEW|MATERIALIZED VIEW);|.* _RETURN; Type: RULE;"
 NAME = r"""(?:\w+|"(?:[^"]|"")+")"""
 
 EXPECTED = [
+    Expected(120000, ".*; Type: TRIGGER;", r"(?<= EXECUTE )PROCEDURE ", r"(?<= EXECUTE )FUNCTION ",
+             "what a trigger runs is called a function, as there are procedures now"),
     Expected(140000, r".*; Type: PROCEDURE;|PROCEDURE .*; Type: (ACL|COMMENT);", NOTHING, r"\bIN ",
              "the mode of an argument of a procedure is written, as there are OUT arguments now"),
     Expected(140000, r".*; Type: TYPE;", NOTHING, r",\n    multirange_type_name = [^\n,]*",
