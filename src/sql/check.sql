@@ -133,6 +133,24 @@ select count(*), pg_relation_size('pg_largeobject'), current_setting('is_superus
 --@ >= 10 select p.pubname::text from pg_publication p where p.puballtables order by 1
 --@ < 10 select ''::text where false
 
+-- name: check_publication_identity
+-- doc: tables whose changed or deleted rows would be published, but cannot be told apart by subscribers: the server
+-- doc: refuses to change them
+-- returns: object text
+--@ >= 10 select n.nspname::text || '.' || c.relname::text || ' (' || string_agg(distinct p.pubname::text, ', ') || ')'
+--@ >= 10   from pg_publication p
+--@ >= 10   join pg_publication_tables t on t.pubname = p.pubname
+--@ >= 10   join pg_namespace n on n.nspname = t.schemaname
+--@ >= 10   join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+--@ >= 10  where (p.pubupdate or p.pubdelete)
+--@ >= 10    and case c.relreplident when 'f' then false when 'n' then true
+--@ >= 10             else not exists (select 1 from pg_index i where i.indrelid = c.oid and i.indisvalid
+--@ >= 10                                 and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end) end
+--@ >= 10    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+--@ >= 10  group by n.nspname, c.relname
+--@ >= 10  order by 1
+--@ < 10 select ''::text where false
+
 -- name: check_removed_types
 -- doc: columns of types that the target no longer has
 -- params: target_version int
@@ -423,6 +441,44 @@ select n.nspname::text || '.' || c.relname::text || ' (of ' || i.indrelid::regcl
   join pg_class c on c.oid = i.indexrelid
   join pg_namespace n on n.oid = c.relnamespace
  where not i.indisvalid and c.relkind = 'i'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
+
+-- name: check_views_unreadable
+-- doc: materialized views that cannot be refreshed, as their owners may not read what they are made of
+-- returns: object text
+select distinct n.nspname::text || '.' || c.relname::text || ' (' || pg_get_userbyid(c.relowner)::text
+       || ' may not read ' || d.refobjid::regclass::text || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_rewrite r on r.ev_class = c.oid
+  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+                  and d.refobjid <> c.oid
+  join pg_class t on t.oid = d.refobjid and t.relkind in ('r', 'p', 'v', 'm', 'f')
+ where c.relkind = 'm' and c.relispopulated
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and not case when d.refobjsubid > 0 then has_column_privilege(c.relowner, t.oid, d.refobjsubid::int2, 'SELECT')
+                else has_any_column_privilege(c.relowner, t.oid, 'SELECT') end
+ order by 1
+
+-- name: check_column_order
+-- doc: tables that inherit whose columns are not in the order in which CREATE TABLE ... INHERITS makes them: those of
+-- doc: the parents first
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text
+  from (select a.attrelid, array_agg(a.attname order by a.attnum) as here,
+               array_agg(a.attname order by (select min(i.inhseqno * 10000 + p.attnum)
+                                               from pg_inherits i
+                                               join pg_attribute p on p.attrelid = i.inhparent and p.attname = a.attname
+                                                                  and p.attnum > 0 and not p.attisdropped
+                                              where i.inhrelid = a.attrelid) nulls last, a.attnum) as there
+          from pg_attribute a
+         where a.attnum > 0 and not a.attisdropped and a.attrelid in (select inhrelid from pg_inherits)
+         group by a.attrelid) o
+  join pg_class c on c.oid = o.attrelid and c.relkind = 'r'
+  join pg_namespace n on n.oid = c.relnamespace
+ where o.here <> o.there
+--@ >= 10   and not c.relispartition
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1
 

@@ -259,7 +259,7 @@ comment on statistics rare."sta tistics" is 'statistics';
 alter statistics rare."sta tistics" owner to $owner;
 alter default privileges grant usage on schemas to $reader;
 create publication "pub some" for table kinds.swapped, rare.checks with (publish = 'insert, delete');
-create publication pub_all for all tables with (publish = 'update');
+create publication pub_all for all tables with (publish = 'insert');
 create publication pub_none;
 comment on publication pub_none is 'publication';
 alter publication pub_none owner to postgres;

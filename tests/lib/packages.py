@@ -33,6 +33,9 @@ SCHEMAS = {
     "zabbix-server-pgsql": ["usr/share/zabbix-server-pgsql/schema.sql.gz"],
 }  # fmt: skip
 
+# what a session sets before it writes
+SESSION = {"kea-admin": "set kea.disable_audit = 'true'"}
+
 
 class NotToBeHad(Exception):
     """The package could not be fetched."""

@@ -1,6 +1,6 @@
 """Rows for any schema: made from what the catalogs say of its tables.
 
-    empty = fill(connection, 5)        # five rows into every table; returns those that took none
+    empty = fill(connection, 5)        # five rows for every table; returns those that are empty all the same
     done = change(connection)          # inserts, updates and deletes in every table; how many took effect
 
 A value depends on the column's type and the number of the row. Foreign keys get values of a row of the other
@@ -81,12 +81,12 @@ class _Schema:
             if flavour == "bare" and not not_null:
                 continue
             values[name] = self._value(table, column, n, flavour)
-        for parent, of_child, of_parent in self.keys[table]:
+        for no, (parent, of_child, of_parent) in enumerate(self.keys[table]):
             if flavour == "bare" and not all(name in values for name in of_child):
                 continue
-            cursor.execute(
-                sql.SQL("select {} from " + parent + " order by 1 limit 1 offset %s %% greatest((select count(*) from " + parent + "), 1)")
-                .format(sql.SQL(", ").join(map(sql.Identifier, of_parent))), (n,))
+            names = sql.SQL(", ").join(map(sql.Identifier, of_parent))
+            some = sql.SQL(f"select {{}} from {parent} order by 1 limit 1 offset %s %% greatest((select count(*) from {parent}), 1)")
+            cursor.execute(some.format(names), (n + no,))
             found = cursor.fetchone()
             values.update(zip(of_child, found or [None] * len(of_child)))
         return values
@@ -166,13 +166,17 @@ def _do(cursor, statement, values=None):
 
 
 def fill(connection, rows, first=1):
-    """Rows first … for every table; returns the tables that took none."""
+    """Rows first … for every table; returns the tables that are empty all the same."""
     empty = set()
     with connection.cursor() as cursor:
         schema = _Schema(cursor)
         cursor.execute("begin")
         for table in schema.tables:
-            if not any([_insert(cursor, schema, table, first + n) for n in range(rows)]):
+            for n in range(rows):
+                _insert(cursor, schema, table, first + n)
+        for table in schema.tables:
+            cursor.execute(f"select not exists (select 1 from {table})")
+            if cursor.fetchone()[0]:
                 empty.add(table)
         cursor.execute("commit")
     return empty
