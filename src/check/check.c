@@ -1373,6 +1373,21 @@ static const Check checks[] = {
      .query = &query_check_invalid_indexes,
      .title = "indexes are invalid: they are not carried",
      .hint = "Drop them, or REINDEX them before the upgrade."},
+    {.id = "publication-identity",
+     .part = PART_NAMED,
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_publication_identity,
+     .title = "published tables have no replica identity: when the target has changed their rows, "
+              "the source refuses to take that back, and there is no rollback",
+     .hint =
+         "ALTER TABLE ... REPLICA IDENTITY FULL on the source, at the latest before a rollback."},
+    {.id = "column-order",
+     .part = PART_NAMED,
+     .severity = SEVERITY_WARNING,
+     .query = &query_check_column_order,
+     .title = "columns of tables that inherit come in another order: those of the parents first",
+     .hint = "pg_dump cannot make them otherwise. INSERT without names of columns and SELECT * "
+             "notice it: see that the application names the columns."},
     {.id = "event-triggers",
      .severity = SEVERITY_WARNING,
      .query = &query_check_event_triggers,
@@ -1415,6 +1430,14 @@ static const Check checks[] = {
      .severity = SEVERITY_INFO,
      .run = check_matviews,
      .title = "materialized views are refreshed on the target"},
+    {.id = "matview-unreadable",
+     .part = PART_NAMED,
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_views_unreadable,
+     .title = "materialized views cannot be refreshed, not even on the source",
+     .hint =
+         "GRANT SELECT to their owners, or give them to a role that may read it, and try REFRESH "
+         "MATERIALIZED VIEW. The target's are filled in this way."},
     {.id = "publications",
      .severity = SEVERITY_INFO,
      .query = &query_check_publications,

@@ -1,6 +1,7 @@
 -- What a database contains: read on either node, the same result shape on every version.
 -- Heroku keeps functions and event triggers of its own in each database, in the schema _heroku. Its customers can
 -- neither use nor drop it, and a new database has its own: it is left alone wherever the users' schemas are meant.
+-- (tests/unit/test_sqlgen.py looks for queries that forget it.)
 
 -- name: relation_names
 -- doc: every user table and partitioned table that is not temporary and not ours; parent of partitions only
@@ -235,7 +236,7 @@ select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o
 with recursive v as (
     select c.oid, n.nspname, c.relname
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind = 'm' and c.relispopulated and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'),
+     where c.relkind = 'm' and c.relispopulated and n.nspname !~ '^pg_' and n.nspname not in ('pgtandem', '_heroku')),
 reads as (
     select distinct r.ev_class as reader, d.refobjid as read
       from pg_rewrite r
@@ -528,9 +529,9 @@ seen as (
     union all select w.xmin::text::int8 from pg_rewrite w where w.oid >= 16384
     union all select e.xmin::text::int8 from pg_enum e where e.oid >= 16384
     union all select t.xmin::text::int8 from pg_type t join pg_namespace n on n.oid = t.typnamespace
-               where t.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'
+               where t.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname not in ('pgtandem', '_heroku')
     union all select p.xmin::text::int8 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-               where p.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'pgtandem'
+               where p.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname not in ('pgtandem', '_heroku')
     union all select n.xmin::text::int8 from pg_namespace n where n.oid >= 16384 and n.nspname !~ '^pg_')
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 
@@ -547,7 +548,7 @@ select l.pid, coalesce(min(a.usename::text), '?'),
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
    -- a schema that is new itself is not there yet
    and not exists (select 1 from pg_namespace n where n.oid = l.objid
-                      and (n.nspname ~ '^pg_' or n.nspname in ('information_schema', 'pgtandem')))
+                      and (n.nspname ~ '^pg_' or n.nspname in ('information_schema', 'pgtandem', '_heroku')))
  group by l.pid, m.nspname
  order by 3 desc
 

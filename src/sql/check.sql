@@ -24,7 +24,7 @@ select d.datname::text,
          * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8),
        (select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p', 'S', 'i', 'I') and c.relpersistence <> 't'
-           and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'),
+           and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')),
 --@ >= 15       has_parameter_privilege('session_replication_role', 'SET')
 --@ < 15       r.rolsuper
   from pg_database d, pg_roles r
@@ -133,6 +133,24 @@ select count(*), pg_relation_size('pg_largeobject'), current_setting('is_superus
 --@ >= 10 select p.pubname::text from pg_publication p where p.puballtables order by 1
 --@ < 10 select ''::text where false
 
+-- name: check_publication_identity
+-- doc: tables whose changed or deleted rows would be published, but cannot be told apart by subscribers: the server
+-- doc: refuses to change them
+-- returns: object text
+--@ >= 10 select n.nspname::text || '.' || c.relname::text || ' (' || string_agg(distinct p.pubname::text, ', ') || ')'
+--@ >= 10   from pg_publication p
+--@ >= 10   join pg_publication_tables t on t.pubname = p.pubname
+--@ >= 10   join pg_namespace n on n.nspname = t.schemaname
+--@ >= 10   join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+--@ >= 10  where (p.pubupdate or p.pubdelete)
+--@ >= 10    and case c.relreplident when 'f' then false when 'n' then true
+--@ >= 10             else not exists (select 1 from pg_index i where i.indrelid = c.oid and i.indisvalid
+--@ >= 10                                 and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end) end
+--@ >= 10    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+--@ >= 10  group by n.nspname, c.relname
+--@ >= 10  order by 1
+--@ < 10 select ''::text where false
+
 -- name: check_removed_types
 -- doc: columns of types that the target no longer has
 -- params: target_version int
@@ -193,7 +211,7 @@ select n.nspname::text || '.' || o.oprname::text || ' (' || format_type(o.oprlef
   from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
  where o.oprright = 0 and o.oprleft <> 0 and o.oprcode <> 0
    and $1::int >= 140000
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_operator'::regclass and d.objid = o.oid
                       and d.deptype = 'e')
  order by 1
@@ -225,7 +243,7 @@ select n.nspname::text || '.' || c.relname::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind = 'f'
 --@ >= 10   and not c.relispartition
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                       and d.deptype = 'e')
  order by 1
@@ -423,7 +441,45 @@ select n.nspname::text || '.' || c.relname::text || ' (of ' || i.indrelid::regcl
   join pg_class c on c.oid = i.indexrelid
   join pg_namespace n on n.oid = c.relnamespace
  where not i.indisvalid and c.relkind = 'i'
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
+
+-- name: check_views_unreadable
+-- doc: materialized views that cannot be refreshed, as their owners may not read what they are made of
+-- returns: object text
+select distinct n.nspname::text || '.' || c.relname::text || ' (' || pg_get_userbyid(c.relowner)::text
+       || ' may not read ' || d.refobjid::regclass::text || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_rewrite r on r.ev_class = c.oid
+  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+                  and d.refobjid <> c.oid
+  join pg_class t on t.oid = d.refobjid and t.relkind in ('r', 'p', 'v', 'm', 'f')
+ where c.relkind = 'm' and c.relispopulated
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+   and not case when d.refobjsubid > 0 then has_column_privilege(c.relowner, t.oid, d.refobjsubid::int2, 'SELECT')
+                else has_any_column_privilege(c.relowner, t.oid, 'SELECT') end
+ order by 1
+
+-- name: check_column_order
+-- doc: tables that inherit whose columns are not in the order in which CREATE TABLE ... INHERITS makes them: those of
+-- doc: the parents first
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text
+  from (select a.attrelid, array_agg(a.attname order by a.attnum) as here,
+               array_agg(a.attname order by (select min(i.inhseqno * 10000 + p.attnum)
+                                               from pg_inherits i
+                                               join pg_attribute p on p.attrelid = i.inhparent and p.attname = a.attname
+                                                                  and p.attnum > 0 and not p.attisdropped
+                                              where i.inhrelid = a.attrelid) nulls last, a.attnum) as there
+          from pg_attribute a
+         where a.attnum > 0 and not a.attisdropped and a.attrelid in (select inhrelid from pg_inherits)
+         group by a.attrelid) o
+  join pg_class c on c.oid = o.attrelid and c.relkind = 'r'
+  join pg_namespace n on n.oid = c.relnamespace
+ where o.here <> o.there
+--@ >= 10   and not c.relispartition
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  order by 1
 
 -- name: check_replication_slots
@@ -446,7 +502,7 @@ select n.nspname::text || '.' || c.relname::text || ' (pid ' || l.pid || ', ' ||
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
    and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
-   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '_heroku')
  order by 1
 
 -- name: check_removed_functions
@@ -481,7 +537,7 @@ select lower(split_part(v.text, '=', 1)), p.oid::regprocedure::text
   from pg_proc p
   join pg_namespace n on n.oid = p.pronamespace
  cross join lateral unnest(p.proconfig) as v (text)
- where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+ where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and split_part(v.text, '=', 1) !~ '[.]'
    and not exists (select 1 from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
  order by 1, 2
@@ -571,6 +627,7 @@ select distinct fn.nspname::text, fc.relname::text,
                                        case when tc.oid is not null then tc.oid else d.to_obj end, 0) x
  where fn.nspname !~ '^pg_' and fn.nspname not in ('information_schema', 'pgtandem', '_heroku')
    and coalesce(tn.nspname, x.schema, '') !~ '^pg_'
+   -- what needs something of Heroku's own schema needs another Heroku
    and coalesce(tn.nspname, x.schema, '') not in ('information_schema', 'pgtandem')
    and (tc.oid is null or tc.oid is distinct from fc.oid)
    and not exists (select 1 from pg_depend e where e.deptype = 'e' and e.objid = coalesce(fc.oid, d.objid)

@@ -213,7 +213,7 @@ union all select 'pg_foreign_server', oid::int8 from pg_foreign_server where oid
 -- doc: the properties of the schemas that are in the target before us
 insert into pgtandem.before_schema (name, owner, acl, comment)
 select nspname::text, pg_get_userbyid(nspowner)::text, nspacl, obj_description(oid, 'pg_namespace')
-  from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem')
+  from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')
 
 -- name: remember_default_acls
 insert into pgtandem.before_default_acl (oid, acl) select oid::int8, defaclacl from pg_default_acl
@@ -243,6 +243,7 @@ with acls as (
       left join pg_namespace n on n.oid = d.defaclnamespace
       left join pgtandem.before_default_acl b on b.oid = d.oid::int8
      where d.defaclacl is distinct from b.acl
+       and coalesce(n.nspname, '') <> '_heroku'
        -- who moves a part has changed nothing of the others'
        and case when n.nspname is null then (select selection from pgtandem.node) !~ '(^|\n)(schema|table) '
                 else (select selection from pgtandem.node) = ''
@@ -293,7 +294,7 @@ select case when o.type = 'composite type' then 'type'
        x.class::oid::text || ':' || x.oid::text
   from (select 1 as step, 'pg_extension'::regclass as class, oid from pg_extension
         union all select 2, 'pg_namespace'::regclass, oid from pg_namespace
-                   where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', 'public')
+                   where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku', 'public')
         union all select 3, 'pg_foreign_server'::regclass, oid from pg_foreign_server where oid >= 16384
         union all select 3, 'pg_foreign_data_wrapper'::regclass, oid from pg_foreign_data_wrapper where oid >= 16384
         union all select 4, 'pg_class'::regclass, oid from pg_class
@@ -314,7 +315,7 @@ select case when o.type = 'composite type' then 'type'
  where not exists (select 1 from pgtandem.before b
                     where b.class = (select relname::text from pg_class where oid = x.class)
                       and b.oid = x.oid::int8)
-   and coalesce(o.schema, '') <> 'pgtandem'
+   and coalesce(o.schema, '') not in ('pgtandem', '_heroku')
    and not exists (select 1 from pg_depend d where d.classid = x.class and d.objid = x.oid
                       -- a column of a partition key depends on its own table, which is not meant here
                       and d.objsubid = 0
@@ -359,7 +360,7 @@ select l.pid, coalesce(min(a.usename::text), '?'), min(c.relname::text),
                   'ExclusiveLock', 'AccessExclusiveLock')
    and c.relkind in ('r', 'p')
    and ($1::text is null or c.oid = any ($1::text::oid[]))
-   and (n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and (n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
         or c.oid in ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
  group by l.pid
  order by age desc

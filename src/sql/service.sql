@@ -28,7 +28,7 @@ select a.attrelid::int8,
  where ($1::text is null or a.attrelid = any ($1::text::oid[]))
    and a.attnum > 0 and not a.attisdropped
    and c.relkind in ('r', 'p') and c.relpersistence <> 't'
-   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
  group by a.attrelid, c.relkind, n.nspname, c.relname
 
 -- name: references
@@ -72,7 +72,7 @@ select md5(coalesce((select string_agg(x.line, ',' order by x.line)
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
        where c.relkind in ('r', 'p') and c.relpersistence <> 't'
-         and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')))
+         and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')))
 
 -- name: edge
 -- doc: what people want of an edge, and how it is; ages are seconds
@@ -292,11 +292,11 @@ select count(*) from pgtandem.conflict where edge = $1 and parked
 --@ >= 10   from pg_sequence s
 --@ >= 10   join pg_class c on c.oid = s.seqrelid
 --@ >= 10   join pg_namespace n on n.oid = c.relnamespace
---@ >= 10  where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem')
+--@ >= 10  where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
 --@ >= 10    and c.relpersistence <> 't' and case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'SELECT') end
 --@ < 10 select sequence_schema::text, sequence_name::text, increment::int8
 --@ < 10   from information_schema.sequences
---@ < 10  where sequence_schema !~ '^pg_' and sequence_schema not in ('information_schema', 'pgtandem')
+--@ < 10  where sequence_schema !~ '^pg_' and sequence_schema not in ('information_schema', 'pgtandem', '_heroku')
 --@ < 10    and has_sequence_privilege(quote_ident(sequence_schema) || '.' || quote_ident(sequence_name), 'SELECT')
  order by 1, 2
 

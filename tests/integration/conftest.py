@@ -4,6 +4,7 @@
                  it runs once per pair and is named e.g. test_x[13-18]
     ordinary     makes a pair belong to a role that has ordinary rights only
     one_pair     the same with one version pair only, for what does not depend on versions
+    dumpable_pair  the first of the wanted pairs, preferably of different versions, that a pg_dump here can read
     own_pair     as one_pair, but on servers of their own, for tests that stop or configure them
     server       one database on every available server
     dbs          makes several databases on one server of version 15
@@ -195,6 +196,15 @@ def one_pair(request, _clusters):
 
 
 @pytest.fixture
+def dumpable_pair(request, _clusters):
+    fit = [pair for pair in _pairs(request.config) if servers.client_bindir(max(pair, key=servers.version_number))]
+    if not fit:
+        pytest.skip("no pg_dump here reads the servers of any wanted pair")
+    old, new = next((pair for pair in fit if pair[0] != pair[1]), fit[0])
+    yield from _make_pair(request, _clusters.get(old, "old"), _clusters.get(new, "new"))
+
+
+@pytest.fixture
 def ordinary(request):
     """ordinary(pair, "member"): the pair's databases belong to a role without special rights.
 
@@ -337,7 +347,7 @@ def plays(nodes, new_service, record_property):
 
 @pytest.fixture
 def tool(request):
-    for name in ("pair", "one_pair", "own_pair"):
+    for name in ("pair", "one_pair", "dumpable_pair", "own_pair"):
         if name in request.fixturenames:
             return request.getfixturevalue(name).tool()
     return Tool()

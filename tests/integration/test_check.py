@@ -39,6 +39,12 @@ SOURCE = [
      "create subscription $name connection 'dbname=none' publication p with (connect = false)", "$name"),
     ("publications", 100000, 1000000, 0, "create publication few for table plain", "few"),
     ("publication-all-tables", 100000, 1000000, 0, "create publication everything for all tables", "everything"),
+    ("matview-unreadable", *ANY,
+     "create table hidden (id int primary key); create materialized view unread as select id from hidden;"
+     " alter materialized view unread owner to $group", "public.unread ($group may not read public.hidden)"),
+    ("column-order", *ANY,
+     "create table parent (a int); create table heir (own int, id int primary key, a int); alter table heir inherit parent", "public.heir"),
+    ("publication-identity", 100000, 1000000, 0, "create table bare (i int); create publication of_bare for table bare", "public.bare ("),
     ("table-without-key", *ANY, "create table keyless (i int)", "public.keyless"),
     ("invalid-indexes", *ANY,
      "create index unfinished on plain (v); update pg_index set indisvalid = false where indexrelid = 'unfinished'::regclass", "public.unfinished"),

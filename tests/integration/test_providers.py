@@ -8,7 +8,7 @@ import pytest
 from lib.cluster import random_name
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint
 from lib.ledger import Ledger
-from lib.providers import PROVIDERS, Customer
+from lib.providers import HEROKU_CHANGES, PROVIDERS, Customer
 from lib.tool import INTERRUPTED, REFUSED, kill_leftovers
 
 TABLES = """
@@ -166,6 +166,30 @@ def test_service(one_pair, customers, new_service):
     service.ok("remove", "sync", "s")
     for node, fingerprint in zip((one_pair.old, one_pair.new), before):
         assert_same_catalog(fingerprint, catalog_fingerprint(node.connect()))
+
+
+def test_what_heroku_changes_in_its_own_schema(one_pair, customers_at):
+    """It stops nothing while a run follows, and `abort` leaves it there."""
+    old, _ = customers_at("heroku")
+    old.create(SHOP)
+    tool = one_pair.tool()
+    run = tool.start("upgrade")
+    run.wait_for_output(r"in sync", timeout=60)
+    for node in (one_pair.old, one_pair.new):
+        node.sql(HEROKU_CHANGES)
+    old.create("insert into shop.customer (name) values ('a late one'); alter table shop.customer add more text")
+    tool.ok("switchover")
+    tool.ok("rollback")
+    run.sigint()
+    run.wait()
+    assert "_heroku" not in run.text, run.text
+    before = [{entry for entry in catalog_fingerprint(node.connect()) if "_heroku" in entry or "heroku_admin" in entry}
+              for node in (one_pair.old, one_pair.new)]  # fmt: skip
+    tool.ok("abort")
+    for node, fingerprint in zip((one_pair.old, one_pair.new), before):
+        after = catalog_fingerprint(node.connect())
+        assert fingerprint <= after, fingerprint - after
+        assert not [entry for entry in after if "shop" in entry] or node is one_pair.old
 
 
 def statements_of_guide():

@@ -75,19 +75,21 @@ create table kinds.refers (id serial primary key, lo oid);
 """
 
 
-def _sections():
-    """[(since version, script)] of contents.sql."""
-    with open(os.path.splitext(__file__)[0] + ".sql", encoding="utf-8") as file:
+def _sections(file):
+    """[(since version, script)] of such a file."""
+    with open(os.path.join(os.path.dirname(__file__), file), encoding="utf-8") as file:
         parts = re.split(r"(?m)^-- since (\d+)\n", file.read())
     return list(zip(map(int, parts[1::2]), parts[2::2]))
 
 
-def create(node, owner, reader, user="postgres", large_objects=False):
-    """Everything, as `user`; `owner` gets some of it and `reader` rights on it. large_objects: these, too."""
+def create(node, owner, reader, user="postgres", large_objects=False, rare=False):
+    """Everything, as `user`; `owner` gets some of it and `reader` rights on it. large_objects: these, too; rare:
+    also what databases seldom have, and what only a superuser can make."""
     creating = node.connect(user=user)
     with creating.cursor() as cursor:
         cursor.execute("set search_path = public, ext")
-        for since, script in _sections() + ([(0, LARGE)] if large_objects else []):
+        sections = _sections("contents.sql") + (_sections("contents_rare.sql") if rare else [])
+        for since, script in sections + ([(0, LARGE)] if large_objects else []):
             if node.number < since:
                 continue
             for name, role in (("$owner", owner), ("$reader", reader)):

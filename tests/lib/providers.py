@@ -70,12 +70,28 @@ alter function _heroku.create_ext() owner to heroku_admin;
 alter function _heroku.extension_before_drop() owner to heroku_admin;
 -- of databases with a data connector
 create table _heroku.connector (id int primary key, state text);
+create materialized view _heroku.connected as select id from _heroku.connector;
+create sequence _heroku.numbers;
 alter table _heroku.connector owner to heroku_admin;
+alter materialized view _heroku.connected owner to heroku_admin;
+alter sequence _heroku.numbers owner to heroku_admin;
 create event trigger extension_before_drop on ddl_command_start execute procedure _heroku.extension_before_drop();
 create event trigger log_create_ext on ddl_command_end execute procedure _heroku.create_ext();
 alter event trigger extension_before_drop owner to heroku_admin;
 alter event trigger log_create_ext owner to heroku_admin;
 revoke usage on schema public from public;
+"""
+
+# what the service may do there at any time
+HEROKU_CHANGES = """
+create table _heroku.more (id int primary key, connector int references _heroku.connector);
+create function _heroku.more() returns int language sql set work_mem = '1MB' as 'select 1';
+create type _heroku.state as enum ('on', 'off');
+alter table _heroku.connector add more text;
+comment on schema _heroku is 'of the service';
+grant usage on schema _heroku to public;
+alter default privileges for role heroku_admin in schema _heroku grant select on tables to public;
+refresh materialized view _heroku.connected
 """
 
 RDS_GROUPS = """

@@ -1,12 +1,15 @@
 """tools/sqlgen.py: what it makes of good files, and what it says about bad ones."""
 
+import glob
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import unittest
 
 SQLGEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/sqlgen.py")
+QUERIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/sql/*.sql")
 
 
 class SqlgenTest(unittest.TestCase):
@@ -142,6 +145,19 @@ class SqlgenTest(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("none.sql", result.stderr)
         self.assertNotIn("Traceback", result.stderr)
+
+
+class QueriesTest(unittest.TestCase):
+    def test_schemas_that_are_nobodys(self):
+        """A query that leaves out our schema or information_schema leaves out Heroku's, too (see catalog.sql)."""
+        found = []
+        for path in sorted(glob.glob(QUERIES)):
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    left_out = re.search(r"(\bin \(|<> )[^)]*'(information_schema|pgtandem)'", line)
+                    if left_out and "'_heroku'" not in line and "coalesce(tn.nspname, x.schema" not in line:
+                        found.append(f"{os.path.basename(path)}: {line.strip()}")
+        self.assertEqual(found, [])
 
 
 if __name__ == "__main__":
