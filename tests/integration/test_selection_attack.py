@@ -318,3 +318,32 @@ def test_partition_in_a_schema_that_is_new(one_pair, tool):
     tool.ok("switchover")
     assert pair.new.value("select count(*) from fresh.f") == 1
     end(run)
+
+
+def test_extension_in_a_selected_schema(one_pair, tool):
+    """What extensions have there is on both nodes, as it must be, and nobody's copy."""
+    pair = one_pair
+    prepare(pair, "create schema shop")
+    for node in (pair.old, pair.new):
+        node.psql("""
+            create table shop.of_extension (id int primary key);
+            create view shop.statements as select 1 as a;
+            create function shop.helper(int) returns int language sql immutable as 'select 1';
+            alter extension plpgsql add table shop.of_extension;
+            alter extension plpgsql add view shop.statements;
+            alter extension plpgsql add function shop.helper(int);
+            insert into shop.of_extension values (1);
+        """)
+    pair.old.psql("create view shop.uses as select shop.helper(id) from shop.customer")
+    pair.new.sql("insert into shop.of_extension values (2)")
+    clean = catalog_fingerprint(pair.new.connect())
+    run = follow(tool, "--schema", "shop")
+    tool.ok("switchover")
+    tool.ok("rollback")
+    end(run)
+    tool.ok("abort")
+    assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
+    assert pair.new.value("select count(*) from shop.of_extension") == 2
+    pair.new.psql("create table shop.real (id int)")
+    pair.old.psql("create table shop.real (id int primary key)")
+    assert "shop.real" in tool.run("check", "--schema", "shop").out
