@@ -283,8 +283,8 @@ bool baseline_store(Run *run, Side side, Err *err)
         return false;
     for (size_t i = 0; i < d.n_prints; i += ROWS_PER_INSERT)
         if (!baseline_insert(target, side, &d.prints[i],
-                           d.n_prints - i < ROWS_PER_INSERT ? d.n_prints - i : ROWS_PER_INSERT,
-                           err))
+                             d.n_prints - i < ROWS_PER_INSERT ? d.n_prints - i : ROWS_PER_INSERT,
+                             err))
             return err_add(err, "while storing the schema's fingerprints");
     return write_columns(target, side, &d, NULL, 0, err);
 }

@@ -313,8 +313,8 @@ static bool carry(Ddl *ddl, Err *err)
                ddl_complete_captures(ddl, ddl->from, err) && ddl_carry_rows(ddl, err);
     }
     if (!ddl_remember_anew(ddl, err) || !ddl_claim_names(ddl, err) || !ddl_change_tabs(ddl, err) ||
-        !ddl_do_work(ddl, err) ||
-        !ddl_read_copy(ddl, err) || !ddl_carry_foreign_keys(ddl, keys, n_keys, err) ||
+        !ddl_do_work(ddl, err) || !ddl_read_copy(ddl, err) ||
+        !ddl_carry_foreign_keys(ddl, keys, n_keys, err) ||
         !catalog_load(tmp, ddl->to, ddl->run->selection, &copy, err) ||
         !ddl_rename_keys(ddl->to, copy, err) || !ddl_rename_keys(ddl->from, ddl->catalog, err) ||
         !ddl_register_tables(ddl, copy, err) || !ddl_complete_captures(ddl, ddl->to, err))

@@ -15,8 +15,8 @@
 /* not an index, constraint or trigger, whose name nobody else's can be */
 static bool is_relation(const SchemaPrintsRow *print)
 {
-    static const char *const entries[] = {
-        "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE", "TYPE"};
+    static const char *const entries[] = {"TABLE",         "SEQUENCE", "VIEW", "MATERIALIZED VIEW",
+                                          "FOREIGN TABLE", "TYPE"};
 
     return ddl_listed(entries, sizeof entries / sizeof *entries, print->entry);
 }

@@ -89,8 +89,7 @@ static bool is_ours(const Scope *scope, const Known *known, const NewObjectsRow 
                (is_known && scope_has_schema(scope, object->schema_name));
     /* a partition that a crash left detached has been in the run */
     if (object->relation != NULL)
-        return was ||
-               (is_known && scope_has(scope, object->schema_name, object->relation));
+        return was || (is_known && scope_has(scope, object->schema_name, object->relation));
     return is_known && scope_has_schema(scope, object->schema_name);
 }
 
