@@ -187,7 +187,9 @@ static bool check_part_not_empty(const Preflight *p, Finding *f, Err *err)
     for (size_t i = 0; i < n_here; i++) {
         const char *name = mem_printf(tmp, "%s.%s", here[i].schema_name, here[i].name);
 
-        if (!scope_has(p->in->source_scope, here[i].schema_name, here[i].relation))
+        /* what an extension has comes with none of our rows */
+        if (here[i].in_extension ||
+            !scope_has(p->in->source_scope, here[i].schema_name, here[i].relation))
             continue;
         for (size_t k = 0; k < n_there; k++)
             if (strcmp(here[i].name, there[k].name) == 0 &&

@@ -229,7 +229,7 @@ const char **scope_taken(const void *ctx, const Scope *scope, size_t *ret_n)
     for (size_t i = 0; scope != NULL && i < scope->n_places; i++) {
         const ScopeRelationsRow *row = scope->places[i].row;
 
-        if (scope->places[i].taken && row->kind[0] != 'n')
+        if (scope->places[i].taken && row->kind[0] != 'n' && !row->in_extension)
             mem_push(ctx, texts, n, mem_printf(ctx, "%s.%s", row->schema_name, row->name));
     }
     *ret_n = n;

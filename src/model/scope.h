@@ -40,7 +40,7 @@ const char **scope_unmatched(const void *ctx, const Scope *scope, size_t *ret_n)
 /* whether nothing at all is meant here */
 bool scope_is_empty(const Scope *scope);
 
-/* the relations that are meant; belongs to ctx */
+/* the relations that are meant, those of extensions aside; belongs to ctx */
 const char **scope_taken(const void *ctx, const Scope *scope, size_t *ret_n);
 
 /* tables that inherit across the border: "a.child inherits from b.parent"; belongs to ctx */

@@ -54,7 +54,7 @@ select c.oid::int8,
 -- name: scope_relations
 -- doc: what patterns of names may take: relations, with the table that a partition is a part of or a sequence belongs
 -- doc: to (above), and schemas (kind n). One line for each parent of those that inherit without being partitions.
--- returns: oid int8, schema_name text, name text, kind text, above int8, is_partition bool, parent int8
+-- returns: oid int8, schema_name text, name text, kind text, above int8, is_partition bool, parent int8, in_extension bool
 select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
        coalesce(case when c.relkind = 'S'
                      then (select d.refobjid::int8 from pg_depend d
@@ -65,7 +65,8 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
                  end, 0),
 --@ >= 10       c.relispartition,
 --@ < 10       false,
-       coalesce(i.inhparent::int8, 0)
+       coalesce(i.inhparent::int8, 0),
+       exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   left join pg_inherits i on i.inhrelid = c.oid
@@ -74,7 +75,7 @@ select c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
 union all
-select 0, n.nspname::text, '', 'n', 0, false, 0
+select 0, n.nspname::text, '', 'n', 0, false, 0, false
   from pg_namespace n
  where n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')

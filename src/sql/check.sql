@@ -663,8 +663,10 @@ select o.type || ' ' || o.identity
 
 -- name: check_names
 -- doc: names that tables, their indexes, sequences and types have in a schema, which must be free for those to come
--- returns: schema_name text, name text, relation text
-select n.nspname::text, c.relname::text, coalesce(t.relname, c.relname)::text
+-- returns: schema_name text, name text, relation text, in_extension bool
+select n.nspname::text, c.relname::text, coalesce(t.relname, c.relname)::text,
+       exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = coalesce(t.oid, c.oid)
+                  and d.deptype = 'e')
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   left join pg_index i on i.indexrelid = c.oid
@@ -672,7 +674,7 @@ select n.nspname::text, c.relname::text, coalesce(t.relname, c.relname)::text
  where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I') and c.relpersistence <> 't'
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
 union
-select n.nspname::text, y.typname::text, y.typname::text
+select n.nspname::text, y.typname::text, y.typname::text, false
   from pg_type y
   join pg_namespace n on n.oid = y.typnamespace
  where y.typrelid = 0

@@ -1,6 +1,7 @@
 """Moving a part of a database, seen from those who have the rest of it: names of the border that others use, what
 they make on the target meanwhile, and what the selected objects have to do with the others."""
 
+import psycopg2.errors
 import pytest
 
 from lib.compare import assert_same_catalog, catalog_fingerprint
@@ -318,3 +319,125 @@ def test_partition_in_a_schema_that_is_new(one_pair, tool):
     tool.ok("switchover")
     assert pair.new.value("select count(*) from fresh.f") == 1
     end(run)
+
+
+def test_extension_in_a_selected_schema(one_pair, tool):
+    """What extensions have there is on both nodes, as it must be, and nobody's copy."""
+    pair = one_pair
+    prepare(pair, "create schema shop")
+    for node in (pair.old, pair.new):
+        node.psql("""
+            create table shop.of_extension (id int primary key);
+            create view shop.statements as select 1 as a;
+            create function shop.helper(int) returns int language sql immutable as 'select 1';
+            alter extension plpgsql add table shop.of_extension;
+            alter extension plpgsql add view shop.statements;
+            alter extension plpgsql add function shop.helper(int);
+            insert into shop.of_extension values (1);
+        """)
+    pair.old.psql("create view shop.uses as select shop.helper(id) from shop.customer")
+    pair.new.sql("insert into shop.of_extension values (2)")
+    clean = catalog_fingerprint(pair.new.connect())
+    run = follow(tool, "--schema", "shop")
+    tool.ok("switchover")
+    tool.ok("rollback")
+    end(run)
+    tool.ok("abort")
+    assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
+    assert pair.new.value("select count(*) from shop.of_extension") == 2
+    pair.new.psql("create table shop.real (id int)")
+    pair.old.psql("create table shop.real (id int primary key)")
+    assert "shop.real" in tool.run("check", "--schema", "shop").out
+
+
+@pytest.mark.parametrize("fault", ["abort.source:kill", "abort.dropped:kill:2", "abort.emptied:kill"])
+def test_abort_that_was_killed(one_pair, tool, fault):
+    """The source is free by then, and drops what the copy has; others take names that have become free."""
+    pair = one_pair
+    prepare(pair)
+    pair.old.psql("""
+        create function shop.f(text, int[]) returns int language sql as 'select 1';
+        create type shop.mood as enum ('well');
+        create domain shop.age as int check (value > 0);
+        create type shop.both as (a int, b shop.age);
+    """)
+    clean = catalog_fingerprint(pair.new.connect())
+    end(follow(tool, "--schema", "shop"))
+    assert tool.run("abort", fault=fault).rc == -9
+    pair.old.psql("drop schema shop cascade")
+    pair.new.psql("create table crm.note (id int primary key); insert into crm.note values (77)")
+    tool.ok("abort")
+    assert pair.new.sql("select id from crm.note") == [(77,)]
+    pair.new.sql("drop table crm.note")
+    assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
+
+
+def test_tables_that_enter_and_leave(one_pair, tool):
+    """By renames, SET SCHEMA and CREATE, with writers; others' names of the other node are left alone throughout."""
+    pair = one_pair
+    prepare(pair, "create table crm.more (id int primary key); insert into crm.more values (1);"
+                  "create table public.v_other (id int primary key); insert into public.v_other values (1)")
+    pair.old.psql("""
+        create table crm.more (id int primary key, v text);
+        insert into crm.more select i, 'm' from generate_series(1, 30) i;
+        create table public.v_one (id int primary key, v text);
+        create table public.w_two (id int primary key, v text);
+        insert into public.w_two values (1, 'two');
+    """)
+    run = follow(tool, "--schema", "shop", "--table", "public.v_on*")
+    pair.old.psql("alter table crm.more set schema shop; insert into shop.more values (31, 'n');"
+                  "alter table public.w_two rename to v_ontwo; update public.v_ontwo set v = 'carried'")
+    pair.old.sql("drop table shop.customer")
+    tool.ok("switchover")
+    assert pair.new.value("select count(*) from shop.more") == 31
+    assert pair.new.sql("select v from public.v_ontwo") == [("carried",)]
+    assert pair.new.value("select to_regclass('shop.customer') is null")
+    assert pair.new.sql("select id from crm.more") == [(1,)]
+    pair.new.psql("insert into shop.more values (32, 'o'); alter table public.v_one rename to v_only")
+    tool.ok("rollback")
+    assert pair.old.value("select count(*) from shop.more") == 32
+    assert pair.old.value("select to_regclass('public.v_only') is not null")
+    pair.old.sql("alter table public.v_only rename to v_other")
+    done = tool.run("switchover")
+    assert done.rc != DONE and "not in the selection any more" in done.err, done
+    pair.old.sql("insert into public.v_other values (5, 'meanwhile'); alter table public.v_other rename to v_one2")
+    end(run)
+    run = follow(tool)
+    tool.ok("switchover")
+    assert pair.new.sql("select id from public.v_one2") == [(5,)]
+    assert pair.new.sql("select id from public.v_other") == [(1,)]
+    end(run)
+    tool.ok("finish")
+
+
+@pytest.mark.parametrize("kind", ["superuser", "owner"])
+@pytest.mark.parametrize("ending", ["rollback", "finish"])
+def test_foreign_key_out_whose_rows_go(one_pair, ordinary, kind, ending):
+    """After the switch the tables that stay go on without asking the old copy, and the key comes back on it for new
+    rows; it does not claim to hold for those that were written without it."""
+    pair = one_pair
+    role = f"set role {ordinary(pair)};" if kind == "owner" else ""
+    pair.old.psql(f"""{role}
+        create schema mine;
+        create table public.base (id int primary key);
+        create table mine.t (id int primary key, b int constraint leads_out references public.base on delete cascade);
+        insert into public.base select generate_series(1, 10);
+        insert into mine.t select i, i from generate_series(1, 10) i;
+    """)
+    tool = pair.tool()
+    run = follow(tool, "--schema", "mine", "--accept", "foreign-key-out")
+    tool.ok("switchover")
+    run.wait_for_output(r"in sync", timeout=60)
+    pair.old.sql("delete from public.base where id > 5")
+    pair.new.sql("insert into mine.t values (11, 999)")
+    done = tool.ok(ending)
+    if ending == "rollback":
+        run.wait_for_output(r"in sync", timeout=60)
+        tool.ok("verify")
+        pair.old.sql("insert into mine.t values (12, 1)")
+    end(run)
+    assert "leads_out" in (run.text if ending == "rollback" else done.err)
+    assert pair.old.value("select convalidated from pg_constraint where conname = 'leads_out'") is False
+    assert pair.old.value("select count(*) from mine.t") == (12 if ending == "rollback" else 11)
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        pair.old.sql("insert into mine.t values (13, 999)")
