@@ -208,6 +208,9 @@ union all select 'pg_ts_parser', oid::int8 from pg_ts_parser where oid >= 16384
 union all select 'pg_ts_template', oid::int8 from pg_ts_template where oid >= 16384
 union all select 'pg_foreign_data_wrapper', oid::int8 from pg_foreign_data_wrapper where oid >= 16384
 union all select 'pg_foreign_server', oid::int8 from pg_foreign_server where oid >= 16384
+union all select 'pg_language', oid::int8 from pg_language where oid >= 16384
+--@ >= 9.5 union all select 'pg_transform', oid::int8 from pg_transform where oid >= 16384
+--@ >= 9.6 union all select 'pg_am', oid::int8 from pg_am where oid >= 16384
 
 -- name: remember_schemas
 -- doc: the properties of the schemas that are in the target before us
@@ -282,7 +285,10 @@ select case when o.type = 'composite type' then 'type'
 --@ >= 11                 'routine'
 --@ < 11                 'function'
             else o.type end,
-       case when o.type = 'aggregate' then replace(o.identity, '()', '(*)') else o.identity end,
+       case o.type when 'aggregate' then replace(o.identity, '()', '(*)')
+                   -- some servers put an "on" into it that DROP does not take
+                   when 'transform' then regexp_replace(o.identity, ' on (language [^ ]+)$', ' \1')
+                   else o.identity end,
        (select n.nspname::text from pg_namespace n
          where case when x.class = 'pg_namespace'::regclass then n.oid = x.oid else quote_ident(n.nspname) = o.schema end),
        (select c.relname::text from pg_class c where x.class = 'pg_class'::regclass and c.oid = x.oid),
@@ -299,9 +305,12 @@ select case when o.type = 'composite type' then 'type'
         union all select 3, 'pg_foreign_data_wrapper'::regclass, oid from pg_foreign_data_wrapper where oid >= 16384
         union all select 4, 'pg_class'::regclass, oid from pg_class
                    where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'f', 'c', 'S') and relpersistence <> 't'
+--@ >= 9.5         union all select 5, 'pg_transform'::regclass, oid from pg_transform where oid >= 16384
         union all select 5, 'pg_opclass'::regclass, oid from pg_opclass where oid >= 16384
         union all select 5, 'pg_opfamily'::regclass, oid from pg_opfamily where oid >= 16384
         union all select 6, 'pg_operator'::regclass, oid from pg_operator where oid >= 16384
+--@ >= 9.6         union all select 6, 'pg_am'::regclass, oid from pg_am where oid >= 16384
+        union all select 6, 'pg_language'::regclass, oid from pg_language where oid >= 16384
         union all select 6, 'pg_cast'::regclass, oid from pg_cast where oid >= 16384
         union all select 7, 'pg_proc'::regclass, oid from pg_proc where oid >= 16384
         union all select 8, 'pg_type'::regclass, oid from pg_type where oid >= 16384 and typtype in ('d', 'e', 'r')

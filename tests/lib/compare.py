@@ -349,6 +349,36 @@ _FINGERPRINT = [
     ("replication slot", 90400,
      "select s.slot_name::text, s.database::text from pg_replication_slots s"
      " where s.database is null or s.database = current_database()"),
+    ("operator class", 0,
+     "select n.nspname, o.opcname, a.amname, f.opfname, o.opcintype::regtype::text, o.opcdefault::text,"
+     " pg_get_userbyid(o.opcowner) from pg_opclass o join pg_am a on a.oid = o.opcmethod"
+     " join pg_opfamily f on f.oid = o.opcfamily join pg_namespace n on n.oid = o.opcnamespace where $user"),
+    ("operator family", 0,
+     "select n.nspname, f.opfname, a.amname, pg_get_userbyid(f.opfowner) from pg_opfamily f"
+     " join pg_am a on a.oid = f.opfmethod join pg_namespace n on n.oid = f.opfnamespace where $user"),
+    ("access method", 90600, "select a.amname, a.amtype::text, a.amhandler::text from pg_am a"),
+    ("transform", 90500,
+     "select t.trftype::regtype::text, l.lanname, t.trffromsql::text, t.trftosql::text"
+     " from pg_transform t join pg_language l on l.oid = t.trflang"),
+    ("collation", 0,
+     "select n.nspname, c.collname, c.collcollate, pg_get_userbyid(c.collowner) from pg_collation c"
+     " join pg_namespace n on n.oid = c.collnamespace where $user"),
+    ("conversion", 0,
+     "select n.nspname, c.conname, c.conproc::text, pg_get_userbyid(c.conowner) from pg_conversion c"
+     " join pg_namespace n on n.oid = c.connamespace where $user"),
+    ("text search configuration", 0,
+     "select n.nspname, c.cfgname, c.cfgparser::text, pg_get_userbyid(c.cfgowner) from pg_ts_config c"
+     " join pg_namespace n on n.oid = c.cfgnamespace where $user"),
+    ("text search dictionary", 0,
+     "select n.nspname, d.dictname, d.dictinitoption, pg_get_userbyid(d.dictowner) from pg_ts_dict d"
+     " join pg_namespace n on n.oid = d.dictnamespace where $user"),
+    ("text search parser", 0,
+     "select n.nspname, p.prsname from pg_ts_parser p join pg_namespace n on n.oid = p.prsnamespace where $user"),
+    ("text search template", 0,
+     "select n.nspname, t.tmplname from pg_ts_template t join pg_namespace n on n.oid = t.tmplnamespace where $user"),
+    ("foreign data wrapper", 0,
+     "select w.fdwname, w.fdwoptions::text, w.fdwacl::text from pg_foreign_data_wrapper w"),
+    ("user mapping", 0, "select m.srvname, m.usename, m.umoptions::text from pg_user_mappings m"),
     ("foreign server", 0,
      "select s.srvname, w.fdwname, s.srvoptions::text from pg_foreign_server s"
      " join pg_foreign_data_wrapper w on w.oid = s.srvfdw"),
