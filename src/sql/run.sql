@@ -68,9 +68,10 @@ with recursive tree(oid) as (
     select unnest($1::text::oid[])
     union all
     select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid)
--- the catalog is read in the snapshot, the function tells what is there now
+-- the catalog is read in the snapshot, the function tells what is there now; before 12 a partitioned table names a file
+-- that does not exist
 select exists (select 1 from tree t join pg_class c on c.oid = t.oid
-                where nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
+                where c.relkind <> 'p' and nullif(c.relfilenode, 0) is distinct from pg_relation_filenode(c.oid))
     or exists (select 1 from pg_class c
                  join pg_namespace n on n.oid = c.relnamespace
                  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

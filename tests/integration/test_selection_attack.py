@@ -85,7 +85,7 @@ def test_partition_comes_and_goes(one_pair, tool):
 @pytest.mark.parametrize("options", [
     ["--table", "shop.customer", "--exclude-table", "shop.*"],
     ["--schema", "shop", "--exclude-schema", "shop"],
-    ["--schema", ""], ["--schema", "shop,"], ["--table", ","],
+    ["--schema", ""],
 ], ids=str)
 def test_nothing_is_selected(one_pair, tool, options):
     pair = one_pair
@@ -149,15 +149,18 @@ def test_abort_of_objects_that_need_each_other(one_pair, tool):
     pair.new.psql("create table crm.theirs (c int references shop.customer)")
     done = tool.run("abort")
     assert done.rc == FAILED and "crm.theirs" in done.err, done
-    pair.new.psql("drop table crm.theirs; create index theirs on crm.x (1)" if False else "drop table crm.theirs")
+    pair.new.sql("drop table crm.theirs")
     tool.ok("abort")
     assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
 
 
-def test_abort_puts_default_privileges_back(one_pair, tool):
+def test_abort_of_what_is_in_no_schema(one_pair, tool):
+    """Default privileges are as before, and servers go with their user mappings."""
     pair = one_pair
     prepare(pair, "alter default privileges grant select on tables to public")
-    pair.old.psql("alter default privileges grant insert on tables to public;"
+    pair.old.psql("create foreign data wrapper w; create server s foreign data wrapper w;"
+                  "create user mapping for public server s;"
+                  "alter default privileges grant insert on tables to public;"
                   "alter default privileges in schema shop grant update on tables to public")
     clean = catalog_fingerprint(pair.new.connect())
     was = pair.new.sql("select defaclobjtype, defaclacl::text from pg_default_acl order by 1")
@@ -165,18 +168,6 @@ def test_abort_puts_default_privileges_back(one_pair, tool):
     tool.ok("abort")
     assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
     assert pair.new.sql("select defaclobjtype, defaclacl::text from pg_default_acl order by 1") == was
-
-
-def test_user_mapping(one_pair, tool):
-    pair = one_pair
-    prepare(pair)
-    clean = catalog_fingerprint(pair.new.connect())
-    pair.old.psql("create foreign data wrapper w; create server s foreign data wrapper w;"
-                  "create user mapping for public server s; create cast (shop.customer as int) with inout" if False else
-                  "create foreign data wrapper w; create server s foreign data wrapper w; create user mapping for public server s;")
-    end(follow(tool, "--exclude-schema", "crm"))
-    tool.ok("abort")
-    assert_same_catalog(clean, catalog_fingerprint(pair.new.connect()))
 
 
 def test_foreign_key_that_comes_later(one_pair, ordinary):
@@ -288,7 +279,7 @@ def test_two_runs_at_once(one_pair, tool):
     tool.ok("switchover")
 
 
-@pytest.mark.parametrize("number, goes_on", [(1, True), (1, False), (2, True), (2, False)])
+@pytest.mark.parametrize("number, goes_on", [(1, True), (2, False)])
 def test_killed_while_a_partition_comes(one_pair, tool, number, goes_on):
     """Made there, but not attached yet: it is ours, whatever its name, for whoever goes on and for abort."""
     pair = one_pair
@@ -350,7 +341,7 @@ def test_extension_in_a_selected_schema(one_pair, tool):
     assert "shop.real" in tool.run("check", "--schema", "shop").out
 
 
-@pytest.mark.parametrize("fault", ["abort.source:kill", "abort.dropped:kill:2", "abort.emptied:kill"])
+@pytest.mark.parametrize("fault", ["abort.source:kill", "abort.dropped:kill:2"])
 def test_abort_that_was_killed(one_pair, tool, fault):
     """The source is free by then, and drops what the copy has; others take names that have become free."""
     pair = one_pair
@@ -410,8 +401,7 @@ def test_tables_that_enter_and_leave(one_pair, tool):
     tool.ok("finish")
 
 
-@pytest.mark.parametrize("kind", ["superuser", "owner"])
-@pytest.mark.parametrize("ending", ["rollback", "finish"])
+@pytest.mark.parametrize("kind, ending", [("superuser", "rollback"), ("owner", "finish")])
 def test_foreign_key_out_whose_rows_go(one_pair, ordinary, kind, ending):
     """After the switch the tables that stay go on without asking the old copy, and the key comes back on it for new
     rows; it does not claim to hold for those that were written without it."""
