@@ -263,6 +263,53 @@ static void drop_unwanted(DumpEntry *entries, size_t *n)
 }
 
 /*
+ * The minor releases of November 2026 number the versions of a column among its options. Their own
+ * pg_dump leaves that out; an older one writes " SET (pg_attver=1, n_distinct=5);", which no server
+ * takes. Where nothing else is set, what stands there instead does nothing.
+ */
+static void drop_column_version(DumpEntry *entries, DumpEntry *entry)
+{
+    static const char set[] = " SET (", option[] = "pg_attver=", digits[] = "0123456789";
+    AUTO_CTX(tmp, NULL);
+    Str *s = str_new(tmp);
+    const char *from = entry->statement, *p;
+
+    for (p = strstr(from, option); p != NULL; p = strstr(p + 1, option)) {
+        const char *end = p + strlen(option) + strspn(p + strlen(option), digits);
+        bool first =
+            (size_t)(p - from) >= strlen(set) && strncmp(p - strlen(set), set, strlen(set)) == 0;
+        bool later = (size_t)(p - from) >= 2 && p[-2] == ',' && p[-1] == ' ';
+
+        if (first && str_starts(end, ");")) {
+            str_bytes(s, from, (size_t)(p - from) - strlen(set));
+            str_add(s, " RESET (n_distinct");
+        } else if (first && str_starts(end, ", ")) {
+            str_bytes(s, from, (size_t)(p - from));
+            end += 2;
+        } else if (later && (str_starts(end, ");") || str_starts(end, ", "))) {
+            str_bytes(s, from, (size_t)(p - from) - 2);
+        } else {
+            continue;
+        }
+        p = from = end;
+    }
+    if (s->len == 0)
+        return;
+    str_add(s, from);
+    entry->statement = mem_strdup(entries, s->text);
+}
+
+static void drop_column_versions(DumpEntry *entries, size_t n)
+{
+    static const char *const types[] = {"TABLE", "FOREIGN TABLE", "MATERIALIZED VIEW", "VIEW"};
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+            if (strcmp(entries[i].type, types[k]) == 0 && entries[i].statement != NULL)
+                drop_column_version(entries, &entries[i]);
+}
+
+/*
  * runs pg_dump, or pg_dumpall that lies beside it, with what all its calls have in common; out belongs to ctx
  */
 static bool run_program(const void *ctx, const char *program, const ConnSpec *source,
@@ -344,6 +391,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
         return false;
     dump_split(ctx, out, ret_entries, ret_n);
     drop_unwanted(*ret_entries, ret_n);
+    drop_column_versions(*ret_entries, *ret_n);
     return true;
 }
 

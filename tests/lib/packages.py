@@ -33,6 +33,8 @@ SCHEMAS = {
     "zabbix-server-pgsql": ["usr/share/zabbix-server-pgsql/schema.sql.gz"],
 }  # fmt: skip
 
+# the oldest server that understands it
+SINCE = {"zabbix-server-pgsql": 110000}
 # what a session sets before it writes
 SESSION = {"kea-admin": "set kea.disable_audit = 'true'"}
 
