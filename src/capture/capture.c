@@ -201,6 +201,15 @@ static void add_rel(Sql *q, const Table *table, int64_t rel)
     sql_add(q, ";\n");
 }
 
+static void add_drop_trigger(Sql *q, const OurTriggersRow *trigger)
+{
+    sql_add(q, "DROP TRIGGER ");
+    sql_ident(q, trigger->name);
+    sql_add(q, " ON ");
+    sql_name(q, trigger->schema_name, trigger->table_name);
+    sql_add(q, ";\n");
+}
+
 /* DROP TRIGGER for those that another table's capture left on it: a partition may have been a table */
 static bool add_drop_others(Conn *conn, Sql *q, const Table *table, const TriggerRelationsRow *rel,
                             bool *ret_any, Err *err)
@@ -325,21 +334,32 @@ static void add_all_mark(Sql *q, const Table *table)
     }
 }
 
-bool capture_all_rows(Conn *conn, const Table *table, Err *err)
+/* in a transaction of its own */
+static bool record_alone(Conn *conn, const Sql *rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "BEGIN;\n");
-    if (table->n_keys == 0)
-        add_all_mark(q, table);
-    else
-        add_all_keys(q, table, table_ref(tmp, table));
+    sql_splice(q, rows);
     sql_add(q, "COMMIT");
     if (conn_exec(conn, q, err))
         return true;
     conn_rollback(conn);
-    return err_add(err, "while recording all rows of table %s", table_label(tmp, table));
+    return false;
+}
+
+bool capture_all_rows(Conn *conn, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (table->n_keys == 0)
+        add_all_mark(q, table);
+    else
+        add_all_keys(q, table, table_ref(tmp, table));
+    return record_alone(conn, q, err) ||
+           err_add(err, "while recording all rows of table %s", table_label(tmp, table));
 }
 
 /*
@@ -365,13 +385,8 @@ static bool record_mark(Conn *conn, const Table *table, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "BEGIN;\n");
     add_all_mark(q, table);
-    sql_add(q, "COMMIT");
-    if (conn_exec(conn, q, err))
-        return true;
-    conn_rollback(conn);
-    return false;
+    return record_alone(conn, q, err);
 }
 
 bool capture_everything(Conn *conn, const Table *table, Err *err)
@@ -398,11 +413,7 @@ static bool add_drop_marking(Conn *conn, Sql *q, const Table *table, bool *ret_a
         if (strcmp(rows[i].function, marked) != 0)
             continue;
         *ret_any = true;
-        sql_add(q, "DROP TRIGGER ");
-        sql_ident(q, rows[i].name);
-        sql_add(q, " ON ");
-        sql_name(q, rows[i].schema_name, rows[i].table_name);
-        sql_add(q, ";\n");
+        add_drop_trigger(q, &rows[i]);
     }
     return true;
 }
@@ -517,11 +528,7 @@ static bool drop_triggers(Conn *conn, const OurTriggersRow *rows, size_t n, Err 
                                    .table_name = rows[i].table_name};
 
         for (; i < n && rows[i].oid == rows[first].oid; i++) {
-            sql_add(q, "DROP TRIGGER ");
-            sql_ident(q, rows[i].name);
-            sql_add(q, " ON ");
-            sql_name(q, rows[i].schema_name, rows[i].table_name);
-            sql_add(q, ";\n");
+            add_drop_trigger(q, &rows[i]);
         }
         if (!fault("capture.remove", err))
             return false;

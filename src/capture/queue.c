@@ -29,14 +29,14 @@ int64_t snapshot_xmax(const char *snapshot)
     return colon == NULL ? 0 : strtoll(colon + 1, NULL, 10);
 }
 
-#define BOTH_SEGMENTS                                                                              \
-    "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
-    "FROM pgtandem.queue_1)"
+#define KEYS                                                                                       \
+    "SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "     \
+    "FROM pgtandem.queue_1"
+#define BOTH_SEGMENTS "(" KEYS ")"
 
 /* keys, and rows of tables without key */
 #define ALL_CHANGES                                                                                \
-    "(SELECT txid, tab, k, ka, at FROM pgtandem.queue_0 UNION ALL SELECT txid, tab, k, ka, at "    \
-    "FROM pgtandem.queue_1 UNION ALL SELECT txid, tab, n, NULL, NULL FROM pgtandem.image_0 "       \
+    "(" KEYS " UNION ALL SELECT txid, tab, n, NULL, NULL FROM pgtandem.image_0 "                   \
     "UNION ALL SELECT txid, tab, n, NULL, NULL FROM pgtandem.image_1)"
 
 /* " AND (q.txid >= xmax OR q.txid IN (…))": not visible in S1; and no marks of our rounds */

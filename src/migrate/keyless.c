@@ -87,15 +87,16 @@ bool keyless_apply(Edge *edge, TablePair *pair, const Pending *pending, Window w
     return try_images(edge, pair, queue_images(tmp, pair->src, pending, &window), stats, err);
 }
 
-static bool remember_mark(Conn *to, const ChangedTable *copied, Err *err)
+/* the copy has all changes up to this mark */
+static bool remember_mark(Conn *to, int tab, int64_t mark, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     sql_add(q, "UPDATE pgtandem.tab SET copied_mark = ");
-    sql_i64(q, copied->mark);
+    sql_i64(q, mark);
     sql_add(q, ", adrift = false WHERE id = ");
-    sql_i64(q, copied->tab);
+    sql_i64(q, tab);
     return conn_exec(to, q, err);
 }
 
@@ -119,7 +120,7 @@ bool keyless_copy(Edge *edge, int64_t *ret_rows, Err *err)
 
         /* a table that is gone has none */
         if (pair != NULL && (!apply_whole_table(pair, edge->from, edge->to, &stats, err) ||
-                             !remember_mark(edge->to, &changed[i], err)))
+                             !remember_mark(edge->to, changed[i].tab, changed[i].mark, err)))
             goto failed;
     }
     if (!conn_do(edge->to, "COMMIT", err))
@@ -142,18 +143,6 @@ failed:
 /* no mark has this value: until it gets another one, the table is copied under the fence */
 enum { NEVER_COPIED = -1 };
 
-static bool set_copied_mark(Conn *to, int tab, int64_t mark, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    sql_add(q, "UPDATE pgtandem.tab SET copied_mark = ");
-    sql_number(q, mark);
-    sql_add(q, " WHERE id = ");
-    sql_number(q, tab);
-    return conn_exec(to, q, err);
-}
-
 /*
  * The copy's own capture first: it is for the way back, and nobody writes there. Then the writers' node: what was
  * marked until then is carried with all rows of the table, by the next round, and the mark begins anew.
@@ -162,10 +151,10 @@ static bool adopt(TablePair *pair, Conn *from, Conn *to, bool *ret_done, Err *er
 {
     return capture_follow(to, pair->dst, false, ret_done, err) &&
            (!*ret_done ||
-            (set_copied_mark(to, pair->src->id, NEVER_COPIED, err) && fault("keyless.adopt", err) &&
+            (remember_mark(to, pair->src->id, NEVER_COPIED, err) && fault("keyless.adopt", err) &&
              capture_follow(from, pair->src, true, ret_done, err) &&
              fault("keyless.adopted", err) &&
-             (!*ret_done || set_copied_mark(to, pair->src->id, 0, err))));
+             (!*ret_done || remember_mark(to, pair->src->id, 0, err))));
 }
 
 /* whoever locks a table (VACUUM FULL, say) must not hold up the rounds */
