@@ -729,9 +729,10 @@ static bool apply_sequence_range(SequenceState *states, size_t first, size_t end
         if (state->known && state->last_value == rows_i64(rows, r, 1) &&
             state->is_called == rows_bool(rows, r, 2))
             continue;
-        str_ident(name, state->sequence->schema);
+        const Sequence *copy = state->copy != NULL ? state->copy : state->sequence;
+        str_ident(name, copy->schema);
         str_char(name, '.');
-        str_ident(name, state->sequence->name);
+        str_ident(name, copy->name);
         sql_add(write, "SELECT pg_catalog.setval(");
         sql_literal(write, name->text);
         sql_add(write, ", ");

@@ -143,7 +143,8 @@ CHECKED bool apply_all_rows(const TablePair *table, Conn *src, Conn *dst, ApplyS
  * SequenceState
  */
 typedef struct SequenceState {
-    const Sequence *sequence; /* of the source; the same name is used on the target */
+    const Sequence *sequence; /* of the node that it is read from */
+    const Sequence *copy;     /* of the other one; NULL: it is called alike there */
     int64_t last_value;
     bool is_called;
     bool known; /* last_value and is_called are what dst has */

@@ -185,15 +185,15 @@ static bool check_part_not_empty(const Preflight *p, Finding *f, Err *err)
             scope_has_schema(p->in->target_scope, prints[i].schema_name))
             add_object(f, "%s", prints[i].object);
     for (size_t i = 0; i < n_here; i++) {
-        const char *name = mem_printf(tmp, "%s.%s", here[i].schema_name, here[i].name);
+        const char *schema = here[i].schema_name, *bare = here[i].name;
 
         /* what an extension has comes with none of our rows */
-        if (here[i].in_extension ||
-            !scope_has(p->in->source_scope, here[i].schema_name, here[i].relation))
+        if (here[i].in_extension || !scope_has(p->in->source_scope, schema, here[i].relation))
             continue;
+        selection_to_target(p->in->selection, &schema, &bare);
+        const char *name = mem_printf(tmp, "%s.%s", schema, bare);
         for (size_t k = 0; k < n_there; k++)
-            if (strcmp(here[i].name, there[k].name) == 0 &&
-                strcmp(here[i].schema_name, there[k].schema_name) == 0 &&
+            if (strcmp(bare, there[k].name) == 0 && strcmp(schema, there[k].schema_name) == 0 &&
                 !is_listed(taken, n, name)) {
                 add_object(f, "%s", name);
                 break;
@@ -245,10 +245,12 @@ static bool check_privileges(const Preflight *p, Finding *f, Err *err)
             continue;
         if (!schema->may_use)
             add_object(f, "source: USAGE on schema %s", schema->schema_name);
+        const char *there = schema->schema_name, *none = NULL;
+        selection_to_target(p->in->selection, &there, &none);
         for (size_t d = 0; d < p->dst.n_schemas; d++)
-            if (strcmp(schema->schema_name, p->dst.schemas[d].schema_name) == 0 &&
+            if (strcmp(there, p->dst.schemas[d].schema_name) == 0 &&
                 !(p->dst.schemas[d].may_create && p->dst.schemas[d].may_use))
-                add_object(f, "target: CREATE and USAGE on schema %s", schema->schema_name);
+                add_object(f, "target: CREATE and USAGE on schema %s", there);
     }
     if (f->n_objects > 0)
         set_hint(f,
@@ -719,9 +721,96 @@ static bool check_needs(const Preflight *p, Finding *f, Err *err)
 
         for (size_t k = 0; k < n_have; k++)
             found = found || strcmp(have[k].name, name) == 0;
-        if (!found)
+        /* definitions get their other names where only extensions of the target are at hand */
+        if (!found || (selection_renames(p->in->selection) && !needs[i].to_extension))
             add_object(f, "%s needs %s", needs[i].from_text, name);
     }
+    return true;
+}
+
+/* two things would have the same name on the target */
+static bool check_rename_taken(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Selection *selection = p->in->selection;
+    CheckNamesRow *names;
+    size_t n;
+
+    if (!selection_renames(selection))
+        return true;
+    for (size_t i = 0; i < selection->n_renames; i++) {
+        const Rename *r = &selection->renames[i];
+        const char *schema = r->to, *none = NULL;
+
+        if (r->name != NULL || !scope_enters(p->in->source_scope, r->to))
+            continue;
+        selection_to_target(selection, &schema, &none);
+        if (strcmp(schema, r->to) == 0)
+            add_object(f, "schema %s", r->to);
+    }
+    if (!q_check_names(tmp, p->in->source, &names, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *schema = names[i].schema_name, *name = names[i].name;
+
+        for (size_t k = 0; k < selection->n_renames; k++) {
+            const Rename *r = &selection->renames[k];
+
+            if (r->name == NULL || strcmp(r->schema, schema) != 0 || strcmp(r->to, name) != 0)
+                continue;
+            selection_to_target(selection, &schema, &name);
+            if (strcmp(name, r->to) == 0)
+                add_object(f, "%s.%s", names[i].schema_name, r->to);
+            break;
+        }
+    }
+    return true;
+}
+
+static bool check_rename_scratch(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckMayMakeDatabaseRow *row;
+    int target = conn_caps(p->in->target)->version;
+    char text[32];
+    size_t n;
+
+    if (!selection_renames(p->in->selection))
+        return true;
+    if (!q_check_may_make_database(tmp, p->in->target, &row, &n, err))
+        return false;
+    if (n == 1 && !row->may)
+        add_object(f, "target: CREATEDB for role %s", p->dst.node->role_name);
+    if (caps_major(p->in->pg_dump_target_version) < caps_major(target)) {
+        caps_version_text(target, text, sizeof text);
+        add_object(f, "pg_dump of version %s", text);
+    }
+    return true;
+}
+
+static bool check_rename_text(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Selection *selection = p->in->selection;
+    Str *words = str_new(tmp);
+    CheckFunctionTextsRow *rows;
+    size_t n;
+
+    if (!selection_renames(selection))
+        return true;
+    str_char(words, '{');
+    for (size_t i = 0; i < selection->n_renames; i++) {
+        if (i > 0)
+            str_char(words, ',');
+        str_array_element(words, selection->renames[i].name == NULL ? selection->renames[i].schema
+                                                                    : selection->renames[i].name);
+    }
+    str_char(words, '}');
+    if (!q_check_function_texts(tmp, p->in->source, words->text, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (scope_has_schema(p->in->source_scope, rows[i].schema_name))
+            add_object(f, "%s mentions %s", rows[i].name, rows[i].word);
     return true;
 }
 
@@ -1085,6 +1174,24 @@ static const Check checks[] = {
      .title = "what is selected needs objects that are neither selected nor on the target",
      .hint = "Select them too, or create them on the target first (extensions with CREATE "
              "EXTENSION, in the same schema)."},
+    {.id = "rename-taken",
+     .severity = SEVERITY_ERROR,
+     .run = check_rename_taken,
+     .title = "a name that is to be given is that of something else already",
+     .hint = "Choose another one with --rename-schema or --rename-table, or rename that as well."},
+    {.id = "rename-scratch",
+     .severity = SEVERITY_ERROR,
+     .run = check_rename_scratch,
+     .title = "other names cannot be given: something is missing for the scratch database on the "
+              "target's server",
+     .hint = "ALTER ROLE ... CREATEDB on the target, for as long as the definitions are made; and "
+             "install the client programs of the target's version."},
+    {.id = "rename-text",
+     .severity = SEVERITY_WARNING,
+     .run = check_rename_text,
+     .title = "the text of functions mentions names that are others on the target",
+     .hint = "It is carried as it is. Write them without the schema, or change them on the target "
+             "before the switch."},
     {.id = "selection-sequence",
      .severity = SEVERITY_ERROR,
      .acceptable = true,

@@ -30,10 +30,12 @@ typedef struct CheckInput {
     Conn *target;
     const Catalog *source_catalog;
     const Catalog *target_catalog;
-    const Scope *source_scope; /* what is selected, or NULL: everything */
+    const Selection *selection; /* of the run, or NULL */
+    const Scope *source_scope;  /* what is selected, or NULL: everything */
     const Scope *target_scope;
-    const char *pg_dump; /* path of the client program, NULL when none was found */
-    int pg_dump_version; /* as PQserverVersion, 0 when none */
+    const char *pg_dump;        /* path of the client program, NULL when none was found */
+    int pg_dump_version;        /* as PQserverVersion, 0 when none */
+    int pg_dump_target_version; /* the same of the one that would dump the target */
     bool allow_downgrade;
     bool allow_nonempty;
     bool target_to_be_made; /* target is another database of that server */

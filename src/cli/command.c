@@ -497,11 +497,12 @@ bool command_run(const Cli *cli, Err *err)
     const Config *config = &cli->config;
 
     if (config->all_databases && config->n_schemas + config->n_tables + config->n_excluded_schemas +
-                                         config->n_excluded_tables >
+                                         config->n_excluded_tables + config->n_renamed_schemas +
+                                         config->n_renamed_tables >
                                      0) {
         err_set(err, ERR_USAGE,
-                "--all-databases moves whole databases: --schema, --table, --exclude-schema and "
-                "--exclude-table do not go with it");
+                "--all-databases moves whole databases: --schema, --table, --exclude-schema, "
+                "--exclude-table and --rename-... do not go with it");
         return err_hint(err,
                         "Name the one database with --source and --target. Nothing was changed.");
     }

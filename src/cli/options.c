@@ -72,6 +72,21 @@ const Option cli_options[] = {
       LIST(config.excluded_tables, config.n_excluded_tables), .commands = CMD_NODES,
       .help = "leave this table, view or sequence out",
       .doc  = "Written like --table. Without --schema and --table all the rest of the database is moved." },
+    { .name = "rename-schema", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "OLD=NEW",
+      LIST(config.renamed_schemas, config.n_renamed_schemas), .commands = CMD_NODES,
+      .help = "call this schema NEW on the target",
+      .doc  = "For moves into a database where the name is taken, e.g. --schema public --rename-schema "
+              "public=shop. What refers to it is renamed with it, in the database itself: definitions are made and "
+              "renamed in a scratch database on the target's server (named pgtandem_names_..., dropped at once), for "
+              "which the role needs CREATEDB. The text of functions in PL/pgSQL and other languages stays as it is; "
+              "check names those that mention the old name.\n\n"
+              "Names are given as on the source in all other options. Changes of definitions during the run are not "
+              "carried to the other node but stop it: make them on both, and go on with --accept schema-changed." },
+    { .name = "rename-table", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "OLD=NEW",
+      LIST(config.renamed_tables, config.n_renamed_tables), .commands = CMD_NODES,
+      .help = "call this table, view or sequence NEW on the target",
+      .doc  = "OLD is schema.table as on the source (without a schema it is in public), NEW a name without schema. "
+              "The rest is as with --rename-schema." },
 
     { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
       .min = 1, .max = 64,

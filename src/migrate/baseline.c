@@ -275,7 +275,7 @@ bool baseline_store(Run *run, Side side, Err *err)
     Definitions d;
     Sql *q = sql_new(tmp);
 
-    if (!baseline_read(tmp, run->conn[side], run->selection, &d, err))
+    if (!baseline_read(tmp, run->conn[side], run_selection(run, side), &d, err))
         return false;
     sql_add(q, "DELETE FROM pgtandem.baseline WHERE side = ");
     sql_literal(q, side_name(side));
@@ -302,7 +302,7 @@ static bool find_changes(const void *ctx, Run *run, Side side, Changes *changes,
     size_t n_then, i = 0, k = 0;
 
     if (!q_baseline(tmp, run->conn[SIDE_TARGET], side_name(side), &then, &n_then, err) ||
-        !baseline_read(tmp, run->conn[side], run->selection, &d, err))
+        !baseline_read(tmp, run->conn[side], run_selection(run, side), &d, err))
         return false;
     if (n_then == 0)
         return true;

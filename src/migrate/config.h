@@ -32,6 +32,8 @@ typedef struct Config {
     /* the part of the database that is meant, as patterns; a run that exists remembers its own */
     const char **schemas, **excluded_schemas, **tables, **excluded_tables;
     size_t n_schemas, n_excluded_schemas, n_tables, n_excluded_tables;
+    const char **renamed_schemas, **renamed_tables; /* OLD=NEW */
+    size_t n_renamed_schemas, n_renamed_tables;
     const struct Member *member; /* this process works on one database of such a run; else NULL */
     bool switchover;             /* upgrade: switch as soon as the copy is in step */
     bool dry_run;

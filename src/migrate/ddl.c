@@ -80,6 +80,9 @@ static bool is_settled(const Ddl *ddl, const char *object, bool *ret_unsafe)
     bool exactly, agree;
 
     *ret_unsafe = false;
+    /* what concerns rows was found to be the same; what else it is like there only people know */
+    if (selection_renames(ddl->run->selection))
+        return ddl_is_same_elsewhere(ddl, object);
     if (print == NULL)
         return true;
     if (strcmp(print->entry, "TABLE") == 0) {
@@ -165,6 +168,15 @@ static void tell(Ddl *ddl)
     }
 }
 
+static bool settle_copy(Ddl *ddl, Err *err)
+{
+    /* of the copy nobody can tell which of its objects are the same: what people made there is taken as it is */
+    if (selection_renames(ddl->run->selection))
+        return baseline_store(ddl->run, ddl->side[1], err);
+    return baseline_write(ddl->run->conn[SIDE_TARGET], ddl->side[1], &ddl->copy, ddl->settled,
+                          ddl->n_settled, NULL, 0, err);
+}
+
 /* what both nodes have in the same way now is the new baseline */
 static bool settle(Ddl *ddl, Err *err)
 {
@@ -178,12 +190,12 @@ static bool settle(Ddl *ddl, Err *err)
     tell(ddl);
     if (!conn_do(target, "BEGIN", err))
         return false;
-    for (int s = 0; s < 2; s++)
-        if (!baseline_write(target, ddl->side[s], s == 0 ? &ddl->now : &ddl->copy, ddl->settled,
-                            ddl->n_settled, ddl->unsettled, s == 0 ? ddl->n_unsettled : 0, err)) {
-            conn_rollback(target);
-            return false;
-        }
+    if (!baseline_write(target, ddl->side[0], &ddl->now, ddl->settled, ddl->n_settled,
+                        ddl->unsettled, ddl->n_unsettled, err) ||
+        !settle_copy(ddl, err)) {
+        conn_rollback(target);
+        return false;
+    }
     return conn_do(target, "COMMIT", err) && fault("ddl.settled", err);
 }
 
@@ -276,6 +288,18 @@ static bool plan_work(Ddl *ddl, const char *snapshot, Err *err)
     return true;
 }
 
+static bool plan(Ddl *ddl, const char *snapshot, Err *err)
+{
+    if (selection_renames(ddl->run->selection)) {
+        if (!ddl_refuse_other(ddl, err))
+            return false;
+        ddl_follow_tabs(ddl);
+        return true;
+    }
+    return ddl_refuse_taken(ddl, err) && ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
+           plan_work(ddl, snapshot, err);
+}
+
 /* in one snapshot of `from`: what changed, and what follows from it for the copy */
 static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *ret_changed,
                  Err *err)
@@ -289,7 +313,7 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
     sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()");
     if (!conn_query(ddl, ddl->from, q, &rows, err) ||
         !q_definitions_mark(tmp, ddl->from, &mark, &n, err) ||
-        !baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) ||
+        !baseline_read(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]), &ddl->now, err) ||
         !ddl_refuse_border(ddl, err) ||
         !ddl_read_before(ddl, ddl->run->conn[SIDE_TARGET], ddl->side[0], &ddl->before, err) ||
         !q_foreign_keys(ddl, ddl->from, ret_keys, ret_n_keys, err))
@@ -297,11 +321,16 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
     talloc_free(ddl->run->ddl_mark);
     ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
     *ret_changed = anything_changed(ddl);
-    return !*ret_changed ||
-           (catalog_load(ddl, ddl->from, ddl->run->selection, &ddl->catalog, err) &&
-            q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) && ddl_read_copy(ddl, err) &&
-            ddl_refuse_taken(ddl, err) && ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
-            plan_work(ddl, rows_text(rows, 0, 0), err));
+    return !*ret_changed || (catalog_load(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]),
+                                          &ddl->catalog, err) &&
+                             q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) &&
+                             ddl_read_copy(ddl, err) && plan(ddl, rows_text(rows, 0, 0), err));
+}
+
+static bool carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *keys, size_t n, Err *err)
+{
+    return selection_renames(ddl->run->selection) ? ddl_refuse_other_keys(ddl, keys, n, err)
+                                                  : ddl_carry_foreign_keys(ddl, keys, n, err);
 }
 
 static bool carry(Ddl *ddl, Err *err)
@@ -319,13 +348,13 @@ static bool carry(Ddl *ddl, Err *err)
     if (!changed) {
         ddl->run->n_unsafe = 0;
         ddl->copy = ddl->now;
-        return ddl_carry_foreign_keys(ddl, keys, n_keys, err) &&
+        return carry_foreign_keys(ddl, keys, n_keys, err) &&
                ddl_complete_captures(ddl, ddl->from, err) && ddl_carry_rows(ddl, err);
     }
     if (!ddl_remember_anew(ddl, err) || !ddl_claim_names(ddl, err) || !ddl_change_tabs(ddl, err) ||
         !ddl_do_work(ddl, err) || !ddl_read_copy(ddl, err) ||
-        !ddl_carry_foreign_keys(ddl, keys, n_keys, err) ||
-        !catalog_load(tmp, ddl->to, ddl->run->selection, &copy, err) ||
+        !carry_foreign_keys(ddl, keys, n_keys, err) ||
+        !catalog_load(tmp, ddl->to, run_selection(ddl->run, ddl->side[1]), &copy, err) ||
         !ddl_rename_keys(ddl->to, copy, err) || !ddl_rename_keys(ddl->from, ddl->catalog, err) ||
         !ddl_register_tables(ddl, copy, err) || !ddl_complete_captures(ddl, ddl->to, err))
         return false;
@@ -390,12 +419,13 @@ bool ddl_refuse_late(Run *run, Err *err)
     size_t n;
 
     ddl->run = run;
-    ddl->from = run->conn[run_active(run)];
+    ddl->side[0] = run_active(run);
+    ddl->from = run->conn[ddl->side[0]];
     if (!q_definitions_mark(tmp, ddl->from, &mark, &n, err))
         return false;
     if (run->ddl_mark != NULL && strcmp(run->ddl_mark, mark->mark) == 0)
         return true;
-    if (!baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) ||
+    if (!baseline_read(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]), &ddl->now, err) ||
         !ddl_refuse_border(ddl, err) ||
         !ddl_read_before(ddl, run->conn[SIDE_TARGET], run_active(run), &ddl->before, err))
         return false;
@@ -430,7 +460,7 @@ bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err)
         /* one that has no name yet may get one that is selected */
         for (size_t i = 0; i < n; i++)
             if (run->selection == NULL || makers[i].schema_name[0] == '\0' ||
-                selection_enters(run->selection, makers[i].schema_name))
+                selection_enters(run_selection(run, run_active(run)), makers[i].schema_name))
                 makers[n_near++] = makers[i];
         if (n_near == 0)
             return true;
@@ -457,7 +487,7 @@ static Ddl *compare_source(const void *ctx, Run *run, Err *err)
     ddl->side[1] = SIDE_TARGET;
     ddl->from = run->conn[SIDE_SOURCE];
     ddl->to = run->conn[SIDE_TARGET];
-    return baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) &&
+    return baseline_read(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]), &ddl->now, err) &&
                    ddl_read_before(ddl, ddl->to, SIDE_SOURCE, &ddl->before, err)
                ? ddl
                : NULL;

@@ -78,7 +78,7 @@ bool ddl_refuse_keys_in(Run *run, Side side, Err *err)
 
     if (run->selection == NULL || run->replica[side])
         return true;
-    if (!scope_read(tmp, run->conn[side], run->selection, &scope, err) ||
+    if (!scope_read(tmp, run->conn[side], run_selection(run, side), &scope, err) ||
         !q_foreign_keys(tmp, run->conn[side], &keys, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {

@@ -8,6 +8,7 @@
  *     ddl_tabs.c   numbers of tables, their triggers, marks for all of their rows
  *     ddl_keys.c   foreign keys
  *     ddl_border.c what must not cross the border of a selection
+ *     ddl_other.c  runs that give other names, where changes are only compared
  *     ddl.c        all of it in order, and what is in order then
  */
 #ifndef MIGRATE_DDL_IMPL_H
@@ -162,6 +163,27 @@ CHECKED bool ddl_follow_names(Ddl *ddl, Err *err);
 
 /* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
 CHECKED bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err);
+/* one that sleeps on the copy, and is gone from the other node, does not come back */
+CHECKED bool ddl_forget_asleep_key(Ddl *ddl, const char *schema, const char *table,
+                                   const char *name, Err *err);
+
+/* ---- ddl_other.c */
+
+/* the copy of a table of `from`, under the name that it has there; or NULL */
+const TableRelationsRow *ddl_copy_table(const Ddl *ddl, const char *schema, const char *name);
+/* the same of another object of `from` as in schema_prints */
+const SchemaPrintsRow *ddl_copy_print(const Ddl *ddl, const SchemaPrintsRow *now);
+/* two columns have the same type, as far as their texts tell */
+bool ddl_same_type(const Ddl *ddl, const char *now, const char *copy);
+/*
+ * ERR_STATE when what changed on the node that takes writes is not the same on the copy yet: there, people make it.
+ * Lists what is to be carried anew.
+ */
+CHECKED bool ddl_refuse_other(Ddl *ddl, Err *err);
+/* an object that changed, when that did not refuse: whether it was found to be the same on the copy */
+bool ddl_is_same_elsewhere(const Ddl *ddl, const char *object);
+/* the same of foreign keys, which no fingerprint tells */
+CHECKED bool ddl_refuse_other_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err);
 
 /* ---- ddl_border.c */
 

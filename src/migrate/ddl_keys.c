@@ -21,6 +21,21 @@ static bool is_inside(const Scope *scope, const ForeignKeysRow *key)
            scope_has(scope, key->to_schema, key->to_table);
 }
 
+bool ddl_forget_asleep_key(Ddl *ddl, const char *schema, const char *table, const char *name,
+                           Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = 'foreign key' AND schema_name = ");
+    sql_text(q, schema);
+    sql_add(q, " AND table_name = ");
+    sql_text(q, table);
+    sql_add(q, " AND name = ");
+    sql_text(q, name);
+    return conn_exec(ddl->to, q, err);
+}
+
 /* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
 bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err)
 {
@@ -72,7 +87,6 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
         bool have = k < n_copy ? !is_inside(ddl->copy.scope, &copy[k])
                                : asleep[k - n_copy].leaves ||
                                      strcmp(asleep[k - n_copy].kind, "foreign key") != 0;
-        Sql *q = sql_new(tmp);
 
         for (size_t i = 0; i < n_now; i++)
             have = have || same_key(schema, table, name, &now[i]);
@@ -80,20 +94,15 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
             continue;
         log_info("schema: foreign key \"%s\" of table %s.%s is gone", name, schema, table);
         if (k < n_copy) {
-            q = ddl_alter_table(tmp, schema, table);
+            Sql *q = ddl_alter_table(tmp, schema, table);
+
             sql_add(q, "DROP CONSTRAINT ");
             sql_ident(q, name);
             if (!lock_and_run(ddl->to, sql_new(tmp), q, name, err))
                 return false;
             continue;
         }
-        sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = 'foreign key' AND schema_name = ");
-        sql_text(q, schema);
-        sql_add(q, " AND table_name = ");
-        sql_text(q, table);
-        sql_add(q, " AND name = ");
-        sql_text(q, name);
-        if (!conn_exec(ddl->to, q, err))
+        if (!ddl_forget_asleep_key(ddl, schema, table, name, err))
             return false;
     }
     return true;

@@ -26,7 +26,8 @@ bool ddl_read_copy(Ddl *ddl, Err *err)
 {
     talloc_free(ddl->copy_ctx);
     ddl->copy_ctx = mem_ctx(ddl);
-    return baseline_read(ddl->copy_ctx, ddl->to, ddl->run->selection, &ddl->copy, err);
+    return baseline_read(ddl->copy_ctx, ddl->to, run_selection(ddl->run, ddl->side[1]), &ddl->copy,
+                         err);
 }
 
 const BaselineRow *ddl_find_before(const Before *b, const char *object)

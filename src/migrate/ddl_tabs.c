@@ -53,7 +53,7 @@ void ddl_follow_tabs(Ddl *ddl)
             retire_tab(ddl, tab);
             ddl_carry_anew(ddl, table->relid);
             /* a new key may need values that only the rows to come have */
-            if (captured->n_keys > 0 &&
+            if (captured->n_keys > 0 && !selection_renames(ddl->run->selection) &&
                 baseline_find_table(&ddl->copy, table->schema_name, table->table_name) != NULL)
                 ddl_empty(ddl, table);
         }
@@ -88,9 +88,11 @@ bool ddl_change_tabs(Ddl *ddl, Err *err)
                 TabChange gone = {.id = ddl->changes[i].id,
                                   .schema = "",
                                   .name = mem_printf(ddl, "%d", ddl->changes[i].id)};
-                const TabChange *last = &ddl->changes[i];
+                TabChange last = ddl->changes[i];
 
-                if (!set_tab(conns[c], pass == 0 ? &gone : last, err)) {
+                if (c == 0 && last.schema[0] != '\0')
+                    run_name_on(ddl->run, ddl->side[1], &last.schema, &last.name);
+                if (!set_tab(conns[c], pass == 0 ? &gone : &last, err)) {
                     conn_rollback(conns[c]);
                     return false;
                 }
@@ -101,11 +103,10 @@ bool ddl_change_tabs(Ddl *ddl, Err *err)
     return true;
 }
 
-static const TabsRow *tab_named(const TabsRow *tabs, size_t n, const Table *table)
+static const TabsRow *tab_named(const TabsRow *tabs, size_t n, const char *schema, const char *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (strcmp(tabs[i].table_name, table->name) == 0 &&
-            strcmp(tabs[i].schema_name, table->schema) == 0)
+        if (strcmp(tabs[i].table_name, name) == 0 && strcmp(tabs[i].schema_name, schema) == 0)
             return &tabs[i];
     return NULL;
 }
@@ -145,8 +146,12 @@ bool ddl_register_tables(Ddl *ddl, const Catalog *copy, Err *err)
     }
     for (size_t i = 0; i < ddl->catalog->n_tables; i++) {
         const Table *table = &ddl->catalog->tables[i];
-        const Table *there = catalog_find_any(copy, table->schema, table->name);
-        const TabsRow *f = tab_named(from, n_from, table), *t = tab_named(to, n_to, table);
+        const char *schema = table->schema, *name = table->name;
+        const TabsRow *f = tab_named(from, n_from, schema, name);
+
+        run_name_on(ddl->run, ddl->side[1], &schema, &name);
+        const Table *there = catalog_find_any(copy, schema, name);
+        const TabsRow *t = tab_named(to, n_to, schema, name);
 
         if (table->in_extension)
             continue;
@@ -207,7 +212,8 @@ bool ddl_complete_captures(Ddl *ddl, Conn *conn, Err *err)
     IncompleteTabsRow *rows;
     size_t n, n_tabs, n_rows;
 
-    if (!catalog_load(tmp, conn, ddl->run->selection, &catalog, err) ||
+    if (!catalog_load(tmp, conn, run_selection(ddl->run, ddl->side[conn == ddl->to ? 1 : 0]),
+                      &catalog, err) ||
         !catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) ||
         !q_tabs(tmp, conn, &tabs, &n_tabs, err) ||
         !q_incomplete_tabs(tmp, conn, NULL, &rows, &n_rows, err))
@@ -284,7 +290,7 @@ bool ddl_carry_rows(Ddl *ddl, Err *err)
 
     if (ddl->n_anew == 0)
         return true;
-    if (!catalog_load(tmp, ddl->from, ddl->run->selection, &catalog, err) ||
+    if (!catalog_load(tmp, ddl->from, run_selection(ddl->run, ddl->side[0]), &catalog, err) ||
         !catalog_tabs(tmp, ddl->from, catalog, NULL, &tables, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)

@@ -14,6 +14,7 @@
 #include "migrate/member.h"
 #include "migrate/part.h"
 #include "migrate/run.h"
+#include "migrate/scratch.h"
 #include "migrate/sleep.h"
 #include "migrate/steps.h"
 #include "migrate/switch.h"
@@ -159,6 +160,9 @@ bool migrate_abort(const Config *config, Err *err)
     Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "abort", err);
 
     if (run == NULL)
+        return false;
+    /* a crash may have left it behind before there was any run */
+    if (!scratch_drop(run, err))
         return false;
     if (!run->node[SIDE_TARGET].present && !run->node[SIDE_SOURCE].present)
         return no_run(err);

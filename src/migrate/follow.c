@@ -81,7 +81,7 @@ bool follow_prepare(Run *run, Err *err)
         bool moved;
 
         if (ddl_carry(run, err) &&
-            sleep_node(run->conn[to], run->selection, run->replica[to], err) &&
+            sleep_node(run->conn[to], run_selection(run, to), run->replica[to], err) &&
             sleep_validate(run->conn[from], err) && run_load_edge(run, err))
             return true;
         /* what was read first and what was read last may not fit together */

@@ -30,6 +30,25 @@ static void add_text(const void *ctx, const char ***texts, size_t *n, const char
     mem_push(ctx, *texts, *n, text);
 }
 
+/* the objects that the run made, and the tables that became a part of it later */
+static bool read_made(const void *ctx, Run *run, Known *ret, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT object FROM pgtandem.made UNION "
+               "SELECT format('table %I.%I', schema_name, table_name) FROM pgtandem.tab");
+    if (!conn_query(tmp, run->conn[SIDE_TARGET], q, &rows, err) ||
+        !scope_read(ctx, run->conn[SIDE_TARGET], run_selection(run, SIDE_TARGET), &ret->scope, err))
+        return false;
+    for (size_t i = 0; i < rows_count(rows); i++)
+        add_text(ctx, &ret->was, &ret->n_was, mem_strdup(ctx, rows_text(rows, i, 0)));
+    if (ret->n_was > 0)
+        qsort(ret->was, ret->n_was, sizeof *ret->was, compare_texts);
+    return true;
+}
+
 static bool read_known(const void *ctx, Run *run, const NewObjectsRow *objects, size_t n_objects,
                        Known *ret, Err *err)
 {
@@ -46,7 +65,11 @@ static bool read_known(const void *ctx, Run *run, const NewObjectsRow *objects, 
         str_array_element(names, objects[i].object);
     }
     str_char(names, '}');
-    if (!scope_read(ctx, run->conn[SIDE_SOURCE], run->selection, &ret->scope, err) ||
+    /* by names of the target: what the source has says nothing of them */
+    if (selection_renames(run->selection))
+        return read_made(ctx, run, ret, err);
+    if (!scope_read(ctx, run->conn[SIDE_SOURCE], run_selection(run, SIDE_SOURCE), &ret->scope,
+                    err) ||
         !q_check_have(ctx, run->conn[SIDE_SOURCE], names->text, &have, &n_have, err) ||
         !q_baseline(ctx, run->conn[SIDE_TARGET], side_name(SIDE_SOURCE), &was, &n, err))
         return false;
@@ -160,7 +183,7 @@ static bool read_ours(const void *ctx, Run *run, NewObjectsRow **ret, size_t *re
     Known known = {0};
     size_t n, n_ours = 0;
 
-    if (!scope_read(tmp, conn, run->selection, &scope, err) ||
+    if (!scope_read(tmp, conn, run_selection(run, SIDE_TARGET), &scope, err) ||
         !q_new_objects(ctx, conn, &objects, &n, err) ||
         !read_known(tmp, run, objects, n, &known, err))
         return false;

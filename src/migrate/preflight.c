@@ -14,13 +14,14 @@
 static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_n,
                  Estimate *ret_estimate, Err *err)
 {
-    PgDump dump;
+    PgDump dump, dump_of_target;
     CheckInput input = {.source = run->conn[SIDE_SOURCE],
                         .target = run->conn[SIDE_TARGET],
                         .allow_downgrade = run->config->allow_downgrade,
                         .allow_nonempty = run->config->allow_nonempty,
                         .target_to_be_made =
                             member_is(run->config) && run->config->member->stand_in,
+                        .selection = run->selection,
                         .accepted = run->config->accepted,
                         .n_accepted = run->config->n_accepted,
                         .jobs = run->config->jobs};
@@ -28,17 +29,20 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
 
     if (!dump_find(ctx, run->config->pg_bindir, conn_caps(input.source)->version,
                    conn_caps(input.target)->version, &dump, err) ||
+        !dump_find(ctx, run->config->pg_bindir, conn_caps(input.target)->version,
+                   conn_caps(input.target)->version, &dump_of_target, err) ||
         !catalog_load(ctx, input.source, run->selection, &source, err) ||
-        !catalog_load(ctx, input.target, run->selection, &target, err))
+        !catalog_load(ctx, input.target, run_selection(run, SIDE_TARGET), &target, err))
         return false;
     *ret_estimate = check_estimate(source);
     if (!scope_read(ctx, input.source, run->selection, &input.source_scope, err) ||
-        !scope_read(ctx, input.target, run->selection, &input.target_scope, err))
+        !scope_read(ctx, input.target, run_selection(run, SIDE_TARGET), &input.target_scope, err))
         return false;
     input.source_catalog = source;
     input.target_catalog = target;
     input.pg_dump = dump.path;
     input.pg_dump_version = dump.version;
+    input.pg_dump_target_version = dump_of_target.version;
     return check_run(ctx, &input, ret_findings, ret_n, err);
 }
 

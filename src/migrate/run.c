@@ -118,6 +118,23 @@ static bool add_patterns(Selection *selection, const char *const *texts, size_t 
     return true;
 }
 
+static bool add_renames(Selection *selection, const char *const *texts, size_t n, bool of_schema,
+                        Err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *wrong = selection_add_rename(selection, texts[i], of_schema);
+
+        if (wrong != NULL) {
+            err_set(err, ERR_USAGE, "--rename-%s \"%s\" %s", of_schema ? "schema" : "table",
+                    texts[i], wrong);
+            return err_hint(err, "Write %s; what is odd in a name stands in double quotes.",
+                            of_schema ? "OLD=NEW, e.g. public=shop"
+                                      : "SCHEMA.OLD=NEW, e.g. shop.order=orders");
+        }
+    }
+    return true;
+}
+
 /* what the command line selects; *ret is NULL when it says nothing */
 static bool read_wish(const void *ctx, const Config *config, Selection **ret, Err *err)
 {
@@ -129,10 +146,12 @@ static bool read_wish(const void *ctx, const Config *config, Selection **ret, Er
         !add_patterns(selection, config->excluded_schemas, config->n_excluded_schemas, true, true,
                       err) ||
         !add_patterns(selection, config->excluded_tables, config->n_excluded_tables, false, true,
-                      err))
+                      err) ||
+        !add_renames(selection, config->renamed_schemas, config->n_renamed_schemas, true, err) ||
+        !add_renames(selection, config->renamed_tables, config->n_renamed_tables, false, err))
         return false;
     selection->all = selection->n_include == 0;
-    if (selection->n_include + selection->n_exclude > 0)
+    if (selection->n_include + selection->n_exclude + selection->n_renames > 0)
         *ret = selection;
     return true;
 }
@@ -148,18 +167,35 @@ static bool settle_selection(Run *run, Err *err)
     if (!read_wish(run, run->config, &wish, err))
         return false;
     run->selection = wish;
+    run->selection_there = selection_on_target(run, wish);
     if (has == NULL)
         return true;
     if (!selection_read(run, has, &remembered) ||
         (s->present && t->present && strcmp(s->selection, t->selection) != 0))
         return err_set(err, ERR_BUG, "the nodes do not agree on what this run moves");
     run->selection = remembered;
+    run->selection_there = selection_on_target(run, remembered);
     if (wish == NULL || strcmp(selection_text(tmp, wish), has) == 0)
         return true;
     err_set(err, ERR_USAGE, "this run moves something else: %s",
             remembered == NULL ? "the whole database" : selection_options(tmp, remembered));
     return err_hint(err, "Leave the selection out: the run remembers it. Another one needs another "
                          "run; \"pgtandem abort\" ends this one. Nothing was changed.");
+}
+
+const Selection *run_selection(const Run *run, Side side)
+{
+    return side == SIDE_SOURCE ? run->selection : run->selection_there;
+}
+
+void run_name_on(const Run *run, Side side, const char **schema, const char **name)
+{
+    /* whatever it is called on the target, it has a name on the source: it is in the run */
+    if (side == SIDE_TARGET)
+        selection_to_target(run->selection, schema, name);
+    else if (!selection_to_source(run->selection, schema, name))
+        log_debug("%s%s%s has no name on the source", *schema, *name == NULL ? "" : ".",
+                  *name == NULL ? "" : *name);
 }
 
 /*
@@ -426,7 +462,8 @@ bool run_load_edge(Run *run, Err *err)
         !q_tabs(run, run->conn[to], &there, &n_there, err))
         return false;
     for (int side = 0; side < 2; side++) {
-        if (!catalog_load(run, run->conn[side], run->selection, &run->catalog[side], err) ||
+        if (!catalog_load(run, run->conn[side], run_selection(run, (Side)side), &run->catalog[side],
+                          err) ||
             !catalog_tabs(run, run->conn[side], run->catalog[side],
                           side == SIDE_TARGET ? run->tables[SIDE_SOURCE] : NULL, &run->tables[side],
                           &n[side], err))
@@ -463,10 +500,14 @@ bool run_load_edge(Run *run, Err *err)
     /* one that is on one node only came or went during the run: see ddl.h */
     edge->sequences = mem_array(edge, SequenceState, run->catalog[from]->n_sequences + 1);
     for (size_t i = 0; i < run->catalog[from]->n_sequences; i++) {
-        const Sequence *sequence = &run->catalog[from]->sequences[i];
+        const Sequence *sequence = &run->catalog[from]->sequences[i], *copy;
+        const char *schema = sequence->schema, *name = sequence->name;
 
-        if (catalog_find_sequence(run->catalog[to], sequence->schema, sequence->name) != NULL)
-            edge->sequences[edge->n_sequences++].sequence = sequence;
+        run_name_on(run, to, &schema, &name);
+        copy = catalog_find_sequence(run->catalog[to], schema, name);
+        if (copy != NULL)
+            edge->sequences[edge->n_sequences++] =
+                (SequenceState){.sequence = sequence, .copy = copy};
     }
     /* large objects are in no schema */
     if (run->selection == NULL && !large_may_carry(edge->from, edge->to, &edge->large, err))

@@ -31,8 +31,9 @@ typedef struct Run {
     const Config *config;
     /* what it moves, or NULL: everything. Of the run when there is one, else of config */
     const Selection *selection;
-    Conn *lock;    /* on the target; its session holds the run's lock */
-    Conn *conn[2]; /* by Side */
+    const Selection *selection_there; /* the same by the names of the target: see run_selection() */
+    Conn *lock;                       /* on the target; its session holds the run's lock */
+    Conn *conn[2];                    /* by Side */
     NodeState node[2];
     bool replica[2]; /* session_replication_role may be set there */
     Catalog *catalog[2];
@@ -83,6 +84,13 @@ static inline Side side_other(Side side)
 }
 /* "source" or "target" */
 const char *side_name(Side side);
+
+/* what the run moves, by the names of that node */
+const Selection *run_selection(const Run *run, Side side);
+/*
+ * The name on `side` of something of the run, which is called so on the other node. *name may be NULL: a schema.
+ */
+void run_name_on(const Run *run, Side side, const char **schema, const char **name);
 
 /* gives the lock to whoever asked for it */
 CHECKED bool run_release_lock(Run *run, Err *err);

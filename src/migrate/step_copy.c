@@ -156,7 +156,8 @@ bool step_constraints(Run *run, Err *err)
     if (run->edge == NULL && !run_load_edge(run, err))
         return false;
     return build_items(run, ITEM_FK, err) && build_items(run, ITEM_LATE, err) &&
-           sleep_node(run->conn[SIDE_TARGET], run->selection, run->replica[SIDE_TARGET], err) &&
+           sleep_node(run->conn[SIDE_TARGET], run_selection(run, SIDE_TARGET),
+                      run->replica[SIDE_TARGET], err) &&
            catch_up(run, err);
 }
 
@@ -189,22 +190,24 @@ bool refresh_views(Run *run, Side to, Err *err)
     const Scope *scope;
     size_t n;
 
-    if (!scope_read(tmp, run->conn[side_other(to)], run->selection, &scope, err) ||
+    if (!scope_read(tmp, run->conn[side_other(to)], run_selection(run, side_other(to)), &scope,
+                    err) ||
         !q_materialized_views(tmp, run->conn[side_other(to)], &views, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
+        const char *schema = views[i].schema_name, *name = views[i].view_name;
 
-        if (!scope_has(scope, views[i].schema_name, views[i].view_name))
+        if (!scope_has(scope, schema, name))
             continue;
-        log_progress("materialized view %s.%s", views[i].schema_name, views[i].view_name);
+        run_name_on(run, to, &schema, &name);
+        log_progress("materialized view %s.%s", schema, name);
         sql_add(q, "REFRESH MATERIALIZED VIEW ");
-        sql_name(q, views[i].schema_name, views[i].view_name);
+        sql_name(q, schema, name);
         sql_add(q, "; ANALYZE ");
-        sql_name(q, views[i].schema_name, views[i].view_name);
+        sql_name(q, schema, name);
         if (!conn_exec(run->conn[to], q, err))
-            return err_add(err, "while refreshing materialized view %s.%s", views[i].schema_name,
-                           views[i].view_name);
+            return err_add(err, "while refreshing materialized view %s.%s", schema, name);
     }
     log_progress_end();
     return true;

@@ -15,6 +15,8 @@
 #include "migrate/control.h"
 #include "migrate/items.h"
 #include "migrate/member.h"
+#include "migrate/restore.h"
+#include "migrate/scratch.h"
 #include "migrate/steps.h"
 #include "model/scope.h"
 #include "pg/sqlstate.h"
@@ -78,110 +80,6 @@ static bool insert_run(Run *run, const Catalog *catalog, Err *err)
     return conn_exec(run->conn[SIDE_TARGET], q, err);
 }
 
-/*
- * The last lines of an entry that give the object to its owner ("ALTER TABLE … OWNER TO "x";") are
- * cut off and returned: the copy can do without.
- */
-static char *cut_owner(const void *ctx, char *statement)
-{
-    size_t len = strlen(statement);
-
-    while (len > 0 && strchr(" \n", statement[len - 1]) != NULL)
-        statement[--len] = '\0';
-    char *line = strrchr(statement, '\n');
-    line = line == NULL ? statement : line + 1;
-    if (!str_starts(line, "ALTER ") || strstr(line, " OWNER TO ") == NULL)
-        return NULL;
-    char *owner = mem_strdup(ctx, line);
-    *line = '\0';
-    return owner;
-}
-
-/*
- * statements that give objects to their owners and were refused: once more when the rights are
- * there
- */
-typedef struct Owners {
-    const char *ours; /* how a statement ends that gives an object to us, who have it already */
-    /* the same for our role of the source, when the target has none of that name; otherwise NULL */
-    const char *ours_there;
-    DumpEntry *late;
-    size_t n;
-} Owners;
-
-/* one entry of the pre-data section, in the transaction of the step */
-static bool run_entry(Conn *conn, const DumpEntry *entry, Owners *owners, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-    char *what = mem_printf(tmp, "%s %s", entry->type, entry->name);
-
-    if (entry->statement == NULL)
-        return true;
-    if (item_type_is_optional(entry->type))
-        return item_run_optional(conn, what, entry->statement, err);
-    char *statement = mem_strdup(tmp, entry->statement);
-    char *owner = cut_owner(tmp, statement);
-    /* a schema that is there already (public, usually) is as good as a new one */
-    if (strcmp(entry->type, "SCHEMA") == 0) {
-        if (!conn_do(conn, "SAVEPOINT entry", err))
-            return false;
-        sql_trusted(q, statement);
-        if (!conn_exec(conn, q, err)) {
-            if (!err_is(err, "42P06"))
-                return err_add(err, "while creating %s", what);
-            err_clear(err);
-            return conn_do(conn, "ROLLBACK TO SAVEPOINT entry", err);
-        }
-    } else {
-        sql_trusted(q, statement);
-        if (!conn_exec(conn, q, err)) {
-            err_add(err, "while creating %s on the target", what);
-            return err_hint(err, "Nothing was changed. Statement: %.300s", statement);
-        }
-    }
-    const char *refusal;
-    if (owner == NULL || str_ends(owner, owners->ours) ||
-        (owners->ours_there != NULL && str_ends(owner, owners->ours_there)))
-        return true;
-    if (!item_try_optional(tmp, conn, owner, &refusal, err))
-        return false;
-    if (refusal != NULL) {
-        DumpEntry late = {.name = mem_printf(owners, "owner of %s", what),
-                          .statement = mem_strdup(owners, owner)};
-
-        mem_push(owners, owners->late, owners->n, late);
-    }
-    return true;
-}
-
-static bool new_owners(const void *ctx, Conn *source, Conn *conn, Owners **ret_owners, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Owners *owners = mem_new(ctx, Owners);
-    Str *ours = str_new(owners);
-    Rows *rows, *found;
-    Sql *q = sql_new(tmp), *role = sql_new(tmp), *has = sql_new(tmp);
-
-    sql_add(role, "SELECT current_user, '\"' || replace(current_user, '\"', '\"\"') || '\"'");
-    if (!conn_query(tmp, source, role, &rows, err))
-        return false;
-    sql_add(has, "SELECT 1 FROM pg_roles WHERE rolname = ");
-    sql_text(has, rows_text(rows, 0, 0));
-    if (!conn_query(tmp, conn, has, &found, err))
-        return false;
-    if (rows_count(found) == 0)
-        owners->ours_there = mem_printf(owners, " OWNER TO %s;", rows_text(rows, 0, 1));
-
-    sql_add(q, "SELECT quote_ident(current_user)");
-    if (!conn_query(tmp, conn, q, &rows, err))
-        return false;
-    str_fmt(ours, " OWNER TO %s;", rows_text(rows, 0, 0));
-    owners->ours = ours->text;
-    *ret_owners = owners;
-    return true;
-}
-
 /* `abort` puts back the properties of those schemas only that are ours as a whole */
 static bool forget_schemas(Run *run, Err *err)
 {
@@ -198,7 +96,7 @@ static bool forget_schemas(Run *run, Err *err)
     for (size_t i = 0; i < rows_count(rows); i++) {
         Sql *q = sql_new(tmp);
 
-        if (selection_takes_schema(run->selection, rows_text(rows, i, 0)))
+        if (selection_takes_schema(run_selection(run, SIDE_TARGET), rows_text(rows, i, 0)))
             continue;
         sql_add(q, "DELETE FROM pgtandem.before_schema WHERE name = ");
         sql_text(q, rows_text(rows, i, 0));
@@ -208,34 +106,52 @@ static bool forget_schemas(Run *run, Err *err)
     return true;
 }
 
-static bool fill_target(Run *run, const Catalog *catalog, const DumpEntry *pre, size_t n_pre,
-                        const DumpEntry *post, size_t n_post, Err *err)
+static bool remember_made(Conn *target, const char *const *made, size_t n, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    for (size_t i = 0; i < n; i++) {
+        sql_trusted(q, i == 0 ? "INSERT INTO pgtandem.made (object) SELECT DISTINCT o FROM (VALUES "
+                              : ", ");
+        sql_add(q, "(");
+        sql_literal(q, made[i]);
+        sql_add(q, ")");
+    }
+    if (n == 0)
+        return true;
+    sql_add(q, ") v(o)");
+    return conn_exec(target, q, err);
+}
+
+/* tables of one node as they are called on the other */
+static void call_as_on(const Run *run, Side side, Table *tables, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        run_name_on(run, side, &tables[i].schema, &tables[i].name);
+}
+
+static bool fill_target(Run *run, const Catalog *catalog, const Sections *d,
+                        const char *const *made, size_t n_made, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
-    const Catalog *planned = number_tables(tmp, catalog, run->config->follow_keyless_bytes);
-    Owners *owners;
+    Catalog *planned = number_tables(tmp, catalog, run->config->follow_keyless_bytes);
     uint64_t random = 0;
 
+    call_as_on(run, SIDE_TARGET, planned->tables, planned->n_tables);
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
-    if (!new_owners(tmp, run->conn[SIDE_SOURCE], target, &owners, err) ||
-        !conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
+    if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
         !create_control(run, mem_printf(tmp, "%016llx", (unsigned long long)random), SIDE_TARGET,
                         err) ||
         !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !forget_schemas(run, err) ||
-        !q_remember_default_acls(target, err))
+        !q_remember_default_acls(target, err) || !remember_made(target, made, n_made, err) ||
+        !restore_entries(run->conn[SIDE_SOURCE], target, d->pre, d->n_pre, err))
         return false;
-    for (size_t i = 0; i < n_pre; i++)
-        if (!run_entry(target, &pre[i], owners, err))
-            return false;
-    /* an owner may need rights on the schema, which pg_dump grants at the end */
-    for (size_t i = 0; i < owners->n; i++)
-        if (!item_run_optional(target, owners->late[i].name, owners->late[i].statement, err))
-            return false;
-    for (size_t i = 0; i < n_post; i++)
-        if (!item_store(target, (int)i + 1, &post[i], planned, err))
+    for (size_t i = 0; i < d->n_post; i++)
+        if (!item_store(target, (int)i + 1, &d->post[i], planned, err))
             return false;
     /* still in the snapshot that pg_dump saw */
     return catalog_register(target, planned->tables, planned->n_tables, err) &&
@@ -280,8 +196,9 @@ bool step_schema(Run *run, Err *err)
     Conn *source = run->conn[SIDE_SOURCE], *target = run->conn[SIDE_TARGET];
     DumpOptions options = {
         .source = &run->config->source, .with_owners = true, .with_privileges = true};
-    DumpEntry *pre, *post;
-    size_t n_pre, n_post;
+    Sections d;
+    const char **made = NULL;
+    size_t n_made = 0;
     Catalog *catalog;
     const Scope *scope;
     ForeignKeysRow *keys;
@@ -308,14 +225,15 @@ bool step_schema(Run *run, Err *err)
         goto failed;
     options.only = scope_dump_options(tmp, scope);
     if (!catalog_load(tmp, source, run->selection, &catalog, err) ||
-        !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &pre, &n_pre, err) ||
-        !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &post, &n_post, err))
+        !dump_section(tmp, &dump, &options, DUMP_PRE_DATA, &d.pre, &d.n_pre, err) ||
+        !dump_section(tmp, &dump, &options, DUMP_POST_DATA, &d.post, &d.n_post, err))
         goto failed;
-    keep_selected(keys, n_keys, scope, pre, &n_pre);
-    keep_selected(keys, n_keys, scope, post, &n_post);
-    if (!conn_do(target, "BEGIN", err) ||
-        !fill_target(run, catalog, pre, n_pre, post, n_post, err) || !fault("schema.filled", err) ||
-        !conn_do(target, "COMMIT", err))
+    keep_selected(keys, n_keys, scope, d.pre, &d.n_pre);
+    keep_selected(keys, n_keys, scope, d.post, &d.n_post);
+    if (selection_renames(run->selection) && !scratch_rename(tmp, run, &d, &d, &made, &n_made, err))
+        goto failed;
+    if (!conn_do(target, "BEGIN", err) || !fill_target(run, catalog, &d, made, n_made, err) ||
+        !fault("schema.filled", err) || !conn_do(target, "COMMIT", err))
         goto failed;
     conn_rollback(source);
     return run_read_state(run, err);
@@ -363,10 +281,16 @@ static bool create_source_control(Run *run, Err *err)
 
     if (!catalog_load(tmp, source, run->selection, &catalog, err) || !conn_do(source, "BEGIN", err))
         return false;
+    /* the list is the target's, the descriptions are the source's */
+    call_as_on(run, SIDE_TARGET, catalog->tables, catalog->n_tables);
+    call_as_on(run, SIDE_TARGET, catalog->roots, catalog->n_roots);
+    call_as_on(run, SIDE_TARGET, catalog->partitions, catalog->n_partitions);
     if (create_control(run, run->node[SIDE_TARGET].run_id, SIDE_SOURCE, err)) {
-        /* the list is the target's, the descriptions are the source's */
-        if (catalog_tabs(tmp, run->conn[SIDE_TARGET], catalog, NULL, &tables, &n, err) &&
-            catalog_register(source, tables, n, err) && conn_do(source, "COMMIT", err))
+        bool ok = catalog_tabs(tmp, run->conn[SIDE_TARGET], catalog, NULL, &tables, &n, err);
+
+        if (ok)
+            call_as_on(run, SIDE_SOURCE, tables, n);
+        if (ok && catalog_register(source, tables, n, err) && conn_do(source, "COMMIT", err))
             return run_read_state(run, err);
     }
     conn_rollback(source);

@@ -143,7 +143,7 @@ static void name_blockers(Switch *sw, Err *err)
     Str *s = str_new(tmp);
 
     conn_set_deadline(conn, deadline_in(BLOCKERS_MS));
-    if (!scope_read(tmp, conn, sw->run->selection, &scope, err_new(tmp)) ||
+    if (!scope_read(tmp, conn, run_selection(sw->run, sw->from), &scope, err_new(tmp)) ||
         !q_blockers(tmp, conn, scope_relids(tmp, scope), &rows, &n, err_new(tmp)) || n == 0)
         return;
     for (size_t i = 0; i < n && i < BLOCKERS_NAMED; i++)
@@ -595,7 +595,7 @@ static bool refuse_prepared_transactions(Switch *sw, Err *err)
     const Scope *scope;
     size_t n;
 
-    if (!scope_read(tmp, sw->run->conn[sw->from], sw->run->selection, &scope, err) ||
+    if (!scope_read(tmp, sw->run->conn[sw->from], run_selection(sw->run, sw->from), &scope, err) ||
         !q_prepared_transactions(tmp, sw->run->conn[sw->from], scope_relids(tmp, scope), &rows, &n,
                                  err))
         return false;

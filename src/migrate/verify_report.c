@@ -381,7 +381,8 @@ static bool read_sequences(Conn *conn, const Edge *edge, SequenceValue *values, 
 {
     for (size_t i = 0; i < edge->n_sequences; i++) {
         AUTO_CTX(tmp, NULL);
-        const Sequence *s = edge->sequences[i].sequence;
+        const SequenceState *state = &edge->sequences[i];
+        const Sequence *s = conn == edge->to ? state->copy : state->sequence;
         Sql *q = sql_new(tmp);
         Rows *rows;
 

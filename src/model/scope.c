@@ -209,6 +209,13 @@ const char **scope_unmatched(const void *ctx, const Scope *scope, size_t *ret_n)
     for (size_t i = 0; scope != NULL && i < scope->selection->n_exclude; i++)
         if (!is_matched(scope, &scope->selection->exclude[i]))
             mem_push(ctx, texts, n, pattern_text(texts, &scope->selection->exclude[i]));
+    for (size_t i = 0; scope != NULL && i < scope->selection->n_renames; i++) {
+        const Rename *r = &scope->selection->renames[i];
+
+        if (!(r->name == NULL ? scope_enters(scope, r->schema)
+                              : scope_has(scope, r->schema, r->name)))
+            mem_push(ctx, texts, n, rename_text(texts, r));
+    }
     *ret_n = n;
     return texts;
 }

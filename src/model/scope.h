@@ -34,7 +34,7 @@ bool scope_mentions(const Scope *scope, const char *text);
 /* the oids of tables as an array; NULL for all */
 char *scope_relids(const void *ctx, const Scope *scope);
 
-/* patterns to which nothing belongs here; belongs to ctx */
+/* patterns and renames to which nothing belongs here, which is the source; belongs to ctx */
 const char **scope_unmatched(const void *ctx, const Scope *scope, size_t *ret_n);
 
 /* whether nothing at all is meant here */

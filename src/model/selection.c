@@ -18,6 +18,13 @@ static const struct {
              {'-', false, "exclude-table"}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
+/* the same of other names on the target */
+static const struct {
+    bool of_schema;
+    const char *word;
+} renames[] = {{true, "rename-schema"}, {false, "rename-table"}};
+enum { N_RENAMES = sizeof renames / sizeof *renames };
+
 /* behind one character of UTF-8 */
 static const char *next_character(const char *text)
 {
@@ -134,8 +141,137 @@ static bool is_among(const Pattern *patterns, size_t n, const char *schema, cons
     return false;
 }
 
+/* ---- names */
+
+static const Rename *rename_of(const Selection *selection, const char *schema, const char *name)
+{
+    for (size_t i = 0; i < selection->n_renames; i++) {
+        const Rename *r = &selection->renames[i];
+
+        if (strcmp(r->schema, schema) == 0 && (r->name == NULL) == (name == NULL) &&
+            (name == NULL || strcmp(r->name, name) == 0))
+            return r;
+    }
+    return NULL;
+}
+
+/* the schema is that of the source, or NULL for a rename of a schema */
+static const Rename *rename_to(const Selection *selection, const char *schema, const char *to)
+{
+    for (size_t i = 0; i < selection->n_renames; i++) {
+        const Rename *r = &selection->renames[i];
+
+        if ((r->name == NULL) == (schema == NULL) && strcmp(r->to, to) == 0 &&
+            (schema == NULL || strcmp(r->schema, schema) == 0))
+            return r;
+    }
+    return NULL;
+}
+
+bool selection_renames(const Selection *selection)
+{
+    return selection != NULL && selection->n_renames > 0;
+}
+
+void selection_to_target(const Selection *selection, const char **schema, const char **name)
+{
+    if (!selection_renames(selection))
+        return;
+    const Rename *of_schema = rename_of(selection, *schema, NULL),
+                 *of_name = *name == NULL ? NULL : rename_of(selection, *schema, *name);
+
+    *schema = of_schema == NULL ? *schema : of_schema->to;
+    *name = of_name == NULL ? *name : of_name->to;
+}
+
+bool selection_to_source(const Selection *selection, const char **schema, const char **name)
+{
+    const char *old_schema = *schema, *old_name = *name;
+    const Rename *r;
+
+    if (!selection_renames(selection))
+        return true;
+    if ((r = rename_to(selection, NULL, *schema)) != NULL)
+        old_schema = r->schema;
+    else if (rename_of(selection, *schema, NULL) != NULL)
+        return false; /* what is called so here is called otherwise there */
+    if (*name != NULL) {
+        if ((r = rename_to(selection, old_schema, *name)) != NULL)
+            old_name = r->name;
+        else if (rename_of(selection, old_schema, *name) != NULL)
+            return false;
+    }
+    *schema = old_schema;
+    *name = old_name;
+    return true;
+}
+
+const Selection *selection_on_target(const void *ctx, const Selection *selection)
+{
+    if (!selection_renames(selection))
+        return selection;
+    Selection *there = mem_new(ctx, Selection);
+
+    *there = *selection;
+    there->on_target = true;
+    return there;
+}
+
+/* behind OLD of OLD=NEW; NULL when there is no such sign outside of quotes */
+static const char *find_sign(const char *text)
+{
+    bool quoted = false;
+
+    for (; *text != '\0' && (quoted || *text != '='); text++)
+        quoted = quoted != (*text == '"');
+    return *text == '=' ? text : NULL;
+}
+
+static bool is_reserved(const char *schema)
+{
+    return strncmp(schema, "pg_", 3) == 0 || strcmp(schema, "information_schema") == 0 ||
+           strcmp(schema, "pgtandem") == 0;
+}
+
+const char *selection_add_rename(Selection *selection, const char *text, bool of_schema)
+{
+    const char *sign = find_sign(text), *to = sign == NULL ? NULL : sign + 1;
+    Pattern old = {0};
+    Rename rename = {0};
+    bool glob;
+
+    if (sign == NULL || strpbrk(text, "\r\n") != NULL)
+        return "is not of the form OLD=NEW";
+    const char *name = mem_strndup(selection, text, (size_t)(sign - text));
+    if (!(of_schema ? pattern_read_schema(selection, name, &old)
+                    : pattern_read(selection, name, &old)) ||
+        old.schema_glob || (!of_schema && old.name_glob))
+        return of_schema ? "does not name a schema" : "does not name a table";
+    rename.schema = old.schema;
+    rename.name = of_schema ? NULL : old.name;
+    rename.to = read_part(selection, &to, &glob);
+    if (rename.to == NULL || glob || *to != '\0')
+        return of_schema ? "does not say how the schema is called on the target"
+                         : "does not say how the table is called on the target (a name without "
+                           "schema: a table goes elsewhere with its schema only)";
+    if (of_schema && (is_reserved(rename.schema) || is_reserved(rename.to)))
+        return "names a schema that is not the user's";
+    if (strcmp(rename.to, of_schema ? rename.schema : rename.name) == 0)
+        return "names the same twice";
+    if (rename_of(selection, rename.schema, rename.name) != NULL)
+        return "gives a second name to something that was given one already";
+    if (rename_to(selection, of_schema ? NULL : rename.schema, rename.to) != NULL)
+        return "gives a name that another one has got already";
+    mem_push(selection, selection->renames, selection->n_renames, rename);
+    return NULL;
+}
+
+/* ---- what is taken */
+
 bool selection_takes(const Selection *selection, const char *schema, const char *name)
 {
+    if (selection->on_target && !selection_to_source(selection, &schema, &name))
+        return false;
     return (selection->all || is_among(selection->include, selection->n_include, schema, name)) &&
            !is_among(selection->exclude, selection->n_exclude, schema, name);
 }
@@ -150,6 +286,10 @@ static bool is_whole(const Pattern *patterns, size_t n, const char *schema)
 
 bool selection_takes_schema(const Selection *selection, const char *schema)
 {
+    const char *name = NULL;
+
+    if (selection->on_target && !selection_to_source(selection, &schema, &name))
+        return false;
     return (selection->all || is_whole(selection->include, selection->n_include, schema)) &&
            !is_whole(selection->exclude, selection->n_exclude, schema);
 }
@@ -157,7 +297,10 @@ bool selection_takes_schema(const Selection *selection, const char *schema)
 bool selection_enters(const Selection *selection, const char *schema)
 {
     bool enters = selection->all;
+    const char *none = NULL;
 
+    if (selection->on_target && !selection_to_source(selection, &schema, &none))
+        return false;
     for (size_t i = 0; i < selection->n_include; i++)
         enters =
             enters || fits(selection->include[i].schema_glob, selection->include[i].schema, schema);
@@ -191,6 +334,20 @@ char *pattern_text(const void *ctx, const Pattern *pattern)
     return s->text;
 }
 
+char *rename_text(const void *ctx, const Rename *rename)
+{
+    Str *s = str_new(ctx);
+
+    add_part(s, false, rename->schema);
+    if (rename->name != NULL) {
+        str_char(s, '.');
+        add_part(s, false, rename->name);
+    }
+    str_char(s, '=');
+    add_part(s, false, rename->to);
+    return s->text;
+}
+
 static int compare_texts(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -213,22 +370,48 @@ static const char **texts_of(const void *ctx, const Selection *selection, int ki
     return texts;
 }
 
-static char *all_texts(const void *ctx, const Selection *selection, const char *fmt_of_line,
+/* the renames of schemas, or those of tables, in order */
+static const char **renames_of(const void *ctx, const Selection *selection, bool of_schema,
+                               size_t *ret_n)
+{
+    const char **texts = mem_array(ctx, const char *, selection->n_renames + 1);
+
+    *ret_n = 0;
+    for (size_t i = 0; i < selection->n_renames; i++)
+        if ((selection->renames[i].name == NULL) == of_schema)
+            texts[(*ret_n)++] = rename_text(ctx, &selection->renames[i]);
+    if (*ret_n > 0)
+        qsort(texts, *ret_n, sizeof *texts, compare_texts);
+    return texts;
+}
+
+/* lines of one kind, each but once */
+static void add_texts(Str *s, const char *prefix, const char *word, const char *between,
+                      const char **texts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(texts[i], texts[i - 1]) != 0)
+            str_fmt(s, "%s%s%s %s", s->len > 0 ? between : "", prefix, word, texts[i]);
+}
+
+static char *all_texts(const void *ctx, const Selection *selection, const char *prefix,
                        const char *between)
 {
     AUTO_CTX(tmp, NULL);
     Str *s = str_new(ctx);
+    size_t n;
 
-    for (int kind = 0; selection != NULL && kind < N_KINDS; kind++) {
-        size_t n;
+    if (selection == NULL)
+        return s->text;
+    for (int kind = 0; kind < N_KINDS; kind++) {
         const char **texts = texts_of(tmp, selection, kind, &n);
 
-        for (size_t i = 0; i < n; i++) {
-            if (i > 0 && strcmp(texts[i], texts[i - 1]) == 0)
-                continue;
-            str_fmt(s, "%s%s%s %s", s->len > 0 ? between : "", fmt_of_line, kinds[kind].word,
-                    texts[i]);
-        }
+        add_texts(s, prefix, kinds[kind].word, between, texts, n);
+    }
+    for (int kind = 0; kind < N_RENAMES; kind++) {
+        const char **texts = renames_of(tmp, selection, renames[kind].of_schema, &n);
+
+        add_texts(s, prefix, renames[kind].word, between, texts, n);
     }
     return s->text;
 }
@@ -246,6 +429,12 @@ char *selection_options(const void *ctx, const Selection *selection)
 
 static bool read_line(const void *ctx, const char *line, Selection *selection)
 {
+    for (int kind = 0; kind < N_RENAMES; kind++) {
+        size_t len = strlen(renames[kind].word);
+
+        if (strncmp(line, renames[kind].word, len) == 0 && line[len] == ' ')
+            return selection_add_rename(selection, line + len + 1, renames[kind].of_schema) == NULL;
+    }
     for (int kind = 0; kind < N_KINDS; kind++) {
         size_t len = strlen(kinds[kind].word);
         Pattern pattern = {0};

@@ -21,12 +21,23 @@ typedef struct Pattern {
     int line;   /* where it stands in a file, for messages */
 } Pattern;
 
+/* another name on the target: of a schema, or of a relation in its schema */
+typedef struct Rename {
+    const char *schema; /* as it is called on the source */
+    const char *name;   /* the same of the relation; NULL: the schema itself */
+    const char *to;
+} Rename;
+
 typedef struct Selection {
     bool all; /* whatever include says */
     Pattern *include;
     size_t n_include;
     Pattern *exclude;
     size_t n_exclude;
+    Rename *renames; /* no two of them of the same, nor to the same */
+    size_t n_renames;
+    bool
+        on_target; /* it is asked about names of the target; patterns and renames are of the source's */
 } Selection;
 
 /*
@@ -55,6 +66,29 @@ bool selection_takes_schema(const Selection *selection, const char *schema);
 
 /* whether something in the schema could be taken */
 bool selection_enters(const Selection *selection, const char *schema);
+
+/*
+ * OLD=NEW: what `old` names, a schema or schema.table as in patterns, is called NEW on the target. NULL when it can
+ * be read, else what is wrong with it. It is added to the selection, to which its texts belong.
+ */
+CHECKED const char *selection_add_rename(Selection *selection, const char *text, bool of_schema);
+
+/* the same selection for the names of the target; selection itself where both are called alike. Belongs to ctx. */
+const Selection *selection_on_target(const void *ctx, const Selection *selection);
+
+/* the run gives other names */
+bool selection_renames(const Selection *selection);
+
+/*
+ * The name on the target of something that is called schema.name on the source; and the other way round, where false
+ * says that nothing of the run can have this name there. *name may be NULL: a schema. A NULL selection changes nothing.
+ */
+void selection_to_target(const Selection *selection, const char **schema, const char **name);
+CHECKED bool selection_to_source(const Selection *selection, const char **schema,
+                                 const char **name);
+
+/* OLD=NEW as it would be written; belongs to ctx */
+char *rename_text(const void *ctx, const Rename *rename);
 
 /*
  * A selection in one text, a pattern in each line, in an order of its own: two that mean the same are the same

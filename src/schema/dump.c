@@ -377,7 +377,8 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     mem_push(tmp, more, n, "--exclude-schema=pgtandem");
     mem_push(tmp, more, n,
              "--exclude-schema=_heroku"); /* see catalog.sql; pg_dump may not even look at it */
-    mem_push(tmp, more, n, mem_printf(tmp, "--snapshot=%s", options->snapshot));
+    if (options->snapshot != NULL)
+        mem_push(tmp, more, n, mem_printf(tmp, "--snapshot=%s", options->snapshot));
     if (caps.dump_leaves_blobs_out)
         mem_push(tmp, more, n, "--no-blobs");
     if (!options->with_owners)

@@ -636,7 +636,7 @@ select distinct fn.nspname::text, fc.relname::text,
 
 -- name: check_have
 -- doc: which of these objects are here; names is an array of types and identities as check_needs and
--- doc: new_objects tell them
+-- doc: new_objects tell them, NULL for all
 -- params: names text
 -- returns: name text
 select o.type || ' ' || o.identity
@@ -659,7 +659,28 @@ select o.type || ' ' || o.identity
         union all select 'pg_namespace'::regclass, oid from pg_namespace
         union all select 'pg_language'::regclass, oid from pg_language) x,
        lateral pg_identify_object(x.class, x.oid, 0) o
- where o.type || ' ' || o.identity = any ($1::text[])
+ where $1::text[] is null or o.type || ' ' || o.identity = any ($1::text[])
+
+-- name: check_may_make_database
+-- doc: whether our role may create databases
+-- returns: may bool
+select rolsuper or rolcreatedb from pg_roles where rolname = current_user
+
+-- name: check_function_texts
+-- doc: functions whose text or settings mention one of these words (an array); others know tables by their ids
+-- params: words text
+-- returns: schema_name text, name text, word text
+select n.nspname::text, p.oid::regprocedure::text, min(w.word)
+  from pg_proc p
+  join pg_namespace n on n.oid = p.pronamespace
+  join pg_language l on l.oid = p.prolang
+  join unnest($1::text[]) w(word)
+    on p.prosrc || coalesce(array_to_string(p.proconfig, ' '), '') ~*
+       ('(^|[^[:alnum:]_$])' || regexp_replace(w.word, '([^[:alnum:]_])', '\\\1', 'g') || '($|[^[:alnum:]_$])')
+ where l.lanname not in ('internal', 'c')
+--@ >= 14   and (p.prosqlbody is null or p.proconfig is not null)
+ group by n.nspname, p.oid
+ order by 1, 2
 
 -- name: check_names
 -- doc: names that tables, their indexes, sequences and types have in a schema, which must be free for those to come

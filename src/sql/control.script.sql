@@ -293,6 +293,12 @@ CREATE TABLE pgtandem.before (
     PRIMARY KEY (class, oid)
 );
 
+-- what the run made in the target under other names than those of the source, by type and identity: without
+-- this `abort` could not tell it from what others made
+CREATE TABLE pgtandem.made (
+    object       text PRIMARY KEY
+);
+
 -- what pg_dump changes of that which was in the target before us: `abort` puts it back. acl is null
 -- where nothing was ever granted.
 CREATE TABLE pgtandem.before_schema (
