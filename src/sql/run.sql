@@ -178,7 +178,7 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 --@ >= 10                          from pg_publication_rel r
 --@ >= 10                          join pg_class c on c.oid = r.prrelid
 --@ >= 10                          join pg_namespace n on n.oid = c.relnamespace
---@ >= 10                         where r.prpubid = p.oid and n.nspname <> 'pgtandem'), '')
+--@ >= 10                         where r.prpubid = p.oid and n.nspname not in ('pgtandem', '_heroku')), '')
 --@ >= 15                  || coalesce((
 --@ >= 15                        select '; ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLES IN SCHEMA '
 --@ >= 15                               || string_agg(quote_ident(n.nspname), ', ' order by n.nspname)
