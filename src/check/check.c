@@ -535,20 +535,81 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
 
     (void)err;
     for (size_t i = 0; i < catalog->n_tables; i++) {
-        const Table *table = &catalog->tables[i];
+        const Table *table = &catalog->tables[i], *there;
 
         /* -1 or 0 before its first ANALYZE, so the size decides */
-        if (table->in_extension && table->blocks > 0)
+        if (table->blocks == 0 || (!table->in_extension && !table_is_config(table)))
+            continue;
+        there = catalog_find(p->in->target_catalog, table->schema, table->name);
+        if (table->in_extension && table->config != NULL && !table->owned)
+            add_object(f, "%s (%s, configuration, source: owner %s)", table_label(tmp, table),
+                       str_bytes_human(tmp, table->bytes), table->owner);
+        else if (table->in_extension)
             add_object(f, "%s (%s)", table_label(tmp, table), str_bytes_human(tmp, table->bytes));
+        else if (there != NULL && there->in_extension)
+            add_object(f, "%s (%s, configuration, target: %s)", table_label(tmp, table),
+                       str_bytes_human(tmp, table->bytes),
+                       there->config == NULL ? "not of this version of the extension"
+                                             : mem_printf(tmp, "owner %s", there->owner));
     }
     return true;
+}
+
+/* users' rows of a configuration table; estimates know nothing of conditions */
+static bool count_config(Conn *conn, const Table *table, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT count(*) FROM ");
+    sql_trusted(q, table_config_rows(tmp, table));
+    sql_add(q, " t");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return err_add(err, "while reading table %s of an extension", table_label(tmp, table));
+    *ret_rows = rows_i64(rows, 0, 0);
+    return true;
+}
+
+static bool add_config_rows(Conn *conn, const Catalog *catalog, const Catalog *other, Finding *f,
+                            Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        const Table *table = &catalog->tables[i], *there;
+        int64_t n = 0;
+
+        if (!table_is_config(table))
+            continue;
+        there = catalog_find(other, table->schema, table->name);
+        if (there != NULL && !table_is_config(there))
+            continue;
+        if (!count_config(conn, table, &n, err))
+            return false;
+        if (n > 0)
+            add_object(f, "%s (%s row%s)", table_label(tmp, table), str_count(tmp, n),
+                       n == 1 ? "" : "s");
+    }
+    return true;
+}
+
+static bool check_extension_rows(const Preflight *p, Finding *f, Err *err)
+{
+    return add_config_rows(p->in->source, p->in->source_catalog, p->in->target_catalog, f, err);
+}
+
+/* the copy has what the source has: what the target had goes */
+static bool check_extension_rows_target(const Preflight *p, Finding *f, Err *err)
+{
+    return add_config_rows(p->in->target, p->in->target_catalog, p->in->source_catalog, f, err);
 }
 
 /* --- tables --- */
 
 static bool is_keyless(const Table *table)
 {
-    return table->n_keys == 0 && !table->in_extension;
+    return table->n_keys == 0 && !table->in_extension && !table_is_config(table);
 }
 
 static bool check_keyless(const Preflight *p, Finding *f, Err *err)
@@ -1381,9 +1442,25 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .run = check_extension_tables,
      .title = "tables belong to extensions: their contents are not carried",
-     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Carry your "
-             "own rows over "
-             "by hand."},
+     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Rows are "
+             "carried of tables that the extension marks as configuration and that belong to our "
+             "role on both sides; carry others over by hand."},
+    {.id = "extension-rows-target",
+     .of_target = true,
+     .severity = SEVERITY_WARNING,
+     .run = check_extension_rows_target,
+     .title = "configuration tables of extensions have rows on the target: those of the source "
+              "take their place",
+     .hint = "What the target lacks then is gone with \"pgtandem finish\"; \"pgtandem abort\" "
+             "puts it back. Rows that the extension itself made count where it leaves all of them "
+             "to the users."},
+    {.id = "extension-rows",
+     .severity = SEVERITY_INFO,
+     .run = check_extension_rows,
+     .title = "rows of configuration tables of extensions are carried, and copied again during the "
+              "write pause if they changed",
+     .hint = "An extension that keeps such rows in memory (pg_cron does) notices them when it is "
+             "loaded again or when the next row changes."},
     {.id = "c-functions",
      .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,

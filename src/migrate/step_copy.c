@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "copy/copy.h"
 #include "migrate/baseline.h"
+#include "migrate/config_rows.h"
 #include "migrate/copy_work.h"
 #include "migrate/ddl.h"
 #include "migrate/items.h"
@@ -58,8 +59,9 @@ static bool plan_chunks(Run *run, Err *err)
     if (!conn_do(target, "BEGIN", err))
         return false;
     for (size_t t = 0; t < run->n_tables; t++)
-        if (!planned[t] && !copy_plan(run->conn[SIDE_SOURCE], target, &tables[t],
-                                      piece_bytes(run->config, tables[t].bytes, total), err)) {
+        if (!planned[t] && !table_is_config(&tables[t]) &&
+            !copy_plan(run->conn[SIDE_SOURCE], target, &tables[t],
+                       piece_bytes(run->config, tables[t].bytes, total), err)) {
             conn_rollback(target);
             return false;
         }
@@ -72,8 +74,8 @@ bool step_copy(Run *run, Err *err)
     LargeStats large;
     int64_t rows;
 
-    if (!run_load_edge(run, err) || !plan_chunks(run, err) || !fault("copy.planned", err) ||
-        !copy_work_run(run, false, &rows, err))
+    if (!run_load_edge(run, err) || !config_copy(run, err) || !plan_chunks(run, err) ||
+        !fault("copy.planned", err) || !copy_work_run(run, false, &rows, err))
         return false;
     log_info("%s rows copied", str_count(tmp, rows));
     if (!large_carry(run->edge, &large, err))

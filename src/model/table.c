@@ -123,6 +123,24 @@ char *table_name_sql(const void *ctx, const Table *table)
     return s->text;
 }
 
+char *table_config_rows(const void *ctx, const Table *table)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return mem_printf(ctx, "(SELECT * FROM %s %s)", table_name_sql(tmp, table), table->config);
+}
+
+char *table_config_test(const void *ctx, const Table *table, const char *alias)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (table->config[0] == '\0')
+        return mem_strdup(ctx, "true");
+    /* as texts: older servers cannot hash a tid */
+    return mem_printf(ctx, "(%s.ctid::text IN (SELECT ctid::text FROM %s %s))", alias,
+                      table_name_sql(tmp, table), table->config);
+}
+
 char *table_ref(const void *ctx, const Table *table)
 {
     char *name = table_name_sql(ctx, table);

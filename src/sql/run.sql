@@ -222,6 +222,12 @@ select nspname::text, pg_get_userbyid(nspowner)::text, nspacl, obj_description(o
 -- name: remember_default_acls
 insert into pgtandem.before_default_acl (oid, acl) select oid::int8, defaclacl from pg_default_acl
 
+-- name: before_config
+-- doc: tables and sequences of extensions that were in the target before us; condition: NULL for a sequence
+-- returns: schema_name text, name text, condition text?, last_value int8, is_called bool
+select schema_name, name, condition, coalesce(last_value, 0), coalesce(is_called, false)
+  from pgtandem.before_config_rel order by 1, 2
+
 -- name: put_back
 -- doc: the statements that give schemas and default privileges the properties that they had before us
 -- returns: statement text
