@@ -34,6 +34,14 @@ select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
 
+-- name: lost_tabs
+-- doc: captured tables that are gone; those of extensions are in no baseline
+-- returns: id int
+select t.id
+  from pgtandem.tab t join pgtandem.tab_rel r on r.tab = t.id and r.root
+ where t.schema_name <> '' and not exists (select 1 from pg_class c where c.oid = r.rel::oid)
+ order by t.id
+
 -- name: keyless_only_marked
 -- doc: tables without key whose changes are only marked, and that are at least this large by now
 -- params: bytes int8

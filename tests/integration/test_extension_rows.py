@@ -188,6 +188,32 @@ def test_extension_that_is_on_the_target(pair, tool, make_extension):
     assert (everything(pair.new), pair.new.value("select count(*) from ext.noted")) == before[1:]
 
 
+def test_dropped_meanwhile(pair, tool, make_extension):
+    name = make_extension()
+    create(pair.old, name)
+    pair.old.sql("insert into ext.settings values ('x', 'y'); create table t (id int primary key)")
+    run = follow(tool)
+    pair.old.sql("create table more (id int primary key); insert into more values (1); update ext.settings set value = 'z' where key = 'x'")
+    wait = dict(timeout=60, interval=0.1)
+    poll_until(lambda: not run.running or pair.new.value("select count(*) from pg_class where relname = 'more'"), **wait)
+    tool.ok("switchover")
+    assert pair.new.value("select value from ext.settings where key = 'x'") == "z"
+    tool.ok("rollback")
+
+    # nothing else changes
+    pair.old.sql(f"drop extension {name}")
+    poll_until(lambda: not run.running or pair.new.value("select count(*) from pgtandem.tab where schema_name = 'ext'") == 0, **wait)
+    pair.old.sql("insert into more values (2)")
+    assert run.running, run.wait()
+    tool.ok("switchover")
+    pair.new.sql("insert into more values (3)")
+    tool.ok("rollback")
+    assert pair.old.value("select count(*) from more") == 3
+    run.sigint()
+    run.wait()
+    tool.ok("abort")
+
+
 def test_crashes(pair, tool, make_extension):
     name = make_extension()
     create(pair.old, name)
