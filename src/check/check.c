@@ -849,6 +849,22 @@ static bool check_rename_scratch(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+/* values are ids that travel as the names that they stand for; of roles none is given */
+static bool is_name_type(const char *type)
+{
+    static const char *const types[] = {"regclass",     "regtype",     "regproc",   "regprocedure",
+                                        "regoper",      "regoperator", "regconfig", "regdictionary",
+                                        "regnamespace", "regcollation"};
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        size_t len = strlen(types[i]);
+
+        if (strncmp(type, types[i], len) == 0 && (type[len] == '\0' || type[len] == '['))
+            return true;
+    }
+    return false;
+}
+
 static bool check_rename_text(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -872,6 +888,14 @@ static bool check_rename_text(const Preflight *p, Finding *f, Err *err)
     for (size_t i = 0; i < n; i++)
         if (scope_has_schema(p->in->source_scope, rows[i].schema_name))
             add_object(f, "%s mentions %s", rows[i].name, rows[i].word);
+    for (size_t t = 0; t < p->in->source_catalog->n_tables; t++) {
+        const Table *table = &p->in->source_catalog->tables[t];
+
+        for (size_t c = 0; c < table->n_columns; c++)
+            if (is_name_type(table->columns[c].base_type))
+                add_object(f, "column %s of %s holds names", table->columns[c].name,
+                           table_label(tmp, table));
+    }
     return true;
 }
 
@@ -1250,9 +1274,10 @@ static const Check checks[] = {
     {.id = "rename-text",
      .severity = SEVERITY_WARNING,
      .run = check_rename_text,
-     .title = "the text of functions mentions names that are others on the target",
-     .hint = "It is carried as it is. Write them without the schema, or change them on the target "
-             "before the switch."},
+     .title = "the text of functions, or values, may mention names that are others on the target",
+     .hint = "Both are carried as they are. Write names in functions without the schema, or change "
+             "them on the target before the switch; values of regclass and the like lead to what "
+             "has the old name there."},
     {.id = "selection-sequence",
      .severity = SEVERITY_ERROR,
      .acceptable = true,

@@ -15,9 +15,11 @@
 typedef struct Known {
     const char **now; /* "table shop.orders", in order */
     size_t n_now;
-    const char **was; /* when it was last carried, as schema_prints tells it */
+    const char *
+        *was; /* when it was last carried, as schema_prints tells it; or what the run made */
     size_t n_was;
-    const Scope *scope; /* of the source */
+    const Scope
+        *scope; /* of the source; NULL in a run that gives other names, where `was` says it all */
 } Known;
 
 static int compare_texts(const void *a, const void *b)
@@ -39,8 +41,7 @@ static bool read_made(const void *ctx, Run *run, Known *ret, Err *err)
 
     sql_add(q, "SELECT object FROM pgtandem.made UNION "
                "SELECT format('table %I.%I', schema_name, table_name) FROM pgtandem.tab");
-    if (!conn_query(tmp, run->conn[SIDE_TARGET], q, &rows, err) ||
-        !scope_read(ctx, run->conn[SIDE_TARGET], run_selection(run, SIDE_TARGET), &ret->scope, err))
+    if (!conn_query(tmp, run->conn[SIDE_TARGET], q, &rows, err))
         return false;
     for (size_t i = 0; i < rows_count(rows); i++)
         add_text(ctx, &ret->was, &ret->n_was, mem_strdup(ctx, rows_text(rows, i, 0)));
@@ -100,8 +101,23 @@ static bool is_schema(const NewObjectsRow *object)
     return strcmp(object->type, "schema") == 0;
 }
 
+/* something that the run made under another name, if it is still where the run has its things */
+static bool is_made(const Scope *scope, const Known *known, const NewObjectsRow *object)
+{
+    if (!was_there(known, object))
+        return false;
+    if (object->schema_name == NULL)
+        return scope_has_unowned(scope);
+    return is_schema(object) ? scope_enters(scope, object->schema_name) ||
+                                   scope_has_schema(scope, object->schema_name)
+           : object->relation != NULL ? scope_has(scope, object->schema_name, object->relation)
+                                      : scope_has_schema(scope, object->schema_name);
+}
+
 static bool is_ours(const Scope *scope, const Known *known, const NewObjectsRow *object)
 {
+    if (known->scope == NULL)
+        return is_made(scope, known, object);
     const bool was = was_there(known, object),
                is_known = was || is_listed(known->now, known->n_now, object->object);
 

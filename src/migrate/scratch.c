@@ -348,7 +348,7 @@ static bool dump(const void *ctx, Run *run, Conn *scratch, const ConnSpec *spec,
     if (!dump_find(tmp, run->config->pg_bindir, version, version, &program, err) ||
         !scope_read(tmp, scratch, run_selection(run, SIDE_TARGET), &scope, err))
         return false;
-    if (program.path == NULL || program.version / 10000 < version / 10000) {
+    if (program.path == NULL || caps_major(program.version) < caps_major(version)) {
         err_set(err, ERR_REFUSED, "other names need a pg_dump of the target's version");
         return err_hint(err, "Install the client programs of the target's version. Nothing was "
                              "changed.");

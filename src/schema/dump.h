@@ -33,8 +33,9 @@ CHECKED bool dump_find(const void *ctx, const char *bindir, int source_version, 
 
 typedef struct DumpOptions {
     const ConnSpec *source;
-    const char *snapshot; /* exported by a session of ours, so that both sections fit together, or NULL */
-    const char **only;    /* what scope_dump_options() says, or NULL */
+    const char
+        *snapshot; /* exported by a session of ours, so that both sections fit together, or NULL */
+    const char **only; /* what scope_dump_options() says, or NULL */
     bool with_owners;
     bool with_privileges;
 } DumpOptions;
