@@ -33,6 +33,7 @@ typedef struct Table {
     const char *schema;
     const char *name;
     bool partitioned; /* a partitioned root: its partitions are replicated under its name */
+    bool is_part;     /* a partition itself */
     bool inherits;    /* part of a legacy inheritance tree: read and written with ONLY */
     bool
         row_level; /* statements may name another table (a parent), so rows are captured one by one */

@@ -136,6 +136,7 @@ static void choose_tables(const void *ctx, Relation *relations, size_t n, Catalo
         /* a partitioned table stands for its partitions unless only they have keys */
         bool by_leaf = is_root_kind && root->table.n_keys == 0 && root->leaves_have_keys;
 
+        r->table.is_part = r->row.is_partition;
         r->table.inherits = r->inherits;
         r->table.row_level = r->inherits;
         if (strcmp(r->row.kind, "p") == 0) {
