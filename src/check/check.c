@@ -1347,6 +1347,14 @@ static const Check checks[] = {
      .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE "
              "timestamptz (text for "
              "unknown)."},
+    {.id = "not-null-inheritance",
+     .part = PART_NAMED,
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_not_null_inheritance,
+     .title = "columns may hold NULL although those of the parent may not: on the target they "
+              "cannot",
+     .hint = "From PostgreSQL 18 on, NOT NULL is inherited. ALTER COLUMN ... SET NOT NULL on these "
+             "tables, or DROP NOT NULL on their parents, before the upgrade."},
     {.id = "char-columns",
      .part = PART_NAMED,
      .severity = SEVERITY_WARNING,

@@ -171,6 +171,24 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
        )
  order by n.nspname, c.relname, a.attnum
 
+-- name: check_not_null_inheritance
+-- doc: columns that may hold NULL although those of their parent may not: since 18 NOT NULL is inherited
+-- params: target_version int
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' (of ' || p.attrelid::regclass::text || ')'
+  from pg_inherits i
+  join pg_class c on c.oid = i.inhrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute p on p.attrelid = i.inhparent and p.attnum > 0 and p.attnotnull
+  join pg_attribute a on a.attrelid = c.oid and a.attname = p.attname and not a.attnotnull
+ where $1::int >= 180000
+--@ >= 18   and false
+   and c.relkind in ('r', 'p', 'f')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
+
 -- name: check_char_columns
 -- doc: columns of the type "char" (of one byte), where one node is older than 15 and the other one is not
 -- params: target_version int
