@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 #include "model/provider.h"
+#include "pg/sqlstate.h"
 #include "sql/queries.h"
 
 enum {
@@ -1058,6 +1059,57 @@ static bool check_role_settings(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+/*
+ * Nothing lists the providers that a server has loaded, but it looks for the provider before it looks for the
+ * object: so a label for what does not exist is refused with one error or another.
+ */
+static bool has_provider(Conn *conn, const char *provider, bool *ret_has, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    *ret_has = true;
+    if (conn_in_transaction(conn))
+        return true;
+    sql_add(q, "SECURITY LABEL FOR ");
+    sql_ident(q, provider);
+    sql_add(q, " ON TABLE pgtandem.\"there is no such table\" IS NULL");
+    if (conn_exec(conn, q, err))
+        return true;
+    *ret_has = !err_is(err, "22023");
+    if (err->kind != ERR_SQL || conn_is_broken(conn))
+        return false;
+    err_clear(err);
+    return true;
+}
+
+static bool check_security_labels(const Preflight *p, Finding *f, Err *err)
+{
+    CheckSecurityLabelsRow *rows;
+    size_t n, missing = 0;
+
+    if (!q_check_security_labels(f->objects, p->in->source, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool has;
+
+        if (!has_provider(p->in->target, rows[i].provider, &has, err))
+            return false;
+        add_object(f, "%s (%lld label%s%s%s)", rows[i].provider, (long long)rows[i].n,
+                   rows[i].n == 1 ? "" : "s",
+                   rows[i].on_large > 0 ? ", those on large objects are not carried" : "",
+                   has ? "" : ", the target does not have it");
+        missing += has ? 0 : 1;
+    }
+    if (missing > 0) {
+        f->severity = SEVERITY_WARNING;
+        set_title(f, "there are security labels whose providers the target does not have: they are "
+                     "not carried");
+        set_hint(f, "Load the provider there (shared_preload_libraries), before the upgrade.");
+    }
+    return true;
+}
+
 static bool check_database_properties(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -1680,7 +1732,7 @@ static const Check checks[] = {
     {.id = "security-labels",
      .part = PART_WHOLE,
      .severity = SEVERITY_INFO,
-     .query = &query_check_security_labels,
+     .run = check_security_labels,
      .title = "there are security labels: the target needs their providers"},
     {.id = "tablespaces",
      .part = PART_WHOLE,

@@ -320,8 +320,9 @@ select t.evtname::text || ' (' || t.evtevent::text || ')'
  order by 1
 
 -- name: check_security_labels
--- returns: object text
-select s.provider || ' (' || count(*)::text || case when count(*) = 1 then ' label)' else ' labels)' end
+-- doc: on_large: those on large objects, which pg_dump carries with their contents only
+-- returns: provider text, n int8, on_large int8
+select s.provider, count(*), count(nullif(s.classoid = 'pg_largeobject'::regclass, false))
   from pg_seclabel s
  group by s.provider
  order by 1
@@ -434,6 +435,10 @@ select 'PUBLIC has no ' || p.privilege
 union all
 select 'comment: ' || shobj_description(d.oid, 'pg_database')
   from pg_database d where d.datname = current_database() and shobj_description(d.oid, 'pg_database') is not null
+union all
+select 'security label of ' || s.provider || ': ' || s.label
+  from pg_shseclabel s join pg_database d on d.oid = s.objoid
+ where s.classoid = 'pg_database'::regclass and d.datname = current_database()
 union all
 select 'connection limit: ' || d.datconnlimit from pg_database d where d.datname = current_database() and d.datconnlimit >= 0
  order by 1

@@ -305,7 +305,9 @@ CREATE TABLE pgtandem.before_schema (
     name         text PRIMARY KEY,
     owner        text NOT NULL,
     acl          aclitem[],
-    comment      text
+    comment      text,
+    label_providers text[],                     -- of security labels, and these
+    labels       text[]
 );
 -- rows that users had put into tables of extensions which were in the target before us
 CREATE TABLE pgtandem.before_config (
