@@ -28,6 +28,8 @@ enum {
 };
 
 #define LARGE_KEYLESS_BYTES ((int64_t)1024 * 1024 * 1024)
+/* copied in the pause; about a second */
+#define LARGE_CONFIG_BYTES ((int64_t)64 * 1024 * 1024)
 
 /* what several checks need, read once */
 typedef struct Facts {
@@ -597,7 +599,21 @@ static bool add_config_rows(Conn *conn, const Catalog *catalog, const Catalog *o
 
 static bool check_extension_rows(const Preflight *p, Finding *f, Err *err)
 {
-    return add_config_rows(p->in->source, p->in->source_catalog, p->in->target_catalog, f, err);
+    AUTO_CTX(tmp, NULL);
+    const Catalog *catalog = p->in->source_catalog;
+
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        const Table *table = &catalog->tables[i];
+
+        if (!table_is_config(table) || table->bytes < LARGE_CONFIG_BYTES)
+            continue;
+        f->severity = SEVERITY_WARNING;
+        set_hint(f,
+                 "Table %s is large (%s): if it changes before the switch, copying it makes the "
+                 "pause long. Delete what is not needed, or have it written less.",
+                 table_label(tmp, table), str_bytes_human(tmp, table->bytes));
+    }
+    return add_config_rows(p->in->source, catalog, p->in->target_catalog, f, err);
 }
 
 /* the copy has what the source has: what the target had goes */

@@ -96,7 +96,7 @@ def test_carried_forth_and_back(pair, tool, make_extension):
     assert [one.split(" ")[0] for one in found["extension-tables"]["objects"]] == ["ext.inner_part", "ext.noted"]
     assert "table-without-key" not in found
 
-    run = follow(tool)
+    run = follow(tool, "--follow-keyless", "0B")
     assert everything(pair.new) == everything(pair.old)
     assert pair.new.value("select count(*) from ext.places") == 7
     assert pair.new.sql("select id from ext.inner_part") == [(1,)]
@@ -132,6 +132,14 @@ def test_carried_forth_and_back(pair, tool, make_extension):
     assert_same_catalog(before, catalog_fingerprint(pair.old.connect()))
     pair.new.sql("insert into ext.places (id, name) values (400, 'on my own')")
     assert pair.new.value("select count(*) from ext.noted") > 0
+
+
+@pytest.mark.long
+def test_a_large_one_is_told(pair, tool, make_extension):
+    create(pair.old, make_extension())
+    pair.old.sql("insert into ext.settings select n, repeat(md5(n::text), 20) from generate_series(1, 100000) n")
+    found = {one["id"]: one for one in tool.run("check", "--json").json["findings"]}
+    assert found["extension-rows"]["severity"] == "warning" and "ext.settings is large" in found["extension-rows"]["hint"]
 
 
 def test_another_version_of_the_extension(pair, tool, make_extension):
