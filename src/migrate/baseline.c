@@ -210,14 +210,44 @@ static void keep_selected(Definitions *d)
     d->n_columns = n_columns;
 }
 
+static int compare_facts(const void *a, const void *b)
+{
+    return strcmp(((const DefinitionFactsRow *)a)->object, ((const DefinitionFactsRow *)b)->object);
+}
+
+static void add_facts(const void *ctx, Definitions *d)
+{
+    SchemaPrintsRow *all = mem_array(ctx, SchemaPrintsRow, d->n_prints + d->n_facts + 1);
+
+    for (size_t i = 0; i < d->n_prints; i++)
+        all[i] = d->prints[i];
+    for (size_t i = 0; i < d->n_facts; i++) {
+        const DefinitionFactsRow *f = &d->facts[i];
+
+        all[d->n_prints + i] = (SchemaPrintsRow){.object = f->object,
+                                                 .print = f->print,
+                                                 .entry = BASELINE_FACT,
+                                                 .schema_name = f->schema_name,
+                                                 .name = f->of,
+                                                 .definition = f->make,
+                                                 .relation = f->relation};
+    }
+    d->prints = all;
+    d->n_prints += d->n_facts;
+    if (d->n_facts > 0)
+        qsort(d->facts, d->n_facts, sizeof *d->facts, compare_facts);
+}
+
 bool baseline_read(const void *ctx, Conn *conn, const Selection *selection, Definitions *ret,
                    Err *err)
 {
     if (!scope_read(ctx, conn, selection, &ret->scope, err) ||
         !q_schema_prints(ctx, conn, &ret->prints, &ret->n_prints, err) ||
+        !q_definition_facts(ctx, conn, &ret->facts, &ret->n_facts, err) ||
         !q_table_relations(ctx, conn, &ret->tables, &ret->n_tables, err) ||
         !q_column_definitions(ctx, conn, &ret->columns, &ret->n_columns, err))
         return false;
+    add_facts(ctx, ret);
     keep_selected(ret);
     if (ret->n_prints > 0)
         qsort(ret->prints, ret->n_prints, sizeof *ret->prints, compare_prints);
@@ -244,6 +274,13 @@ const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object)
 
     return d->n_prints == 0 ? NULL
                             : bsearch(&key, d->prints, d->n_prints, sizeof key, compare_prints);
+}
+
+const DefinitionFactsRow *baseline_find_fact(const Definitions *d, const char *object)
+{
+    DefinitionFactsRow key = {.object = object};
+
+    return d->n_facts == 0 ? NULL : bsearch(&key, d->facts, d->n_facts, sizeof key, compare_facts);
 }
 
 bool baseline_write(Conn *target, Side side, const Definitions *d, const char *const *objects,

@@ -18,8 +18,11 @@ CHECKED bool baseline_store(Run *run, Side side, Err *err);
 
 /* one node's definitions at one moment */
 typedef struct Definitions {
-    SchemaPrintsRow *prints; /* in the order of objects */
+    SchemaPrintsRow
+        *prints; /* in the order of objects; those of facts have BASELINE_FACT as entry, */
     size_t n_prints;
+    DefinitionFactsRow *facts; /* which are here in full, in the same order */
+    size_t n_facts;
     TableRelationsRow *tables; /* in the order of relid */
     size_t n_tables;
     TableRelationsRow **by_name;
@@ -27,6 +30,9 @@ typedef struct Definitions {
     size_t n_columns;
     const Scope *scope; /* what is selected there, or NULL */
 } Definitions;
+
+/* the entry of what is said of another object, whose name stands as name; definition is what makes it so */
+#define BASELINE_FACT "FACT"
 
 /* remembers objects of a side that it has no line of yet */
 CHECKED bool baseline_insert(Conn *target, Side side, const SchemaPrintsRow *prints, size_t n,
@@ -38,6 +44,9 @@ CHECKED bool baseline_read(const void *ctx, Conn *conn, const Selection *selecti
 
 /* the fingerprint of one object, or NULL */
 const SchemaPrintsRow *baseline_find(const Definitions *d, const char *object);
+
+/* the fact of this object, or NULL */
+const DefinitionFactsRow *baseline_find_fact(const Definitions *d, const char *object);
 
 const TableRelationsRow *baseline_find_table(const Definitions *d, const char *schema,
                                              const char *name);

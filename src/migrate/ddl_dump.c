@@ -115,7 +115,7 @@ static bool wants_entry(const Ddl *ddl, const SchemaPrintsRow *now)
 {
     const SchemaPrintsRow *copy = baseline_find(&ddl->copy, now->object);
 
-    if (now->entry[0] == '\0' ||
+    if (now->entry[0] == '\0' || strcmp(now->entry, BASELINE_FACT) == 0 ||
         !(ddl_has_changed(ddl, now->object) || (copy == NULL && ddl->remade)))
         return false;
     if (copy == NULL)
@@ -212,6 +212,29 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
                                  entry->statement, false);
             }
     return true;
+}
+
+/* owners, rights, comments and the like: statements from the catalogs */
+void ddl_work_of_facts(Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->now.n_prints; i++) {
+        const SchemaPrintsRow *now = &ddl->now.prints[i],
+                              *copy = baseline_find(&ddl->copy, now->object);
+
+        if (strcmp(now->entry, BASELINE_FACT) == 0 &&
+            (ddl_has_changed(ddl, now->object) || ddl->remade) &&
+            (copy == NULL || strcmp(copy->print, now->print) != 0))
+            ddl_add_work(ddl, now->object, now->definition, false);
+    }
+    for (size_t i = 0; i < ddl->before.n_prints; i++) {
+        const char *object = ddl->before.prints[i].object;
+        const DefinitionFactsRow *copy = baseline_find_fact(&ddl->copy, object);
+
+        /* with a table that is gone all that was said of it goes as well */
+        if (copy != NULL && copy->undo != NULL && baseline_find(&ddl->now, object) == NULL &&
+            (copy->of[0] == '\0' || baseline_find(&ddl->now, copy->of) != NULL))
+            ddl_add_work(ddl, object, copy->undo, false);
+    }
 }
 
 /* objects that are gone from `from` and were there */

@@ -134,6 +134,7 @@ CHECKED bool ddl_refuse_stopping(Ddl *ddl, Err *err);
 const char *ddl_view_of(const void *ctx, const SchemaPrintsRow *print);
 /* pg_dump, and whether it can tell what is new on the node that takes writes */
 CHECKED bool ddl_find_dump(const void *ctx, Ddl *ddl, PgDump *ret_dump, bool *ret_usable, Err *err);
+void ddl_work_of_facts(Ddl *ddl);
 CHECKED bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err);
 /* objects that are gone from `from` and were there */
 void ddl_work_of_drops(Ddl *ddl);

@@ -423,7 +423,11 @@ select 'rule ' || quote_ident(w.rulename) || ' of ' || r.name, md5(pg_get_rulede
   from rel r join pg_rewrite w on w.ev_class = r.oid
  where r.relkind in ('r', 'p')
 union all
-select 'function ' || p.oid::regprocedure::text, md5(p.prosrc),
+select 'function ' || p.oid::regprocedure::text,
+       md5(p.prosrc || p.provolatile::text || p.prosecdef::text || p.proisstrict::text || p.proleakproof::text || p.procost::text
+--@ >= 14            || coalesce(pg_get_function_sqlbody(p.oid), '')
+--@ >= 9.6            || p.proparallel::text
+           || p.prorows::text || coalesce(p.proconfig::text, '')),
 --@ >= 11       case p.prokind when 'p' then 'PROCEDURE' when 'a' then 'AGGREGATE' else 'FUNCTION' end,
 --@ < 11       case when p.proisagg then 'AGGREGATE' else 'FUNCTION' end,
        n.nspname::text, p.proname || '(' || oidvectortypes(p.proargtypes) || ')', null, null
@@ -457,6 +461,182 @@ select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) ||
   join pg_class pc on pc.oid = i.inhparent
   join pg_namespace pn on pn.oid = pc.relnamespace
  where r.relkind in ('r', 'p')
+
+-- name: definition_facts
+-- doc: what else belongs to the user's objects, each fact by itself: owners, rights, comments, row-level security,
+-- doc: storage options, statistics objects, extensions. object and print: as in schema_prints; of: what it is said of,
+-- doc: called as there. make: a statement that makes it so, whatever it was before; undo: one that makes it not so.
+-- doc: Left out is what an owner may do to himself, and comments of foreign keys, which come and go with them.
+-- returns: object text, print text, schema_name text, of text, make text, undo text?, relation text?
+with nsp as (
+    select oid, nspname, nspowner, nspacl from pg_namespace
+     where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')),
+member as (select classid, objid from pg_depend where deptype = 'e'),
+rel as (
+    select c.oid, c.relkind, c.relname, n.nspname, c.relowner, c.relacl, c.reloptions, c.reltoastrelid,
+--@ >= 9.5         c.relrowsecurity, c.relforcerowsecurity,
+           w.word, lower(w.word) || ' ' as kind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name
+      from pg_class c join nsp n on n.oid = c.relnamespace,
+           lateral (select case c.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'S' then 'SEQUENCE'
+                                          when 'f' then 'FOREIGN TABLE' when 'i' then 'INDEX' else 'TABLE' end as word) w
+     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i') and c.relpersistence <> 't'
+       and not exists (select 1 from member d where d.classid = 'pg_class'::regclass and d.objid = c.oid)),
+fun as (
+    select p.oid, p.pronargs, n.nspname, p.proowner, p.proacl, p.oid::regprocedure::text as name,
+--@ >= 11            case p.prokind when 'p' then 'PROCEDURE' when 'a' then 'AGGREGATE' else 'FUNCTION' end as word
+--@ < 11            case when p.proisagg then 'AGGREGATE' else 'FUNCTION' end as word
+      from pg_proc p join nsp n on n.oid = p.pronamespace
+     where not exists (select 1 from member d where d.classid = 'pg_proc'::regclass and d.objid = p.oid)),
+typ as (
+    select t.oid, n.nspname, t.typowner, t.typacl, case t.typtype when 'd' then 'DOMAIN' else 'TYPE' end as word,
+           case t.typtype when 'd' then 'domain ' else 'type ' end as kind,
+           quote_ident(n.nspname) || '.' || quote_ident(t.typname) as name
+      from pg_type t join nsp n on n.oid = t.typnamespace left join pg_class c on c.oid = t.typrelid
+     where t.typtype in ('e', 'd', 'c', 'r') and coalesce(c.relkind, 'c') = 'c'
+       and not exists (select 1 from member d where d.classid = 'pg_type'::regclass and d.objid = t.oid)),
+owned as (
+    select kind || name as of, word, name, relowner as owner, nspname, relname::text as relation from rel
+     -- a sequence of a column goes with its table
+     where relkind <> 'i' and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = rel.oid
+                                             and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i'))
+    union all select 'function ' || name, word, name, proowner, nspname, null from fun where word <> 'AGGREGATE' or pronargs > 0
+    union all select kind || name, word, name, typowner, nspname, null from typ
+    union all select 'schema ' || quote_ident(nspname), 'SCHEMA', quote_ident(nspname), nspowner, nspname, null from nsp),
+granted as (
+    select kind || name as of, case relkind when 'S' then 'SEQUENCE ' else 'TABLE ' end || name as on_what, '' as columns,
+           relowner as owner, nspname, relname::text as relation,
+           aclexplode(coalesce(relacl, acldefault(case relkind when 'S' then 's' else 'r' end::"char", relowner))) as a
+      from rel where relkind <> 'i'
+    union all
+    select r.kind || r.name, 'TABLE ' || r.name, ' (' || quote_ident(c.attname) || ')', r.relowner, r.nspname, r.relname::text,
+           aclexplode(c.attacl)
+      from rel r join pg_attribute c on c.attrelid = r.oid where c.attacl is not null and not c.attisdropped
+    union all
+    select 'function ' || name, case word when 'PROCEDURE' then 'PROCEDURE ' else 'FUNCTION ' end || name, '', proowner, nspname, null,
+           aclexplode(coalesce(proacl, acldefault('f', proowner)))
+      from fun
+    union all
+    select kind || name, 'TYPE ' || name, '', typowner, nspname, null, aclexplode(coalesce(typacl, acldefault('T', typowner)))
+      from typ
+    union all
+    select 'schema ' || quote_ident(nspname), 'SCHEMA ' || quote_ident(nspname), '', nspowner, nspname, null,
+           aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
+      from nsp),
+rights as (
+    select g.of, g.on_what, g.columns, g.nspname, g.relation, lower((g.a).privilege_type) as privilege,
+           case (g.a).grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid((g.a).grantee)) end as grantee,
+           bool_or((g.a).is_grantable) as grantable
+      from granted g
+     where (g.a).grantee <> g.owner
+     group by 1, 2, 3, 4, 5, 6, 7),
+said as (
+    select d.description, o.type, o.identity, d.classoid, d.objoid,
+           coalesce(o.schema, o.identity) as schema
+      from pg_description d,
+           lateral pg_identify_object(d.classoid, d.objoid, d.objsubid) as o
+     where d.classoid in ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass,
+--@ >= 9.5                           'pg_policy'::regclass,
+                          'pg_constraint'::regclass, 'pg_trigger'::regclass)
+       and d.objoid >= 16384
+       and not exists (select 1 from member m where m.classid = d.classoid and m.objid = d.objoid)
+       and not exists (select 1 from pg_constraint f where d.classoid = 'pg_constraint'::regclass and f.oid = d.objoid
+                          and (f.contype = 'f' or f.conrelid = 0))),
+options as (
+    select r.kind || r.name as of, r.word, r.name, r.nspname, coalesce(t.relname, r.relname)::text as relation, o.prefix,
+           unnest(o.list) as option
+      from rel r
+      left join pg_index i on i.indexrelid = r.oid
+      left join pg_class t on t.oid = i.indrelid
+      left join pg_class toast on toast.oid = r.reltoastrelid,
+           lateral (select '' as prefix, r.reloptions as list union all select 'toast.', toast.reloptions) o
+     where r.relkind in ('r', 'm', 'v', 'i'))
+select 'owner of ' || of, pg_get_userbyid(owner)::text, nspname::text, of,
+       'ALTER ' || word || ' ' || name || ' OWNER TO ' || quote_ident(pg_get_userbyid(owner)), null::text, relation
+  from owned
+union all
+select 'right to ' || privilege || columns || ' on ' || of || ' of ' || grantee, grantable::text, nspname::text, of,
+       'GRANT ' || privilege || columns || ' ON ' || on_what || ' TO ' || grantee
+       || case when grantable then ' WITH GRANT OPTION'
+               when grantee = 'PUBLIC' then ''
+               else '; REVOKE GRANT OPTION FOR ' || privilege || columns || ' ON ' || on_what || ' FROM ' || grantee end,
+       'REVOKE ' || privilege || columns || ' ON ' || on_what || ' FROM ' || grantee, relation
+  from rights
+union all
+select 'default right of ' || quote_ident(pg_get_userbyid(d.defaclrole)) || coalesce(' in schema ' || quote_ident(n.nspname), '')
+       || ' to ' || lower(a.privilege_type) || ' ' || k.word || ' of ' || g.grantee, bool_or(a.is_grantable)::text,
+       coalesce(n.nspname::text, '-'), '',
+       'ALTER DEFAULT PRIVILEGES FOR ROLE ' || quote_ident(pg_get_userbyid(d.defaclrole))
+       || coalesce(' IN SCHEMA ' || quote_ident(n.nspname), '') || ' GRANT ' || a.privilege_type || ' ON ' || k.word || ' TO '
+       || g.grantee || case when bool_or(a.is_grantable) then ' WITH GRANT OPTION' else '' end,
+       'ALTER DEFAULT PRIVILEGES FOR ROLE ' || quote_ident(pg_get_userbyid(d.defaclrole))
+       || coalesce(' IN SCHEMA ' || quote_ident(n.nspname), '') || ' REVOKE ' || a.privilege_type || ' ON ' || k.word || ' FROM '
+       || g.grantee, null
+  from pg_default_acl d
+  left join nsp n on n.oid = d.defaclnamespace,
+       lateral aclexplode(d.defaclacl) a,
+       lateral (select case d.defaclobjtype when 'r' then 'TABLES' when 'S' then 'SEQUENCES' when 'f' then 'FUNCTIONS'
+                                            when 'T' then 'TYPES' when 'n' then 'SCHEMAS' end as word) k,
+       lateral (select case a.grantee when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee) g
+ where a.grantee <> d.defaclrole and k.word is not null and (d.defaclnamespace = 0 or n.oid is not null)
+ group by d.defaclrole, n.nspname, a.privilege_type, k.word, g.grantee
+union all
+select 'comment of ' || s.type || ' ' || s.identity, md5(s.description), n.nspname::text,
+       -- of a column: its table tells whether it is new
+       coalesce(r.kind || r.name, case when s.classoid = 'pg_proc'::regclass then 'function ' || s.objoid::regprocedure::text
+                                       else s.type || ' ' || s.identity end),
+       'COMMENT ON ' || w.word || ' IS ' || quote_literal(s.description), 'COMMENT ON ' || w.word || ' IS NULL', r.relname::text
+  from said s
+  join nsp n on quote_ident(n.nspname) = s.schema
+  left join pg_constraint o on s.classoid = 'pg_constraint'::regclass and o.oid = s.objoid
+  left join pg_trigger t on s.classoid = 'pg_trigger'::regclass and t.oid = s.objoid
+--@ >= 9.5   left join pg_policy p on s.classoid = 'pg_policy'::regclass and p.oid = s.objoid
+  left join pg_index i on s.classoid = 'pg_class'::regclass and i.indexrelid = s.objoid
+--@ >= 9.5   left join rel r on r.oid = coalesce(o.conrelid, t.tgrelid, p.polrelid, i.indrelid, s.objoid)
+--@ < 9.5   left join rel r on r.oid = coalesce(o.conrelid, t.tgrelid, i.indrelid, s.objoid)
+                       and s.classoid not in ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass),
+       lateral (select case when s.type like '% column' then 'COLUMN' when s.type = 'table constraint' then 'CONSTRAINT'
+                            when s.type = 'composite type' then 'TYPE' else upper(s.type) end || ' ' || s.identity as word) w
+ where coalesce(t.tgname, '') !~ '^pgtandem_'
+union all
+select 'option ' || f.option || ' of ' || of, substr(o.option, strpos(o.option, '=') + 1), nspname::text, of,
+       'ALTER ' || word || ' ' || name || ' SET (' || f.option || ' = ' || quote_literal(substr(o.option, strpos(o.option, '=') + 1))
+       || ')', 'ALTER ' || word || ' ' || name || ' RESET (' || f.option || ')', relation
+  from options o, lateral (select o.prefix || split_part(o.option, '=', 1) as option) f
+--@ >= 9.5 union all
+--@ >= 9.5 select f.what || ' of ' || kind || name, '', nspname::text, kind || name, 'ALTER TABLE ' || name || f.make,
+--@ >= 9.5        'ALTER TABLE ' || name || f.undo, relname::text
+--@ >= 9.5   from rel,
+--@ >= 9.5        lateral (values ('row security', relrowsecurity, ' ENABLE ROW LEVEL SECURITY', ' DISABLE ROW LEVEL SECURITY'),
+--@ >= 9.5                        ('forced row security', relforcerowsecurity, ' FORCE ROW LEVEL SECURITY',
+--@ >= 9.5                         ' NO FORCE ROW LEVEL SECURITY')) f(what, holds, make, undo)
+--@ >= 9.5  where f.holds
+--@ >= 9.5 union all
+--@ >= 9.5 select 'policy ' || quote_ident(p.polname) || ' of ' || r.kind || r.name, md5(d.definition), r.nspname::text, r.kind || r.name,
+--@ >= 9.5        'DROP POLICY IF EXISTS ' || quote_ident(p.polname) || ' ON ' || r.name || '; CREATE POLICY ' || quote_ident(p.polname)
+--@ >= 9.5        || ' ON ' || r.name || d.definition, 'DROP POLICY ' || quote_ident(p.polname) || ' ON ' || r.name, r.relname::text
+--@ >= 9.5   from pg_policy p
+--@ >= 9.5   join rel r on r.oid = p.polrelid,
+--@ >= 9.5        lateral (select
+--@ >= 10                   case when not p.polpermissive then ' AS RESTRICTIVE' else '' end ||
+--@ >= 9.5                  case p.polcmd when 'r' then ' FOR SELECT' when 'a' then ' FOR INSERT' when 'w' then ' FOR UPDATE'
+--@ >= 9.5                                when 'd' then ' FOR DELETE' else ' FOR ALL' end || ' TO '
+--@ >= 9.5                  || (select string_agg(case o when 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(o)) end, ', ' order by o)
+--@ >= 9.5                        from unnest(p.polroles) o)
+--@ >= 9.5                  || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
+--@ >= 9.5                  || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '') as definition) d
+--@ >= 10 union all
+--@ >= 10 select 'statistics ' || quote_ident(n.nspname) || '.' || quote_ident(s.stxname), '', n.nspname::text, r.kind || r.name,
+--@ >= 10        'DROP STATISTICS IF EXISTS ' || quote_ident(n.nspname) || '.' || quote_ident(s.stxname) || '; '
+--@ >= 10        || pg_get_statisticsobjdef(s.oid), 'DROP STATISTICS ' || quote_ident(n.nspname) || '.' || quote_ident(s.stxname),
+--@ >= 10        r.relname::text
+--@ >= 10   from pg_statistic_ext s
+--@ >= 10   join nsp n on n.oid = s.stxnamespace
+--@ >= 10   join rel r on r.oid = s.stxrelid
+union all
+select 'extension ' || quote_ident(e.extname), '', '-', '',
+       'CREATE EXTENSION IF NOT EXISTS ' || quote_ident(e.extname) || ' SCHEMA ' || quote_ident(n.nspname) || ' CASCADE',
+       'DROP EXTENSION ' || quote_ident(e.extname), null
+  from pg_extension e join pg_namespace n on n.oid = e.extnamespace
 
 -- name: table_relations
 -- doc: the tables and partitions of schema_prints; files tells whether rows were rewritten: it is a list of the
@@ -525,8 +705,8 @@ select e.enumlabel::text from pg_enum e
  order by e.enumsortorder
 
 -- name: definitions_mark
--- doc: another text as soon as anything is altered that schema_prints or foreign_keys would show (and now and then
--- doc: without reason): which transactions wrote the users' rows of the catalogs. Cheap.
+-- doc: another text as soon as anything is altered that schema_prints, definition_facts or foreign_keys would show (and
+-- doc: now and then without reason): which transactions wrote the users' rows of the catalogs. Cheap.
 -- returns: mark text
 with rel as (
     select c.oid, c.xmin::text::int8 as x from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -548,7 +728,13 @@ seen as (
                where t.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname not in ('pgtandem', '_heroku')
     union all select p.xmin::text::int8 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                where p.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname not in ('pgtandem', '_heroku')
-    union all select n.xmin::text::int8 from pg_namespace n where n.oid >= 16384 and n.nspname !~ '^pg_')
+    union all select n.xmin::text::int8 from pg_namespace n
+               where (n.oid >= 16384 and n.nspname !~ '^pg_' or n.nspname = 'public') and n.nspname not in ('pgtandem', '_heroku')
+--@ >= 9.5     union all select p.xmin::text::int8 from pg_policy p
+--@ >= 10     union all select s.xmin::text::int8 from pg_statistic_ext s
+    union all select d.xmin::text::int8 from pg_default_acl d
+    union all select e.xmin::text::int8 from pg_extension e
+    union all select d.xmin::text::int8 from pg_description d where d.objoid >= 16384)
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 
 -- name: makers

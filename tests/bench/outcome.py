@@ -46,7 +46,7 @@ def how(text):
         said = next((line[line.index("Warning:"):] for line in lines if "MCP Warning: Source" in line), None)
     if said is None:
         said = next((line for line in lines if line.startswith("Error was")), lines[0] if lines else "")
-    said = re.sub(r"/tmp/\S+/|svc_\w+", "…", said)
+    said = re.sub(r"/(tmp|dev/shm)/\S+/|svc_\w+", "…", said)
     return f"{shortened(step)}: {shortened(said)}"
 
 

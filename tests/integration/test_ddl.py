@@ -8,6 +8,7 @@ import time
 import psycopg2
 import pytest
 
+from lib.cluster import random_name
 from lib.compare import assert_same_content, differences
 from lib.shop import SHOP, begin
 from lib.tool import ABORTED, FAILED, REFUSED
@@ -329,3 +330,99 @@ def test_killed_at_any_point_of_carrying(one_pair, point, nth):
     tool.ok("switchover")
     assert_same_content(one_pair.old.connect(), one_pair.new.connect())
     tool.ok("rollback")
+
+
+FACTS = (
+    # owners may MAINTAIN from 17 on
+    "select relname, replace(relacl::text, 'arwdDxtm', 'arwdDxt'), relrowsecurity, reloptions from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where nspname in ('public', 'later') and relkind in ('r', 'v', 'S', 'i', 'p') order by 1",
+    "select attrelid::regclass::text, attname, attacl::text from pg_attribute where attacl is not null and attrelid >= 16384 order by 1",
+    "select classoid::regclass::text, (pg_identify_object(classoid, objoid, objsubid)).identity, description from pg_description"
+    " where objoid >= 16384 order by 1, 2",
+    "select proname, proacl::text, prosecdef, provolatile, proconfig from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+    " where nspname in ('public', 'later') order by 1",
+    "select typname, typacl::text from pg_type where typname in ('mood', 'short') order by 1",
+    "select nspname, nspacl::text from pg_namespace where nspname in ('public', 'later') order by 1",
+    "select tablename, policyname, permissive, roles, cmd, qual, with_check from pg_policies order by 1, 2",
+    "select stxname from pg_statistic_ext order by 1",
+    "select defaclobjtype, defaclacl::text from pg_default_acl order by 1",
+    "select extname from pg_extension order by 1",
+    "select relname, pg_get_userbyid(relowner) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where nspname = 'public' and relkind in ('r', 'v', 'S') order by 1",
+)
+
+
+def facts(node):
+    with node.connect() as connection, connection.cursor() as cursor:
+        found = []
+        for query in FACTS:
+            cursor.execute(query)
+            found.append(cursor.fetchall())
+        return found
+
+
+@pytest.fixture
+def reader(one_pair):
+    """A role of both servers that nobody has granted anything yet."""
+    name = random_name("reader")
+    for node in (one_pair.old, one_pair.new):
+        node.cluster.create_role(name)
+    yield name
+    for node in (one_pair.old, one_pair.new):
+        node.sql(f"reassign owned by {name} to postgres; drop owned by {name}")
+        node.cluster.drop_role(name)
+
+
+# what is said of objects that are there: made, changed, and taken back
+SAID = [
+    "grant select, insert on item to {r}; grant update (note), select (code) on tag to {r} with grant option;"
+    "grant usage on schema public to {r}; grant select on cheap to public; revoke execute on function twice(int) from public;"
+    "grant execute on function twice(int) to {r}; grant usage on type mood to {r};"
+    "comment on table item is 'what it''s'; comment on column item.name is 'the \"name\"'; comment on function twice(int) is '2';"
+    "comment on type mood is 'how'; comment on constraint item_pkey on item is 'key'; comment on index part_pkey is 'two';"
+    "alter table tag enable row level security; create policy mine on tag for select to {r} using (code > 'c1');"
+    "create policy \"Odd one\" on tag as restrictive for update to public using (true) with check (note <> 'never');"
+    "alter table item set (fillfactor = 80, toast.autovacuum_enabled = off); alter view cheap set (security_barrier);"
+    "alter index part_a_pkey set (fillfactor = 70); create statistics both_of on id, name from item;"
+    "alter function twice(int) security definer stable set search_path = public; alter table old_things owner to {r};"
+    "alter default privileges in schema public grant select on tables to {r}; create extension hstore",
+    "revoke insert on item from {r}; grant select on item to {r} with grant option;"
+    "revoke grant option for update (note) on tag from {r}; revoke select (code) on tag from {r}; grant select on cheap to {r};"
+    "comment on table item is 'other'; comment on column item.name is null; alter policy mine on tag using (code > 'c2');"
+    "drop policy \"Odd one\" on tag; alter table item set (fillfactor = 90); alter table item reset (toast.autovacuum_enabled);"
+    "alter view cheap reset (security_barrier); drop statistics both_of; alter function twice(int) security invoker;"
+    "alter table old_things owner to postgres; alter table part enable row level security",
+]
+
+
+def test_owners_rights_comments_and_the_like(shop, reader):
+    """They are carried like all else, in both directions, though they concern no row."""
+    for statements in SAID:
+        shop.old.sql(statements.format(r=reader))
+        poll_until(lambda: facts(shop.old) == facts(shop.new), 30,
+                   lambda: [pair for pair in zip(facts(shop.old), facts(shop.new)) if pair[0] != pair[1]])
+    shop.switch()
+    assert facts(shop.old) == facts(shop.new)
+    shop.new.sql(f"alter table tag disable row level security; grant delete on tag to {reader};"
+                 f"alter default privileges in schema public revoke select on tables from {reader};"
+                 f"comment on table item is null; drop extension hstore; revoke all on schema public from {reader}")
+    shop.tool.ok("rollback")
+    assert facts(shop.old) == facts(shop.new)
+    shop.end()
+
+
+def test_a_right_of_a_role_that_the_copy_lacks_keeps_from_the_switch(shop):
+    only_there = random_name("only_there")
+    shop.old.cluster.create_role(only_there)
+    try:
+        shop.old.sql(f"grant select on item to {only_there}; create table fresh (id int primary key);"
+                     f"grant select on fresh to {only_there}")
+        done = shop.tool.run("switchover")
+        assert done.rc == REFUSED and f"right to select on table public.item of {only_there}" in done.err, done
+        assert f'role "{only_there}" does not exist' in done.err + shop.run.text
+        shop.old.sql("update item set name = 'still open' where id = 1")
+        shop.switch("--accept", "schema-changed")
+        shop.tool.ok("finish")
+    finally:
+        shop.old.sql(f"drop owned by {only_there}")
+        shop.old.cluster.drop_role(only_there)

@@ -1,7 +1,7 @@
 """One directory per run for everything the harness makes, and its certain removal.
 
-The directory has a short name below /tmp, because the path of a unix socket may have at most
-107 bytes. A small helper process watches us through a pipe: when we end, in whatever way (even
+The directory has a short name, because the path of a unix socket may have at most 107 bytes. It is
+in memory where there is plenty: each test makes databases, which are hundreds of files each. A small helper process watches us through a pipe: when we end, in whatever way (even
 by SIGKILL), it ends the servers that still run there and removes the directory. keep() makes it
 leave the files for a look at them.
 
@@ -18,16 +18,36 @@ import sys
 import tempfile
 import time
 
+ROOMY = 8 << 30  # bytes: four tests at a time with their servers and copies of data directories
+
 _place = None
 _watcher = None
 _count = 0
+
+
+def _free_memory():
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        return 0
+    return found[0] << 10 if found else 0
+
+
+def _parent():
+    try:
+        shm = os.statvfs("/dev/shm")
+    except OSError:
+        return "/tmp"
+    roomy = shm.f_bavail * shm.f_frsize >= ROOMY and _free_memory() >= 2 * ROOMY
+    return "/dev/shm" if roomy and os.access("/dev/shm", os.W_OK | os.X_OK) else "/tmp"
 
 
 def base():
     """The directory of this run."""
     global _place, _watcher
     if _place is None:
-        _place = tempfile.mkdtemp(prefix="pgt", dir="/tmp")
+        _place = tempfile.mkdtemp(prefix="pgt", dir=_parent())
         os.chmod(_place, 0o755)
         _watcher = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), _place],
