@@ -535,8 +535,9 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const Catalog *catalog = p->in->source_catalog;
+    CheckConfigSequencesRow *sequences;
+    size_t n;
 
-    (void)err;
     for (size_t i = 0; i < catalog->n_tables; i++) {
         const Table *table = &catalog->tables[i], *there;
 
@@ -555,6 +556,10 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
                        there->config == NULL ? "not of this version of the extension"
                                              : mem_printf(tmp, "owner %s", there->owner));
     }
+    if (!q_check_config_sequences(tmp, p->in->source, &sequences, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", sequences[i].object);
     return true;
 }
 

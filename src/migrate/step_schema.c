@@ -45,6 +45,9 @@ static bool has_config(const Catalog *catalog)
     for (size_t i = 0; i < catalog->n_tables; i++)
         if (table_is_config(&catalog->tables[i]))
             return true;
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (catalog->sequences[i].config)
+            return true;
     return false;
 }
 
@@ -75,6 +78,15 @@ static bool number_tables(const void *ctx, Run *run, const Catalog *catalog, Cat
     if (has_config(catalog) && !catalog_load(planned, run->conn[SIDE_TARGET],
                                              run_selection(run, SIDE_TARGET), &there, err))
         return false;
+    for (size_t i = 0; there != NULL && i < catalog->n_sequences; i++) {
+        const Sequence *sequence = &catalog->sequences[i];
+
+        if (sequence->config &&
+            catalog_find_sequence(there, sequence->schema, sequence->name) == NULL)
+            log_warn("sequence %s.%s is not carried: the target's extension does not list it as "
+                     "configuration, or made it one of another role",
+                     sequence->schema, sequence->name);
+    }
     planned->tables = mem_array(planned, Table, catalog->n_tables + 1);
     for (size_t i = 0; i < catalog->n_tables; i++) {
         const Table *found = &catalog->tables[i];

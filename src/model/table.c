@@ -18,6 +18,9 @@ Table table_copy(const void *ctx, const Table *table)
     copy.schema = copy_text(ctx, table->schema);
     copy.name = copy_text(ctx, table->name);
     copy.owner = copy_text(ctx, table->owner);
+    copy.config = copy_text(ctx, table->config);
+    copy.config_keys = NULL; /* it is not carried by the condition */
+    copy.n_config_keys = 0;
     copy.columns = mem_array(ctx, Column, table->n_columns + 1);
     for (size_t i = 0; i < table->n_columns; i++) {
         copy.columns[i] = table->columns[i];

@@ -73,6 +73,18 @@ select n.nspname::text,
 -- returns: name text, version text
 select e.extname::text, e.extversion from pg_extension e where e.extname <> 'plpgsql' order by 1
 
+-- name: check_config_sequences
+-- doc: sequences that extensions leave to the users, and that our role does not own
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || ' (sequence, configuration, owner ' || pg_get_userbyid(c.relowner)::text || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join (select distinct unnest(e.extconfig) as rel from pg_extension e) x on x.rel = c.oid
+ where c.relkind = 'S'
+   and not pg_has_role(c.relowner, 'USAGE')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
+
 -- name: check_available
 -- doc: the extensions that could be installed; anybody_creates: without being a superuser; list: the parameter that
 -- doc: does not let it be created, of a service that has such a list (Azure's is empty at first, Amazon's is '*')

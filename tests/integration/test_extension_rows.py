@@ -273,8 +273,11 @@ def test_not_ours(pair, ordinary, make_extension):
     tool = pair.tool()
     found = {one["id"]: one for one in tool.run("check", "--json").json["findings"]}
     assert any("ext.places (" in one and "owner postgres" in one for one in found["extension-tables"]["objects"])
+    assert "ext.numbers (sequence, configuration, owner postgres)" in found["extension-tables"]["objects"]
     assert "extension-rows" not in found
+    pair.old.sql("select setval('ext.numbers', 55)")
     tool.ok("upgrade", "--switchover")
+    assert pair.new.value("select last_value from ext.numbers") == 1
     assert places(pair.new) == []
     tool.ok("finish")
 
@@ -291,6 +294,7 @@ def test_not_ours_on_the_target(pair, ordinary, make_extension):
     assert any("target: owner postgres" in one for one in found["extension-tables"]["objects"])
     done = tool.ok("upgrade", "--switchover")
     assert "rows of table ext.places are not carried: the target's extension made it a table of postgres" in done.text
+    assert "sequence ext.numbers is not carried" in done.text
     tool.ok("finish")
 
 
