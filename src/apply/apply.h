@@ -129,6 +129,15 @@ CHECKED bool apply_inserts(const TablePair *table, Conn *src, Conn *dst, const S
 CHECKED bool apply_images(TablePair *table, Conn *src, Conn *dst, const Sql *images,
                           ApplyStats *stats, Err *err);
 
+/*
+ * For configuration tables of extensions: makes the users' rows on dst those of src, and leaves the extension's own
+ * alone. A row is the users' if either node's condition says so. Where the extension has a row of its own with the
+ * key of one of theirs, and other values, that is ERR_STATE: neither may give way. Both connections are in
+ * transactions.
+ */
+CHECKED bool apply_config_rows(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
+                               Err *err);
+
 /* replaces all rows of the table on dst by those of src: for tables without key */
 CHECKED bool apply_whole_table(const TablePair *table, Conn *src, Conn *dst, ApplyStats *stats,
                                Err *err);

@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 #include "model/provider.h"
+#include "pg/sqlstate.h"
 #include "sql/queries.h"
 
 enum {
@@ -27,6 +28,8 @@ enum {
 };
 
 #define LARGE_KEYLESS_BYTES ((int64_t)1024 * 1024 * 1024)
+/* copied in the pause; about a second */
+#define LARGE_CONFIG_BYTES ((int64_t)64 * 1024 * 1024)
 
 /* what several checks need, read once */
 typedef struct Facts {
@@ -532,23 +535,103 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const Catalog *catalog = p->in->source_catalog;
+    CheckConfigSequencesRow *sequences;
+    size_t n;
 
-    (void)err;
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        const Table *table = &catalog->tables[i], *there;
+
+        /* -1 or 0 before its first ANALYZE, so the size decides */
+        if (table->blocks == 0 || (!table->in_extension && !table_is_config(table)))
+            continue;
+        there = catalog_find(p->in->target_catalog, table->schema, table->name);
+        if (table->in_extension && table->config != NULL && !table->owned)
+            add_object(f, "%s (%s, configuration, source: owner %s)", table_label(tmp, table),
+                       str_bytes_human(tmp, table->bytes), table->owner);
+        else if (table->in_extension)
+            add_object(f, "%s (%s)", table_label(tmp, table), str_bytes_human(tmp, table->bytes));
+        else if (there != NULL && there->in_extension)
+            add_object(f, "%s (%s, configuration, target: %s)", table_label(tmp, table),
+                       str_bytes_human(tmp, table->bytes),
+                       there->config == NULL ? "not of this version of the extension"
+                                             : mem_printf(tmp, "owner %s", there->owner));
+    }
+    if (!q_check_config_sequences(tmp, p->in->source, &sequences, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", sequences[i].object);
+    return true;
+}
+
+/* users' rows of a configuration table; estimates know nothing of conditions */
+static bool count_config(Conn *conn, const Table *table, int64_t *ret_rows, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT count(*) FROM ");
+    sql_trusted(q, table_config_rows(tmp, table));
+    sql_add(q, " t");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return err_add(err, "while reading table %s of an extension", table_label(tmp, table));
+    *ret_rows = rows_i64(rows, 0, 0);
+    return true;
+}
+
+static bool add_config_rows(Conn *conn, const Catalog *catalog, const Catalog *other, Finding *f,
+                            Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        const Table *table = &catalog->tables[i], *there;
+        int64_t n = 0;
+
+        if (!table_is_config(table))
+            continue;
+        there = catalog_find(other, table->schema, table->name);
+        if (there != NULL && !table_is_config(there))
+            continue;
+        if (!count_config(conn, table, &n, err))
+            return false;
+        if (n > 0)
+            add_object(f, "%s (%s row%s)", table_label(tmp, table), str_count(tmp, n),
+                       n == 1 ? "" : "s");
+    }
+    return true;
+}
+
+static bool check_extension_rows(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Catalog *catalog = p->in->source_catalog;
+
     for (size_t i = 0; i < catalog->n_tables; i++) {
         const Table *table = &catalog->tables[i];
 
-        /* -1 or 0 before its first ANALYZE, so the size decides */
-        if (table->in_extension && table->blocks > 0)
-            add_object(f, "%s (%s)", table_label(tmp, table), str_bytes_human(tmp, table->bytes));
+        if (!table_is_config(table) || table->bytes < LARGE_CONFIG_BYTES)
+            continue;
+        f->severity = SEVERITY_WARNING;
+        set_hint(f,
+                 "Table %s is large (%s): if it changes before the switch, copying it makes the "
+                 "pause long. Delete what is not needed, or have it written less.",
+                 table_label(tmp, table), str_bytes_human(tmp, table->bytes));
     }
-    return true;
+    return add_config_rows(p->in->source, catalog, p->in->target_catalog, f, err);
+}
+
+/* the copy has what the source has: what the target had goes */
+static bool check_extension_rows_target(const Preflight *p, Finding *f, Err *err)
+{
+    return add_config_rows(p->in->target, p->in->target_catalog, p->in->source_catalog, f, err);
 }
 
 /* --- tables --- */
 
 static bool is_keyless(const Table *table)
 {
-    return table->n_keys == 0 && !table->in_extension;
+    return table->n_keys == 0 && !table->in_extension && !table_is_config(table);
 }
 
 static bool check_keyless(const Preflight *p, Finding *f, Err *err)
@@ -1012,6 +1095,57 @@ static bool check_role_settings(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+/*
+ * Nothing lists the providers that a server has loaded, but it looks for the provider before it looks for the
+ * object: so a label for what does not exist is refused with one error or another.
+ */
+static bool has_provider(Conn *conn, const char *provider, bool *ret_has, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    *ret_has = true;
+    if (conn_in_transaction(conn))
+        return true;
+    sql_add(q, "SECURITY LABEL FOR ");
+    sql_ident(q, provider);
+    sql_add(q, " ON TABLE pgtandem.\"there is no such table\" IS NULL");
+    if (conn_exec(conn, q, err))
+        return true;
+    *ret_has = !err_is(err, "22023");
+    if (err->kind != ERR_SQL || conn_is_broken(conn))
+        return false;
+    err_clear(err);
+    return true;
+}
+
+static bool check_security_labels(const Preflight *p, Finding *f, Err *err)
+{
+    CheckSecurityLabelsRow *rows;
+    size_t n, missing = 0;
+
+    if (!q_check_security_labels(f->objects, p->in->source, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        bool has;
+
+        if (!has_provider(p->in->target, rows[i].provider, &has, err))
+            return false;
+        add_object(f, "%s (%lld label%s%s%s)", rows[i].provider, (long long)rows[i].n,
+                   rows[i].n == 1 ? "" : "s",
+                   rows[i].on_large > 0 ? ", those on large objects are not carried" : "",
+                   has ? "" : ", the target does not have it");
+        missing += has ? 0 : 1;
+    }
+    if (missing > 0) {
+        f->severity = SEVERITY_WARNING;
+        set_title(f, "there are security labels whose providers the target does not have: they are "
+                     "not carried");
+        set_hint(f, "Load the provider there (shared_preload_libraries), before the upgrade.");
+    }
+    return true;
+}
+
 static bool check_database_properties(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -1301,6 +1435,14 @@ static const Check checks[] = {
      .hint = "Change them on the source first, e.g. ALTER TABLE ... ALTER COLUMN ... TYPE "
              "timestamptz (text for "
              "unknown)."},
+    {.id = "not-null-inheritance",
+     .part = PART_NAMED,
+     .severity = SEVERITY_ERROR,
+     .query = &query_check_not_null_inheritance,
+     .title = "columns may hold NULL although those of the parent may not: on the target they "
+              "cannot",
+     .hint = "From PostgreSQL 18 on, NOT NULL is inherited. ALTER COLUMN ... SET NOT NULL on these "
+             "tables, or DROP NOT NULL on their parents, before the upgrade."},
     {.id = "char-columns",
      .part = PART_NAMED,
      .severity = SEVERITY_WARNING,
@@ -1421,9 +1563,25 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .run = check_extension_tables,
      .title = "tables belong to extensions: their contents are not carried",
-     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Carry your "
-             "own rows over "
-             "by hand."},
+     .hint = "What the extension itself puts into them is there after CREATE EXTENSION. Rows are "
+             "carried of tables that the extension marks as configuration and that belong to our "
+             "role on both sides; carry others over by hand."},
+    {.id = "extension-rows-target",
+     .of_target = true,
+     .severity = SEVERITY_WARNING,
+     .run = check_extension_rows_target,
+     .title = "configuration tables of extensions have rows on the target: those of the source "
+              "take their place",
+     .hint = "What the target lacks then is gone with \"pgtandem finish\"; \"pgtandem abort\" "
+             "puts it back. Rows that the extension itself made count where it leaves all of them "
+             "to the users."},
+    {.id = "extension-rows",
+     .severity = SEVERITY_INFO,
+     .run = check_extension_rows,
+     .title = "rows of configuration tables of extensions are carried, and copied again during the "
+              "write pause if they changed",
+     .hint = "An extension that keeps such rows in memory (pg_cron does) notices them when it is "
+             "loaded again or when the next row changes."},
     {.id = "c-functions",
      .part = PART_WHOLE,
      .severity = SEVERITY_WARNING,
@@ -1619,7 +1777,7 @@ static const Check checks[] = {
     {.id = "security-labels",
      .part = PART_WHOLE,
      .severity = SEVERITY_INFO,
-     .query = &query_check_security_labels,
+     .run = check_security_labels,
      .title = "there are security labels: the target needs their providers"},
     {.id = "tablespaces",
      .part = PART_WHOLE,

@@ -311,13 +311,15 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
 {
     AUTO_CTX(tmp, NULL);
     DefinitionsMarkRow *mark;
+    LostTabsRow *lost;
     Sql *q = sql_new(tmp);
     Rows *rows;
-    size_t n;
+    size_t n, n_lost;
 
     sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()");
     if (!conn_query(ddl, ddl->from, q, &rows, err) ||
         !q_definitions_mark(tmp, ddl->from, &mark, &n, err) ||
+        !q_lost_tabs(tmp, ddl->from, &lost, &n_lost, err) ||
         !baseline_read(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]), &ddl->now, err) ||
         !ddl_refuse_border(ddl, err) ||
         !ddl_read_before(ddl, ddl->run->conn[SIDE_TARGET], ddl->side[0], &ddl->before, err) ||
@@ -325,7 +327,7 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
         return false;
     talloc_free(ddl->run->ddl_mark);
     ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
-    *ret_changed = anything_changed(ddl);
+    *ret_changed = anything_changed(ddl) || n_lost > 0;
     return !*ret_changed || (catalog_load(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]),
                                           &ddl->catalog, err) &&
                              q_tabs(ddl, ddl->from, &ddl->tabs, &ddl->n_tabs, err) &&

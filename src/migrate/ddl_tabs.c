@@ -22,6 +22,15 @@ static void retire_tab(Ddl *ddl, const TabsRow *tab)
     change_tab(ddl, tab->id, "", mem_printf(ddl, "%d", tab->id));
 }
 
+/* extensions are not followed; as long as a configuration table is there it is carried */
+static bool is_config(const Ddl *ddl, const TabsRow *tab)
+{
+    for (size_t i = 0; i < ddl->catalog->n_tables; i++)
+        if (ddl->catalog->tables[i].oid == tab->rel)
+            return table_is_config(&ddl->catalog->tables[i]);
+    return false;
+}
+
 /* what became of the captured tables */
 void ddl_follow_tabs(Ddl *ddl)
 {
@@ -36,6 +45,8 @@ void ddl_follow_tabs(Ddl *ddl)
         /* registered, but a crash came before its triggers */
         if (tab->rel == 0 &&
             baseline_find_table(&ddl->now, tab->schema_name, tab->table_name) != NULL)
+            continue;
+        if (is_config(ddl, tab))
             continue;
         if (table == NULL) {
             retire_tab(ddl, tab);
@@ -153,7 +164,7 @@ bool ddl_register_tables(Ddl *ddl, const Catalog *copy, Err *err)
         const Table *there = catalog_find_any(copy, schema, name);
         const TabsRow *t = tab_named(to, n_to, schema, name);
 
-        if (table->in_extension)
+        if (table->in_extension || table_is_config(table))
             continue;
         /* also after a crash: only the baseline tells that its rows are on their way */
         if (ddl_old_table(&ddl->before, table->oid) == NULL)

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "capture/capture.h"
 #include "migrate/commands.h"
+#include "migrate/config_rows.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
 #include "migrate/part.h"
@@ -155,6 +156,17 @@ static bool put_back(Run *run, Err *err)
     return true;
 }
 
+/* what was there before us (tables of extensions, say) and was put to sleep with all others */
+static bool wake_others(Conn *conn, Err *err)
+{
+    return conn_do(conn,
+                   "DELETE FROM pgtandem.asleep a WHERE kind <> 'function' AND NOT EXISTS "
+                   "(SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                   "WHERE n.nspname = a.schema_name AND c.relname = a.table_name)",
+                   err) &&
+           wake(conn, err);
+}
+
 bool migrate_abort(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -189,7 +201,8 @@ bool migrate_abort(const Config *config, Err *err)
         !capture_remove_all(run->conn[SIDE_TARGET], err) ||
         !sleep_wake_functions(run->conn[SIDE_TARGET], err) ||
         (run->selection == NULL && !large_drop_all(run->conn[SIDE_TARGET], err)) ||
-        !empty_target(run, err) || !put_back(run, err) || !fault("abort.emptied", err) ||
+        !empty_target(run, err) || !put_back(run, err) || !config_put_back(run, err) ||
+        !wake_others(run->conn[SIDE_TARGET], err) || !fault("abort.emptied", err) ||
         !drop_schema(run->conn[SIDE_TARGET], err))
         return false;
     log_progress_end();

@@ -138,6 +138,26 @@ static bool follow_ddl(Run *run, bool outdated, SchemaLook *look, Err *err)
     return true;
 }
 
+/* one may have been dropped since the last look */
+static bool carry_sequences(Run *run, SchemaLook *look, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Edge *edge = run->edge;
+    size_t n;
+    bool moved;
+
+    if (clock_ms() - edge->sequences_ms <= SEQUENCES_EVERY_MS || edge_sequences(edge, &n, err))
+        return true;
+    if (err->kind != ERR_SQL || conn_is_broken(edge->from) || conn_is_broken(edge->to))
+        return false;
+    conn_rollback(edge->from);
+    conn_rollback(edge->to);
+    if (!ddl_has_moved(run, &moved, err_new(tmp)) || !moved)
+        return false;
+    err_clear(err);
+    return follow_ddl(run, true, look, err);
+}
+
 /* each look reads all pages of the large objects that there are */
 static bool carry_large(Edge *edge, Err *err)
 {
@@ -161,13 +181,9 @@ bool follow(Run *run, bool *ret_handover, Err *err)
         return false;
     for (;;) {
         RoundStats round;
-        size_t moved;
 
         if (!edge_round(run->edge, &round, err) || !edge_purge(run->edge, err) ||
-            !follow_ddl(run, round.outdated, &look, err))
-            return false;
-        if (clock_ms() - run->edge->sequences_ms > SEQUENCES_EVERY_MS &&
-            !edge_sequences(run->edge, &moved, err))
+            !follow_ddl(run, round.outdated, &look, err) || !carry_sequences(run, &look, err))
             return false;
         if (!carry_large(run->edge, err))
             return false;

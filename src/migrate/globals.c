@@ -34,7 +34,19 @@ static bool try_statement(const void *ctx, Conn *conn, const char *statement,
     return conn_do(conn, "ROLLBACK TO SAVEPOINT globals", err);
 }
 
-/* the role that a statement begins with, or NULL when it is about none */
+/* the object that a security label is for, of that kind (" ON ROLE "), or NULL */
+static char *labelled(const void *ctx, const char *statement, const char *kind)
+{
+    static const char begin[] = "SECURITY LABEL FOR ";
+    const char *p = statement + sizeof begin - 1;
+
+    if (!str_starts(statement, begin) || dump_quoted_name(ctx, &p) == NULL || !str_starts(p, kind))
+        return NULL;
+    p += strlen(kind);
+    return dump_quoted_name(ctx, &p);
+}
+
+/* the role that a statement is about, or NULL when it is about none */
 static char *role_of(const void *ctx, const char *statement)
 {
     static const char *const begins[] = {"CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "};
@@ -45,7 +57,7 @@ static char *role_of(const void *ctx, const char *statement)
 
             return dump_quoted_name(ctx, &p);
         }
-    return NULL;
+    return labelled(ctx, statement, " ON ROLE ");
 }
 
 /*
@@ -59,7 +71,9 @@ static char *without_attributes(const void *ctx, const char *statement, const ch
     const char *with = strstr(statement, "\" WITH ");
     Str *s = str_new(ctx), *lost = str_new(ctx);
 
-    if (with == NULL)
+    /* comments and labels may hold any words */
+    if (with == NULL ||
+        (!str_starts(statement, "CREATE ROLE ") && !str_starts(statement, "ALTER ROLE ")))
         return NULL;
     const char *p = with + strlen("\" WITH");
     str_bytes(s, statement, (size_t)(p - statement));
@@ -193,9 +207,11 @@ bool globals_roles(Conn *source, Conn *target, const ConnSpec *spec, const PgDum
 /* a statement about the database as such; what else pg_dump writes is for a connection to it */
 static bool is_about_database(const char *statement)
 {
+    AUTO_CTX(tmp, NULL);
+
     return str_starts(statement, "ALTER DATABASE ") ||
            str_starts(statement, "COMMENT ON DATABASE ") ||
-           str_starts(statement, "SECURITY LABEL ") ||
+           labelled(tmp, statement, " ON DATABASE ") != NULL ||
            (str_starts(statement, "ALTER ROLE ") && strstr(statement, " IN DATABASE ") != NULL) ||
            ((str_starts(statement, "GRANT ") || str_starts(statement, "REVOKE ")) &&
             strstr(statement, " ON DATABASE ") != NULL);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "migrate/sleep.h"
+#include "pg/sqlstate.h"
 #include "sql/queries.h"
 
 static bool listed(const char *type, const char *const *types, size_t n)
@@ -93,6 +94,24 @@ bool items_load(const void *ctx, Conn *conn, Item **ret_items, size_t *ret_n, Er
     return true;
 }
 
+static bool is_label(const char *statement)
+{
+    return str_starts(statement + strspn(statement, " \n"), "SECURITY LABEL ");
+}
+
+/*
+ * insufficient rights, a role that does not exist there, no such object; a provider of security labels that is not
+ * there, or whatever it says of a label
+ */
+static bool is_refusal(const Err *err, const char *statement)
+{
+    if (err->kind != ERR_SQL)
+        return false;
+    if (strncmp(err->sqlstate, "42", 2) == 0 || strncmp(err->sqlstate, "0L", 2) == 0)
+        return true;
+    return is_label(statement) && err_remedy(err) == REMEDY_GIVE_UP;
+}
+
 bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const char **ret_refusal,
                        Err *err)
 {
@@ -105,9 +124,7 @@ bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const
         return false;
     if (conn_exec(conn, q, err))
         return conn_do(conn, "RELEASE SAVEPOINT optional", err);
-    /* insufficient rights, a role that does not exist there, no such object */
-    if (err->kind != ERR_SQL ||
-        (strncmp(err->sqlstate, "42", 2) != 0 && strncmp(err->sqlstate, "0L", 2) != 0))
+    if (!is_refusal(err, statement))
         return false;
     *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
@@ -117,12 +134,18 @@ bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const
 bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const char *refusal;
+    const char **statements = &statement, *refusal;
+    size_t n = 1;
 
-    if (!item_try_optional(tmp, conn, statement, &refusal, err))
-        return false;
-    if (refusal != NULL)
-        log_warn("not carried over: %s (%s)", what, refusal);
+    /* those of a table and of its columns are one entry, and a provider may refuse one of them */
+    if (is_label(statement))
+        dump_statements(tmp, statement, &statements, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (!item_try_optional(tmp, conn, statements[i], &refusal, err))
+            return false;
+        if (refusal != NULL)
+            log_warn("not carried over: %s (%s)", what, refusal);
+    }
     return true;
 }
 

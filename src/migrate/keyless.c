@@ -100,6 +100,12 @@ static bool remember_mark(Conn *to, int tab, int64_t mark, Err *err)
     return conn_exec(to, q, err);
 }
 
+static bool copy_table(Edge *edge, TablePair *pair, ApplyStats *stats, Err *err)
+{
+    return table_is_config(pair->src) ? apply_config_rows(pair, edge->from, edge->to, stats, err)
+                                      : apply_whole_table(pair, edge->from, edge->to, stats, err);
+}
+
 bool keyless_copy(Edge *edge, int64_t *ret_rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -119,7 +125,7 @@ bool keyless_copy(Edge *edge, int64_t *ret_rows, Err *err)
         TablePair *pair = edge_find_pair(edge, changed[i].tab);
 
         /* a table that is gone has none */
-        if (pair != NULL && (!apply_whole_table(pair, edge->from, edge->to, &stats, err) ||
+        if (pair != NULL && (!copy_table(edge, pair, &stats, err) ||
                              !remember_mark(edge->to, changed[i].tab, changed[i].mark, err)))
             goto failed;
     }
@@ -209,7 +215,8 @@ bool keyless_adopt(Edge *edge, int64_t bytes, Err *err)
         TablePair *pair = edge_find_pair(edge, grown[i].id);
         bool done = false;
 
-        if (pair == NULL) /* it came just now */
+        /* it came just now; or it has rows that are not carried */
+        if (pair == NULL || table_is_config(pair->src))
             continue;
         ok = adopt(pair, from, to, &done, err);
         if (done)

@@ -397,7 +397,8 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
         !q_user_triggers(tmp, conn, &triggers, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (scope_has(scope, triggers[i].schema_name, triggers[i].table_name) &&
+        if (!triggers[i].foreign_owner &&
+            scope_has(scope, triggers[i].schema_name, triggers[i].table_name) &&
             (!replica || strcmp(triggers[i].enabled, "O") != 0) &&
             !disable(conn, "trigger", triggers[i].schema_name, triggers[i].table_name,
                      triggers[i].name, triggers[i].enabled, err))
@@ -405,7 +406,8 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
     if (!q_user_rules(tmp, conn, &rules, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
-        if (scope_has(scope, rules[i].schema_name, rules[i].table_name) &&
+        if (!rules[i].foreign_owner &&
+            scope_has(scope, rules[i].schema_name, rules[i].table_name) &&
             (!replica || strcmp(rules[i].enabled, "O") != 0) &&
             !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
                      rules[i].enabled, err))
@@ -420,8 +422,8 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
         /* in the sessions of others it acts: who deletes from a table that stays would meet the copy */
         const bool leaves = !scope_has(scope, fks[i].to_schema, fks[i].to_table);
 
-        if (scope_has(scope, fks[i].schema_name, fks[i].table_name) && (leaves || !replica) &&
-            !drop_foreign_key(conn, &fks[i], leaves, err))
+        if (!fks[i].foreign_owner && scope_has(scope, fks[i].schema_name, fks[i].table_name) &&
+            (leaves || !replica) && !drop_foreign_key(conn, &fks[i], leaves, err))
             return false;
     }
     return true;

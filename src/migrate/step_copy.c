@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "copy/copy.h"
 #include "migrate/baseline.h"
+#include "migrate/config_rows.h"
 #include "migrate/copy_work.h"
 #include "migrate/ddl.h"
 #include "migrate/items.h"
@@ -58,8 +59,9 @@ static bool plan_chunks(Run *run, Err *err)
     if (!conn_do(target, "BEGIN", err))
         return false;
     for (size_t t = 0; t < run->n_tables; t++)
-        if (!planned[t] && !copy_plan(run->conn[SIDE_SOURCE], target, &tables[t],
-                                      piece_bytes(run->config, tables[t].bytes, total), err)) {
+        if (!planned[t] && !table_is_config(&tables[t]) &&
+            !copy_plan(run->conn[SIDE_SOURCE], target, &tables[t],
+                       piece_bytes(run->config, tables[t].bytes, total), err)) {
             conn_rollback(target);
             return false;
         }
@@ -72,8 +74,8 @@ bool step_copy(Run *run, Err *err)
     LargeStats large;
     int64_t rows;
 
-    if (!run_load_edge(run, err) || !plan_chunks(run, err) || !fault("copy.planned", err) ||
-        !copy_work_run(run, false, &rows, err))
+    if (!run_load_edge(run, err) || !config_copy(run, err) || !plan_chunks(run, err) ||
+        !fault("copy.planned", err) || !copy_work_run(run, false, &rows, err))
         return false;
     log_info("%s rows copied", str_count(tmp, rows));
     if (!large_carry(run->edge, &large, err))
@@ -183,6 +185,31 @@ static bool analyze_done(void *arg, const Job *job, const JobResult *result, Err
     return true;
 }
 
+/*
+ * Partitioned tables whose partitions stand for them: nobody else makes statistics of these. Servers that do not
+ * know ONLY look at the partitions once more.
+ */
+static bool analyze_roots(Run *run, Err *err)
+{
+    Conn *target = run->conn[SIDE_TARGET];
+    const Catalog *catalog = run->catalog[SIDE_TARGET];
+    const bool only = conn_caps(target)->analyzes_only;
+
+    for (size_t i = 0; i < catalog->n_roots; i++) {
+        AUTO_CTX(tmp, NULL);
+        const Table *root = &catalog->roots[i];
+        Sql *q = sql_new(tmp);
+
+        if (root->in_extension || (!only && root->is_part))
+            continue;
+        sql_trusted(q, only ? "ANALYZE ONLY " : "ANALYZE ");
+        sql_name(q, root->schema, root->name);
+        if (!conn_exec(target, q, err))
+            return err_add(err, "while analyzing table %s", table_label(tmp, root));
+    }
+    return true;
+}
+
 bool refresh_views(Run *run, Side to, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -233,8 +260,8 @@ bool step_reverse(Run *run, Err *err)
     if (!install_capture(run->conn[SIDE_TARGET], run->catalog[SIDE_TARGET], err) ||
         (run->edge->large && !close_large(run->conn[SIDE_TARGET], err)))
         return false;
-    /* pg_dump creates materialized views empty */
-    return refresh_views(run, SIDE_TARGET, err) &&
-           pool_run(run->config, (int)run->config->jobs, &source, err) &&
-           baseline_store(run, SIDE_TARGET, err) && catch_up(run, err) && ddl_after_copy(run, err);
+    /* pg_dump creates materialized views empty; their queries are planned, too */
+    return pool_run(run->config, (int)run->config->jobs, &source, err) && analyze_roots(run, err) &&
+           refresh_views(run, SIDE_TARGET, err) && baseline_store(run, SIDE_TARGET, err) &&
+           catch_up(run, err) && ddl_after_copy(run, err);
 }

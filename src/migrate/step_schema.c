@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "capture/capture.h"
 #include "migrate/baseline.h"
+#include "migrate/config_rows.h"
 #include "migrate/control.h"
 #include "migrate/items.h"
 #include "migrate/member.h"
@@ -39,24 +40,68 @@ static bool create_control(Run *run, const char *run_id, Side side, Err *err)
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
 
-/*
- * the tables that are replicated, numbered from 1; those of extensions are left to their extension
- */
-static Catalog *number_tables(const void *ctx, const Catalog *catalog, int64_t follow_bytes)
+static bool has_config(const Catalog *catalog)
 {
-    Catalog *planned = mem_new(ctx, Catalog);
+    for (size_t i = 0; i < catalog->n_tables; i++)
+        if (table_is_config(&catalog->tables[i]))
+            return true;
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (catalog->sequences[i].config)
+            return true;
+    return false;
+}
 
+/* whether the users' rows of an extension's table can be written there */
+static bool fits_config(const Table *table, const Catalog *there)
+{
+    AUTO_CTX(tmp, NULL);
+    const Table *copy = catalog_find(there, table->schema, table->name);
+
+    if (copy != NULL && table_is_config(copy))
+        return true;
+    log_warn("rows of table %s are not carried: the target's extension %s", table_label(tmp, table),
+             copy == NULL           ? "does not have that table"
+             : copy->config == NULL ? "does not list it as configuration"
+                                    : mem_printf(tmp, "made it a table of %s", copy->owner));
+    return false;
+}
+
+/*
+ * The tables that are replicated, numbered from 1; those of extensions are left to their extension, but for the
+ * users' rows. The target has its extensions by now.
+ */
+static bool number_tables(const void *ctx, Run *run, const Catalog *catalog, Catalog **ret_planned,
+                          Err *err)
+{
+    Catalog *planned = mem_new(ctx, Catalog), *there = NULL;
+
+    if (has_config(catalog) && !catalog_load(planned, run->conn[SIDE_TARGET],
+                                             run_selection(run, SIDE_TARGET), &there, err))
+        return false;
+    for (size_t i = 0; there != NULL && i < catalog->n_sequences; i++) {
+        const Sequence *sequence = &catalog->sequences[i];
+
+        if (sequence->config &&
+            catalog_find_sequence(there, sequence->schema, sequence->name) == NULL)
+            log_warn("sequence %s.%s is not carried: the target's extension does not list it as "
+                     "configuration, or made it one of another role",
+                     sequence->schema, sequence->name);
+    }
     planned->tables = mem_array(planned, Table, catalog->n_tables + 1);
     for (size_t i = 0; i < catalog->n_tables; i++) {
-        if (catalog->tables[i].in_extension)
+        const Table *found = &catalog->tables[i];
+
+        if (found->in_extension || (table_is_config(found) && !fits_config(found, there)))
             continue;
         Table *table = &planned->tables[planned->n_tables++];
 
-        *table = catalog->tables[i];
+        *table = *found;
         table->id = (int)planned->n_tables;
-        table->followed = table->n_keys == 0 && table->bytes >= follow_bytes;
+        table->followed = table->n_keys == 0 && !table_is_config(table) &&
+                          table->bytes >= run->config->follow_keyless_bytes;
     }
-    return planned;
+    *ret_planned = planned;
+    return true;
 }
 
 static bool insert_run(Run *run, const Catalog *catalog, Err *err)
@@ -136,10 +181,9 @@ static bool fill_target(Run *run, const Catalog *catalog, const Sections *d,
 {
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
-    Catalog *planned = number_tables(tmp, catalog, run->config->follow_keyless_bytes);
+    Catalog *planned;
     uint64_t random = 0;
 
-    call_as_on(run, SIDE_TARGET, planned->tables, planned->n_tables);
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return err_set(err, ERR_IO, "no random numbers");
     if (!conn_do(target, "SET LOCAL check_function_bodies = false", err) ||
@@ -148,8 +192,11 @@ static bool fill_target(Run *run, const Catalog *catalog, const Sections *d,
         !control_script(target, &script_control_target, err) || !q_remember_objects(target, err) ||
         !q_remember_schemas(target, err) || !forget_schemas(run, err) ||
         !q_remember_default_acls(target, err) || !remember_made(target, made, n_made, err) ||
-        !restore_entries(run->conn[SIDE_SOURCE], target, d->pre, d->n_pre, err))
+        (has_config(catalog) && !config_remember(run, err)) ||
+        !restore_entries(run->conn[SIDE_SOURCE], target, d->pre, d->n_pre, err) ||
+        !number_tables(tmp, run, catalog, &planned, err))
         return false;
+    call_as_on(run, SIDE_TARGET, planned->tables, planned->n_tables);
     for (size_t i = 0; i < d->n_post; i++)
         if (!item_store(target, (int)i + 1, &d->post[i], planned, err))
             return false;

@@ -18,6 +18,9 @@ Table table_copy(const void *ctx, const Table *table)
     copy.schema = copy_text(ctx, table->schema);
     copy.name = copy_text(ctx, table->name);
     copy.owner = copy_text(ctx, table->owner);
+    copy.config = copy_text(ctx, table->config);
+    copy.config_keys = NULL; /* it is not carried by the condition */
+    copy.n_config_keys = 0;
     copy.columns = mem_array(ctx, Column, table->n_columns + 1);
     for (size_t i = 0; i < table->n_columns; i++) {
         copy.columns[i] = table->columns[i];
@@ -121,6 +124,24 @@ char *table_name_sql(const void *ctx, const Table *table)
     str_char(s, '.');
     str_ident(s, table->name);
     return s->text;
+}
+
+char *table_config_rows(const void *ctx, const Table *table)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return mem_printf(ctx, "(SELECT * FROM %s %s)", table_name_sql(tmp, table), table->config);
+}
+
+char *table_config_test(const void *ctx, const Table *table, const char *alias)
+{
+    AUTO_CTX(tmp, NULL);
+
+    if (table->config[0] == '\0')
+        return mem_strdup(ctx, "true");
+    /* as texts: older servers cannot hash a tid */
+    return mem_printf(ctx, "(%s.ctid::text IN (SELECT ctid::text FROM %s %s))", alias,
+                      table_name_sql(tmp, table), table->config);
 }
 
 char *table_ref(const void *ctx, const Table *table)

@@ -33,12 +33,21 @@ typedef struct Table {
     const char *schema;
     const char *name;
     bool partitioned; /* a partitioned root: its partitions are replicated under its name */
+    bool is_part;     /* a partition itself */
     bool inherits;    /* part of a legacy inheritance tree: read and written with ONLY */
     bool
         row_level; /* statements may name another table (a parent), so rows are captured one by one */
     bool unlogged;
-    bool owned; /* our role may alter it */
-    bool in_extension;
+    bool owned;        /* our role may alter it */
+    bool in_extension; /* its rows are left to the extension */
+    /*
+     * of an extension that leaves rows of it to the users (pg_extension_config_dump): what stands behind the table's
+     * name in a query for them, or an empty text for all rows; otherwise NULL. Where they are carried the table is
+     * not in_extension; then it counts as one without key, and config_keys is the one that it has.
+     */
+    const char *config;
+    KeyColumn *config_keys;
+    size_t n_config_keys;
     bool forced_rls; /* row-level security would hide rows from us */
     const char *owner;
     Column *columns; /* in table order */
@@ -57,6 +66,8 @@ typedef struct Sequence {
     const char *schema;
     const char *name;
     bool readable;
+    bool config; /* of an extension, as Table.config */
+    bool owned;
 } Sequence;
 
 /* one database's tables and sequences as its catalogs show them */
@@ -71,6 +82,12 @@ typedef struct Catalog {
     Sequence *sequences;
     size_t n_sequences;
 } Catalog;
+
+/* of an extension, and the users' rows are carried */
+static inline bool table_is_config(const Table *table)
+{
+    return table->config != NULL && !table->in_extension;
+}
 
 /* a copy that needs nothing of the catalog it was in; all of it belongs to ctx */
 Table table_copy(const void *ctx, const Table *table);
@@ -131,6 +148,10 @@ char *pair_copy_in_sql(const void *ctx, const TablePair *pair);
 char *table_ref(const void *ctx, const Table *table);
 /* the same without ONLY, for INSERT, COPY and DDL */
 char *table_name_sql(const void *ctx, const Table *table);
+
+/* of a configuration table: the users' rows as a query in parentheses, and whether the row `alias` is one of them */
+char *table_config_rows(const void *ctx, const Table *table);
+char *table_config_test(const void *ctx, const Table *table, const char *alias);
 
 /* the key's columns as queries of ours deliver them: separated by the character 31; belongs to ctx */
 char *table_key_text(const void *ctx, const Table *table);

@@ -25,6 +25,7 @@ static const struct {
     {150000, offsetof(Caps, has_parameter_rights)},
     {150000, offsetof(Caps, has_partition_triggers)},
     {170000, offsetof(Caps, has_transaction_timeout)},
+    {180000, offsetof(Caps, analyzes_only)},
     {180000, offsetof(Caps, has_partition_fk_not_valid)},
 };
 

@@ -26,6 +26,7 @@ typedef struct Caps {
     bool has_parameter_rights;       /* 15: GRANT SET ON PARAMETER */
     bool has_partition_triggers;     /* 15: triggers that partitions inherit are like others */
     bool has_transaction_timeout;    /* 17 */
+    bool analyzes_only;              /* 18: ANALYZE ONLY of a partitioned table */
     bool has_partition_fk_not_valid; /* 18: NOT VALID foreign keys on partitioned tables */
 } Caps;
 

@@ -136,6 +136,7 @@ static void choose_tables(const void *ctx, Relation *relations, size_t n, Catalo
         /* a partitioned table stands for its partitions unless only they have keys */
         bool by_leaf = is_root_kind && root->table.n_keys == 0 && root->leaves_have_keys;
 
+        r->table.is_part = r->row.is_partition;
         r->table.inherits = r->inherits;
         r->table.row_level = r->inherits;
         if (strcmp(r->row.kind, "p") == 0) {
@@ -168,7 +169,9 @@ static bool load_sequences(const void *ctx, Conn *conn, Catalog *catalog, Err *e
         Sequence sequence = {.oid = rows[i].oid,
                              .schema = rows[i].schema_name,
                              .name = rows[i].sequence_name,
-                             .readable = rows[i].readable};
+                             .readable = rows[i].readable,
+                             .config = rows[i].configuration,
+                             .owned = rows[i].owned};
         mem_push(ctx, catalog->sequences, catalog->n_sequences, sequence);
     }
     return true;
@@ -216,27 +219,76 @@ bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
     return true;
 }
 
+/*
+ * The users' rows of extensions are carried where our role may put triggers on the table; whoever moves schemas or
+ * tables leaves the extensions behind.
+ */
+static void take_config(Catalog *catalog, bool with_extensions)
+{
+    for (size_t i = 0; i < catalog->n_tables; i++) {
+        Table *table = &catalog->tables[i];
+
+        if (table->config == NULL || !with_extensions || !table->owned || table->partitioned ||
+            table->inherits)
+            continue;
+        table->in_extension = false;
+        table->config_keys = table->keys;
+        table->n_config_keys = table->n_keys;
+        table->n_keys = 0;
+        table->key_is_int = false;
+    }
+}
+
+/* those that are selected; the same of extensions' sequences */
+static void keep_sequences(Catalog *catalog, const Scope *scope)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < catalog->n_sequences; i++) {
+        const Sequence *sequence = &catalog->sequences[i];
+
+        if (scope_has(scope, sequence->schema, sequence->name) &&
+            (!sequence->config || (sequence->owned && scope_has_unowned(scope))))
+            catalog->sequences[n++] = *sequence;
+    }
+    catalog->n_sequences = n;
+}
+
+static bool load(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog, Err *err);
+
 bool catalog_load(const void *ctx, Conn *conn, const Selection *selection, Catalog **ret_catalog,
                   Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const Scope *scope;
     Catalog *catalog;
-    size_t n = 0;
 
     if (!scope_read(tmp, conn, selection, &scope, err) ||
-        !catalog_load_some(ctx, conn, scope_relids(tmp, scope), &catalog, err))
+        !load(ctx, conn, scope_relids(tmp, scope), &catalog, err))
         return false;
-    for (size_t i = 0; i < catalog->n_sequences; i++)
-        if (scope_has(scope, catalog->sequences[i].schema, catalog->sequences[i].name))
-            catalog->sequences[n++] = catalog->sequences[i];
-    catalog->n_sequences = n;
+    take_config(catalog, scope_has_unowned(scope));
+    keep_sequences(catalog, scope);
     *ret_catalog = catalog;
     return true;
 }
 
 bool catalog_load_some(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog,
                        Err *err)
+{
+    Catalog *catalog;
+    size_t n = 0;
+
+    if (!load(ctx, conn, relids, &catalog, err))
+        return false;
+    for (size_t i = 0; i < catalog->n_sequences; i++)
+        if (!catalog->sequences[i].config)
+            catalog->sequences[n++] = catalog->sequences[i];
+    catalog->n_sequences = n;
+    *ret_catalog = catalog;
+    return true;
+}
+
+static bool load(const void *ctx, Conn *conn, const char *relids, Catalog **ret_catalog, Err *err)
 {
     Catalog *catalog = mem_new(ctx, Catalog);
     RelationsRow *rows;
@@ -255,6 +307,7 @@ bool catalog_load_some(const void *ctx, Conn *conn, const char *relids, Catalog 
                                      .unlogged = strcmp(row->persistence, "u") == 0,
                                      .owned = row->owned,
                                      .in_extension = row->in_extension,
+                                     .config = row->condition,
                                      .forced_rls = row->forced_rls,
                                      .owner = row->owner,
                                      .blocks = row->blocks,
@@ -366,6 +419,13 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
             return err_hint(err,
                             "It was dropped or renamed while the run was going on. Put it back, or "
                             "start over with \"pgtandem abort\" and \"pgtandem upgrade\".");
+        }
+        if (found->in_extension && rows[i].key_columns == NULL) {
+            err_set(err, ERR_STATE,
+                    "which rows of table %s.%s are the users' cannot be told any more on the %s",
+                    rows[i].schema_name, rows[i].table_name, conn_label(conn));
+            return err_hint(err, "It belongs to an extension, which has to list it as "
+                                 "configuration, and to our role.");
         }
         tables[kept] = *found;
         tables[kept].id = rows[i].id;

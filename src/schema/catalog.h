@@ -33,7 +33,10 @@ typedef struct CatalogChoice {
 CHECKED bool catalog_choose(const void *ctx, Conn *conn, const CatalogChoice *choice,
                             const char **ret_relids, Err *err);
 
-/* the same as catalog_load() for those tables, and all sequences */
+/*
+ * the same as catalog_load() for those tables, and all sequences; what belongs to extensions counts as theirs, users'
+ * rows or not
+ */
 CHECKED bool catalog_load_some(const void *ctx, Conn *conn, const char *relids,
                                Catalog **ret_catalog, Err *err);
 

@@ -396,9 +396,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     return true;
 }
 
-/* the statements of a dump, without comments and psql's commands */
-static void split_statements(const void *ctx, const char *text, const char ***ret_statements,
-                             size_t *ret_n)
+void dump_statements(const void *ctx, const char *text, const char ***ret_statements, size_t *ret_n)
 {
     AUTO_CTX(tmp, NULL);
     const char **statements = mem_array(ctx, const char *, 1);
@@ -437,7 +435,7 @@ bool dump_roles(const void *ctx, const PgDump *dump, const ConnSpec *source, con
 
     if (!run_program(tmp, mem_printf(tmp, "%sall", dump->path), source, more, &out, err))
         return false;
-    split_statements(ctx, out, ret_statements, ret_n);
+    dump_statements(ctx, out, ret_statements, ret_n);
     return true;
 }
 
@@ -452,7 +450,7 @@ bool dump_database(const void *ctx, const PgDump *dump, const ConnSpec *source,
 
     if (!run_program(tmp, dump->path, source, more, &out, err))
         return false;
-    split_statements(ctx, out, ret_statements, ret_n);
+    dump_statements(ctx, out, ret_statements, ret_n);
     return true;
 }
 

@@ -44,6 +44,10 @@ typedef struct DumpOptions {
 CHECKED bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *options,
                           DumpSection section, DumpEntry **ret_entries, size_t *ret_n, Err *err);
 
+/* the statements of a dump or an entry, without comments and psql's commands; they belong to ctx */
+void dump_statements(const void *ctx, const char *text, const char ***ret_statements,
+                     size_t *ret_n);
+
 /*
  * The statements that make the roles of a server, with their settings and memberships, and those that make a
  * database with its properties (which do not connect to it). They may hold passwords, so they are not for

@@ -20,9 +20,10 @@ select c.oid::int8, n.nspname::text, c.relname::text,
 
 -- name: relations
 -- doc: every user table and partitioned table that is not temporary and not ours, with what the plan needs; relids is
--- doc: an array, NULL for all
+-- doc: an array, NULL for all. condition: of a configuration table of an extension (pg_extension_config_dump), which
+-- doc: rows of it are the users'; an empty text for all
 -- params: relids text
--- returns: oid int8, schema_name text, table_name text, kind text, persistence text, parent int8, is_partition bool, has_children bool, in_extension bool, owned bool, forced_rls bool, blocks int8, tuples float8, bytes int8, owner text
+-- returns: oid int8, schema_name text, table_name text, kind text, persistence text, parent int8, is_partition bool, has_children bool, in_extension bool, condition text?, owned bool, forced_rls bool, blocks int8, tuples float8, bytes int8, owner text
 select c.oid::int8,
        n.nspname::text,
        c.relname::text,
@@ -34,6 +35,9 @@ select c.oid::int8,
        exists (select 1 from pg_inherits i where i.inhparent = c.oid),
        exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
                   and d.deptype = 'e'),
+       (select min(x.condition) from (select unnest(e.extconfig) as rel, unnest(e.extcondition) as condition
+                                        from pg_extension e) x
+         where x.rel = c.oid),
        pg_has_role(c.relowner, 'USAGE'),
 --@ >= 9.5       c.relforcerowsecurity and not (select r.rolbypassrls or r.rolsuper from pg_roles r where r.rolname = current_user),
 --@ < 9.5       false,
@@ -171,26 +175,33 @@ select u.indrelid::int8, u.relname::text, u.indisprimary, u.n::int, u.attname::t
  order by u.indrelid, u.indisprimary desc, u.width, u.relname, u.n
 
 -- name: sequences
--- doc: every user sequence, owned by a column or free
--- returns: oid int8, schema_name text, sequence_name text, readable bool
+-- doc: every user sequence, owned by a column or free; configuration: of an extension that leaves it to the users
+-- returns: oid int8, schema_name text, sequence_name text, readable bool, configuration bool, owned bool
 select c.oid::int8,
        n.nspname::text,
        c.relname::text,
-       has_sequence_privilege(c.oid, 'SELECT')
+       has_sequence_privilege(c.oid, 'SELECT'),
+       x.rel is not null,
+       pg_has_role(c.relowner, 'USAGE')
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
+  left join (select distinct unnest(e.extconfig) as rel from pg_extension e) x on x.rel = c.oid
  where c.relkind = 'S'
    and c.relpersistence <> 't'
    and n.nspname !~ '^pg_'
    and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
-   and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
-                      and d.deptype = 'e')
+   and (x.rel is not null
+        or not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                          and d.deptype = 'e'))
  order by n.nspname, c.relname
 
 -- name: user_triggers
--- doc: the users' triggers that are not switched off; enabled is O, A or R
--- returns: schema_name text, table_name text, name text, enabled text
-select n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text
+-- doc: the users' triggers that are not switched off; enabled is O, A or R; foreign_owner: of a table that an extension made
+-- doc: for another role than ours, which we can neither alter nor write
+-- returns: schema_name text, table_name text, name text, enabled text, foreign_owner bool
+select n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text,
+       not pg_has_role(c.relowner, 'USAGE')
+         and exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   from pg_trigger t
   join pg_class c on c.oid = t.tgrelid
   join pg_namespace n on n.oid = c.relnamespace
@@ -203,9 +214,11 @@ select n.nspname::text, c.relname::text, t.tgname::text, t.tgenabled::text
  order by 1, 2, 3
 
 -- name: user_rules
--- doc: rules on tables that are not switched off
--- returns: schema_name text, table_name text, name text, enabled text
-select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
+-- doc: rules on tables that are not switched off; foreign_owner: as of user_triggers
+-- returns: schema_name text, table_name text, name text, enabled text, foreign_owner bool
+select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text,
+       not pg_has_role(c.relowner, 'USAGE')
+         and exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   from pg_rewrite r
   join pg_class c on c.oid = r.ev_class
   join pg_namespace n on n.oid = c.relnamespace
@@ -216,10 +229,12 @@ select n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text
  order by 1, 2, 3
 
 -- name: foreign_keys
--- doc: foreign keys as they were declared (not the copies that partitions inherit)
--- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool, comment text?, to_schema text, to_table text
+-- doc: foreign keys as they were declared (not the copies that partitions inherit); foreign_owner: as of user_triggers
+-- returns: schema_name text, table_name text, name text, definition text, valid bool, partitioned bool, comment text?, to_schema text, to_table text, foreign_owner bool
 select n.nspname::text, c.relname::text, o.conname::text, pg_get_constraintdef(o.oid), o.convalidated,
-       c.relkind = 'p', obj_description(o.oid, 'pg_constraint'), tn.nspname::text, tc.relname::text
+       c.relkind = 'p', obj_description(o.oid, 'pg_constraint'), tn.nspname::text, tc.relname::text,
+       not pg_has_role(c.relowner, 'USAGE')
+         and exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
   from pg_constraint o
   join pg_class c on c.oid = o.conrelid
   join pg_namespace n on n.oid = c.relnamespace

@@ -73,6 +73,18 @@ select n.nspname::text,
 -- returns: name text, version text
 select e.extname::text, e.extversion from pg_extension e where e.extname <> 'plpgsql' order by 1
 
+-- name: check_config_sequences
+-- doc: sequences that extensions leave to the users, and that our role does not own
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || ' (sequence, configuration, owner ' || pg_get_userbyid(c.relowner)::text || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join (select distinct unnest(e.extconfig) as rel from pg_extension e) x on x.rel = c.oid
+ where c.relkind = 'S'
+   and not pg_has_role(c.relowner, 'USAGE')
+   and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
+
 -- name: check_available
 -- doc: the extensions that could be installed; anybody_creates: without being a superuser; list: the parameter that
 -- doc: does not let it be created, of a service that has such a list (Azure's is empty at first, Amazon's is '*')
@@ -170,6 +182,24 @@ select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' 
 --@ < 12         or (a.atttypid = 705 and c.relkind in ('r', 'm', 'c', 'f') and $1::int >= 100000)
        )
  order by n.nspname, c.relname, a.attnum
+
+-- name: check_not_null_inheritance
+-- doc: columns that may hold NULL although those of their parent may not: since 18 NOT NULL is inherited
+-- params: target_version int
+-- returns: object text
+select n.nspname::text || '.' || c.relname::text || '.' || a.attname::text || ' (of ' || p.attrelid::regclass::text || ')'
+  from pg_inherits i
+  join pg_class c on c.oid = i.inhrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute p on p.attrelid = i.inhparent and p.attnum > 0 and p.attnotnull
+  join pg_attribute a on a.attrelid = c.oid and a.attname = p.attname and not a.attnotnull
+ where $1::int >= 180000
+--@ >= 18   and false
+   and c.relkind in ('r', 'p', 'f')
+   and c.relpersistence <> 't'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1
 
 -- name: check_char_columns
 -- doc: columns of the type "char" (of one byte), where one node is older than 15 and the other one is not
@@ -318,8 +348,9 @@ select 'event trigger ' || t.evtname::text
  order by 1
 
 -- name: check_security_labels
--- returns: object text
-select s.provider || ' (' || count(*)::text || case when count(*) = 1 then ' label)' else ' labels)' end
+-- doc: on_large: those on large objects, which pg_dump carries with their contents only
+-- returns: provider text, n int8, on_large int8
+select s.provider, count(*), count(nullif(s.classoid = 'pg_largeobject'::regclass, false))
   from pg_seclabel s
  group by s.provider
  order by 1
@@ -432,6 +463,10 @@ select 'PUBLIC has no ' || p.privilege
 union all
 select 'comment: ' || shobj_description(d.oid, 'pg_database')
   from pg_database d where d.datname = current_database() and shobj_description(d.oid, 'pg_database') is not null
+union all
+select 'security label of ' || s.provider || ': ' || s.label
+  from pg_shseclabel s join pg_database d on d.oid = s.objoid
+ where s.classoid = 'pg_database'::regclass and d.datname = current_database()
 union all
 select 'connection limit: ' || d.datconnlimit from pg_database d where d.datname = current_database() and d.datconnlimit >= 0
  order by 1

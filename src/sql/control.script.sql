@@ -306,7 +306,25 @@ CREATE TABLE pgtandem.before_schema (
     name         text PRIMARY KEY,
     owner        text NOT NULL,
     acl          aclitem[],
-    comment      text
+    comment      text,
+    label_providers text[],                     -- of security labels, and these
+    labels       text[]
+);
+-- rows that users had put into tables of extensions which were in the target before us
+CREATE TABLE pgtandem.before_config (
+    no           bigserial PRIMARY KEY,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    image        text NOT NULL
+);
+-- and such tables and sequences themselves; condition: of the table's rows that are the users', NULL for sequences
+CREATE TABLE pgtandem.before_config_rel (
+    schema_name  text NOT NULL,
+    name         text NOT NULL,
+    condition    text,
+    last_value   bigint,
+    is_called    boolean,
+    PRIMARY KEY (schema_name, name)
 );
 CREATE TABLE pgtandem.before_default_acl (
     oid          bigint PRIMARY KEY,

@@ -34,6 +34,14 @@ select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
 
+-- name: lost_tabs
+-- doc: captured tables that are gone; those of extensions are in no baseline
+-- returns: id int
+select t.id
+  from pgtandem.tab t join pgtandem.tab_rel r on r.tab = t.id and r.root
+ where t.schema_name <> '' and not exists (select 1 from pg_class c where c.oid = r.rel::oid)
+ order by t.id
+
 -- name: keyless_only_marked
 -- doc: tables without key whose changes are only marked, and that are at least this large by now
 -- params: bytes int8
@@ -275,12 +283,22 @@ union all select 'pg_language', oid::int8 from pg_language where oid >= 16384
 
 -- name: remember_schemas
 -- doc: the properties of the schemas that are in the target before us
-insert into pgtandem.before_schema (name, owner, acl, comment)
-select nspname::text, pg_get_userbyid(nspowner)::text, nspacl, obj_description(oid, 'pg_namespace')
-  from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')
+insert into pgtandem.before_schema (name, owner, acl, comment, label_providers, labels)
+select nspname::text, pg_get_userbyid(nspowner)::text, nspacl, obj_description(oid, 'pg_namespace'),
+       array(select s.provider from pg_seclabel s where s.classoid = 'pg_namespace'::regclass and s.objoid = n.oid
+              order by 1),
+       array(select s.label from pg_seclabel s where s.classoid = 'pg_namespace'::regclass and s.objoid = n.oid
+              order by s.provider)
+  from pg_namespace n where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtandem', '_heroku')
 
 -- name: remember_default_acls
 insert into pgtandem.before_default_acl (oid, acl) select oid::int8, defaclacl from pg_default_acl
+
+-- name: before_config
+-- doc: tables and sequences of extensions that were in the target before us; condition: NULL for a sequence
+-- returns: schema_name text, name text, condition text?, last_value int8, is_called bool
+select schema_name, name, condition, coalesce(last_value, 0), coalesce(is_called, false)
+  from pgtandem.before_config_rel order by 1, 2
 
 -- name: put_back
 -- doc: the statements that give schemas and default privileges the properties that they had before us
@@ -332,7 +350,18 @@ steps as (
     select 4, 0, n.nspname::text, format('COMMENT ON SCHEMA %I IS %s', n.nspname, coalesce(quote_literal(b.comment), 'NULL'))
       from pg_namespace n
       join pgtandem.before_schema b on b.name = n.nspname
-       and b.comment is distinct from obj_description(n.oid, 'pg_namespace'))
+       and b.comment is distinct from obj_description(n.oid, 'pg_namespace')
+    union all
+    select 5, 0, n.nspname::text,
+           format('SECURITY LABEL FOR %I ON SCHEMA %I IS %s', l.provider, n.nspname, coalesce(quote_literal(l.was), 'NULL'))
+      from pg_namespace n
+      join pgtandem.before_schema b on b.name = n.nspname
+     cross join lateral (select coalesce(w.provider, s.provider) as provider, w.label as was
+                           from (select unnest(b.label_providers) as provider, unnest(b.labels) as label) w
+                           full join (select p.provider, p.label from pg_seclabel p
+                                       where p.classoid = 'pg_namespace'::regclass and p.objoid = n.oid) s
+                             on s.provider = w.provider
+                          where s.label is distinct from w.label) l)
 select statement from steps order by step, name, item, statement
 
 -- name: new_objects

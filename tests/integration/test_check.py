@@ -25,6 +25,9 @@ SOURCE = [
     ("c-functions", *ANY, "create function c_one(cstring) returns hstore language c as '$libdir/hstore', 'hstore_in'", "hstore"),
     ("removed-types", 0, 120000, 120000, "create table timed (id int primary key, at abstime)", "public.timed.at"),
     ("tables-with-oids", 0, 120000, 120000, "create table numbered (id int primary key) with oids", "public.numbered"),
+    ("not-null-inheritance", 0, 180000, 180000,
+     "create table elder (id int primary key, v int not null); create table younger (primary key (id)) inherits (elder);"
+     " alter table younger alter v drop not null; insert into younger values (1, null)", "public.younger.v (of "),
     ("char-columns", 0, 150000, 150000, 'create table flagged (id int primary key, flag "char")', "public.flagged.flag"),
     ("removed-operators", 0, 140000, 140000,
      "create function fact(int) returns int language sql as 'select $1'; create operator !!! (leftarg = int, procedure = fact)", "!!!"),

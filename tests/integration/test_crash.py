@@ -73,6 +73,8 @@ ENDING_ABORT = ["ending.recorded", "capture.remove:kill:2", "finish.removed", "a
 ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.copying", "service.copied",
              "service.recorded", "service.forgotten", "round.begun", "round.counted",
              "apply.images", "keyless.adopt", "keyless.adopted", "large.loaded", "large.pages", "large.objects", "large.applied",
+             # in test_extension_rows.py
+             "config.copied", "apply.config",
              # in test_rename.py
              "schema.scratch", "schema.renamed",
              # in test_ddl.py and test_ddl_attack.py

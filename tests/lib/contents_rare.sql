@@ -359,3 +359,16 @@ alter table rare.stored alter c set storage default;
 -- since 180000
 create table rare.lasting (id int, during tsrange, primary key (id, during without overlaps));
 alter table rare.checks add constraint named_not_null not null b not valid;
+create table rare.lasting_part (id int, during tsrange, foreign key (id, period during) references rare.lasting (id, period during));
+insert into rare.lasting values (1, '[2024-01-01, 2025-01-01)');
+insert into rare.lasting_part values (1, '[2024-02-01, 2024-03-01)');
+create table rare.never_empty (id int primary key, a int constraint "n n" not null no inherit, b int constraint named not null, c int not null);
+comment on constraint named on rare.never_empty is 'not null has a name';
+create table rare.heir_of_never (d int not null, constraint of_its_own not null c) inherits (rare.never_empty);
+create table rare.adopted_late (id int not null, a int, b int constraint another not null, c int constraint named_here not null);
+alter table rare.adopted_late inherit rare.never_empty;
+create table rare.lax (id int primary key, v int constraint "not checked" check (v > 0) not enforced, w int generated always as (v + 1) virtual not null);
+insert into rare.lax (id, v) values (1, -1);
+create table rare.split_lax (id int primary key, v int constraint v_there not null) partition by range (id);
+create table rare.split_lax_1 (id int not null, v int constraint other_name not null);
+alter table rare.split_lax attach partition rare.split_lax_1 for values from (0) to (100);
