@@ -721,6 +721,21 @@ static bool check_large_target(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+static bool check_superuser_only(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckSuperusersOnlyRow *rows;
+    size_t n;
+
+    if (p->dst.node->is_superuser || p->in->source_scope != NULL)
+        return true;
+    if (!q_check_superusers_only(tmp, p->in->source, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        add_object(f, "%s", rows[i].object);
+    return true;
+}
+
 static bool check_matviews(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -1741,8 +1756,17 @@ static const Check checks[] = {
     {.id = "publications",
      .severity = SEVERITY_INFO,
      .query = &query_check_publications,
-     .title = "publications are not carried over",
-     .hint = "Create them on the target after the switchover, and point their subscribers there."},
+     .title = "publications are made on the target with the switchover, and not before",
+     .hint =
+         "Point their subscribers there then; subscriptions are not carried. A run that moves a "
+         "part of a database leaves them to you."},
+    {.id = "superuser-only",
+     .part = PART_WHOLE,
+     .severity = SEVERITY_WARNING,
+     .run = check_superuser_only,
+     .title = "event triggers or publications that our role may not make on the target",
+     .hint = "The switchover goes on without them and tells their statements. Your provider may "
+             "let you all the same; otherwise let an administrator run them."},
     {.id = "replication-slots",
      .severity = SEVERITY_INFO,
      .query = &query_check_replication_slots,

@@ -35,6 +35,19 @@ CHECKED bool sleep_function(Conn *conn, const char *function, Err *err);
 CHECKED bool sleep_wake_functions(Conn *conn, Err *err);
 
 /*
+ * Publications and event triggers of `from`, which takes writes now, are remembered on `to`, where sleep_wake() makes
+ * those that are not there. Again before each switch: they may change meanwhile. Event triggers that are there sleep
+ * with sleep_node(), as far as the role may do that.
+ */
+CHECKED bool sleep_set_aside(Conn *from, Conn *to, Err *err);
+
+/* they are not made any more: the run ends without another switch */
+CHECKED bool sleep_forget_set_aside(Conn *conn, Err *err);
+
+/* drops those that the run has made here; event triggers first, as they would fire */
+CHECKED bool sleep_drop_made(Conn *conn, Err *err);
+
+/*
  * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD
  * CONSTRAINT …
  */

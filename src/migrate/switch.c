@@ -666,6 +666,10 @@ static bool switch_preflight(Switch *sw, Err *err)
         !captured_everywhere(sw, err) || !refuse_prepared_transactions(sw, err) ||
         !ddl_refuse_keys_in(run, sw->from, err) || !baseline_refuse_changes(run, err))
         return false;
+    /* publications name tables of whole databases */
+    if (run->selection == NULL && !run->config->dry_run &&
+        !sleep_set_aside(run->conn[sw->from], run->conn[sw->to], err))
+        return false;
     fill_addresses(sw);
     if (!open_poolers(sw, err))
         return false;

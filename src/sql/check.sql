@@ -331,6 +331,22 @@ select t.evtname::text || ' (' || t.evtevent::text || ')'
                       and d.deptype = 'e')
  order by 1
 
+-- name: check_superusers_only
+-- doc: event triggers and publications that only superusers may make
+-- returns: object text
+select 'event trigger ' || t.evtname::text
+  from pg_event_trigger t
+ where not exists (select 1 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                    where p.oid = t.evtfoid and n.nspname = '_heroku')
+   and not exists (select 1 from pg_depend d where d.classid = 'pg_event_trigger'::regclass and d.objid = t.oid
+                      and d.deptype = 'e')
+--@ >= 10 union all
+--@ >= 10 select 'publication ' || p.pubname::text
+--@ >= 10   from pg_publication p
+--@ >= 10  where p.puballtables
+--@ >= 15     or exists (select 1 from pg_publication_namespace n where n.pnpubid = p.oid)
+ order by 1
+
 -- name: check_security_labels
 -- doc: on_large: those on large objects, which pg_dump carries with their contents only
 -- returns: provider text, n int8, on_large int8

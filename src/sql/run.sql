@@ -157,8 +157,68 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
  where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = 1 and l.granted
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
 
+-- name: set_aside
+-- doc: publications and event triggers: what has to wait until the copy takes over. print: what it is, without its
+-- doc: owner, comment and whether it is switched off. make: statements, to be followed by more, which may fail.
+-- returns: kind text, name text, print text, make text, more text, enabled text
+--@ >= 10 select 'publication', p.pubname::text, md5(d.text), d.text,
+--@ >= 10        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(p.pubowner))
+--@ >= 10        || coalesce('; COMMENT ON PUBLICATION ' || quote_ident(p.pubname) || ' IS '
+--@ >= 10                    || quote_literal(obj_description(p.oid, 'pg_publication')), ''), ''
+--@ >= 10   from pg_publication p,
+--@ >= 10        lateral (select 'CREATE PUBLICATION ' || quote_ident(p.pubname)
+--@ >= 10                  || case when p.puballtables then ' FOR ALL TABLES' else '' end || ' WITH (publish = '''
+--@ >= 10                  || concat_ws(', ', case when p.pubinsert then 'insert' end, case when p.pubupdate then 'update' end,
+--@ >= 10                               case when p.pubdelete then 'delete' end
+--@ >= 11                               , case when p.pubtruncate then 'truncate' end
+--@ >= 10                              ) || ''''
+--@ >= 13                  || case when p.pubviaroot then ', publish_via_partition_root' else '' end
+--@ >= 18                  || case when p.pubgencols = 's' then ', publish_generated_columns = stored' else '' end
+--@ >= 10                  || ')'
+--@ >= 10                  || coalesce((
+--@ >= 10                        select '; ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE '
+--@ >= 10                               || string_agg('ONLY ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+--@ >= 15                                             || coalesce(' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
+--@ >= 15                                                                    from pg_attribute a
+--@ >= 15                                                                   where a.attrelid = c.oid and a.attnum = any (r.prattrs)) || ')', '')
+--@ >= 15                                             || coalesce(' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')', '')
+--@ >= 10                                             , ', ' order by n.nspname, c.relname)
+--@ >= 10                          from pg_publication_rel r
+--@ >= 10                          join pg_class c on c.oid = r.prrelid
+--@ >= 10                          join pg_namespace n on n.oid = c.relnamespace
+--@ >= 10                         where r.prpubid = p.oid and n.nspname not in ('pgtandem', '_heroku')), '')
+--@ >= 15                  || coalesce((
+--@ >= 15                        select '; ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLES IN SCHEMA '
+--@ >= 15                               || string_agg(quote_ident(n.nspname), ', ' order by n.nspname)
+--@ >= 15                          from pg_publication_namespace s
+--@ >= 15                          join pg_namespace n on n.oid = s.pnnspid
+--@ >= 15                         where s.pnpubid = p.oid), '')
+--@ >= 10                  as text) d
+--@ >= 10  where not exists (select 1 from pg_depend e where e.classid = 'pg_publication'::regclass and e.objid = p.oid
+--@ >= 10                       and e.deptype = 'e')
+--@ >= 10 union all
+select 'event trigger', t.evtname::text, md5(d.text),
+       d.text || case t.evtenabled when 'D' then s.text || ' DISABLE' when 'A' then s.text || ' ENABLE ALWAYS'
+                                   when 'R' then s.text || ' ENABLE REPLICA' else '' end,
+       'ALTER EVENT TRIGGER ' || quote_ident(t.evtname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(t.evtowner))
+       || coalesce('; COMMENT ON EVENT TRIGGER ' || quote_ident(t.evtname) || ' IS '
+                   || quote_literal(obj_description(t.oid, 'pg_event_trigger')), ''), t.evtenabled::text
+  from pg_event_trigger t
+  join pg_proc f on f.oid = t.evtfoid
+  join pg_namespace n on n.oid = f.pronamespace,
+       lateral (select 'CREATE EVENT TRIGGER ' || quote_ident(t.evtname) || ' ON ' || t.evtevent
+                       || coalesce(' WHEN TAG IN (' || array_to_string(array(select quote_literal(g) from unnest(t.evttags) g), ', ')
+                                   || ')', '')
+                       || ' EXECUTE PROCEDURE ' || quote_ident(n.nspname) || '.' || quote_ident(f.proname) || '()' as text) d,
+       lateral (select '; ALTER EVENT TRIGGER ' || quote_ident(t.evtname) as text) s
+ -- those of extensions and of Heroku are their own business
+ where n.nspname not in ('_heroku', 'pgtandem')
+   and not exists (select 1 from pg_depend e where e.classid = 'pg_event_trigger'::regclass and e.objid = t.oid
+                      and e.deptype = 'e')
+ order by 1, 2
+
 -- name: asleep
--- doc: what sleeps on this node, foreign keys last
+-- doc: what sleeps on this node, in an order in which it can wake: an event trigger comes last, or it would fire
 -- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, leaves bool, awake bool, partitioned bool
 select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.leaves, a.awake,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
