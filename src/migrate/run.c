@@ -67,6 +67,14 @@ static bool read_node(Run *run, Side side, Err *err)
     }
     if (!q_node_state(tmp, run->conn[side], &row, &n, err))
         return false;
+    if (n == 1 && row->format != CONTROL_FORMAT &&
+        strcmp(row->tool_version, PGTANDEM_VERSION) == 0) {
+        err_set(err, ERR_STATE,
+                "the %s is in a run of another build of pgtandem %s, whose tables have another "
+                "layout (%d, here %d)",
+                side_name(side), PGTANDEM_VERSION, row->format, CONTROL_FORMAT);
+        return err_hint(err, "Go on with the build that began the run. Nothing was changed.");
+    }
     if (n != 1 || row->format != CONTROL_FORMAT) {
         err_set(err, ERR_STATE, "the %s is in a run of another version of pgtandem%s%s",
                 side_name(side), n == 1 ? ", " : "", n == 1 ? row->tool_version : "");
@@ -220,6 +228,41 @@ static bool refuse_other_source(Run *run, Err *err)
     return err_hint(err, "Name the two databases that the run was started with.");
 }
 
+/* other sessions of ours on a node: somebody works on its run */
+static bool ask_alive(Conn *conn, bool *ret_alive, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+
+    sql_add(q, "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+               "AND pid <> pg_backend_pid() AND application_name LIKE '" CONN_APPLICATION " %')");
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    *ret_alive = rows_bool(rows, 0, 0);
+    return true;
+}
+
+/* it may be lost, or there are two runs of one source: whoever is offered to end the other one may do so */
+static bool refuse_unknown_run(Run *run, Err *err)
+{
+    const char *run_id = run->node[SIDE_SOURCE].run_id;
+    bool alive;
+
+    if (!ask_alive(run->conn[SIDE_SOURCE], &alive, err))
+        return false;
+    err_set(err, ERR_STATE, "the source is in a run (%s) that the target knows nothing of", run_id);
+    if (alive) {
+        err_detail(err, "A pgtandem works on that run at this moment. Nothing was changed.");
+        return err_hint(err,
+                        "Name the target that the run was started with. A source is in one run "
+                        "at a time.");
+    }
+    return err_hint(err,
+                    "Name the target that the run was started with. If it is lost, remove the run "
+                    "from the source: \"pgtandem abort\" with --accept target-lost.");
+}
+
 bool run_read_state(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -235,13 +278,8 @@ bool run_read_state(Run *run, Err *err)
                 t->run_id);
         return err_hint(err, "Name the two databases that the run was started with.");
     }
-    if (s->present && !t->present && !config_accepts(run->config, "target-lost")) {
-        err_set(err, ERR_STATE, "the source is in a run (%s) that the target knows nothing of",
-                s->run_id);
-        return err_hint(
-            err, "Name the target that the run was started with. If it is lost, remove the run "
-                 "from the source: \"pgtandem abort\" with --accept target-lost.");
-    }
+    if (s->present && !t->present && !config_accepts(run->config, "target-lost"))
+        return refuse_unknown_run(run, err);
     if (s->present && s->open && t->open) {
         err_set(err, ERR_STATE, "both nodes take writes");
         return err_hint(

@@ -252,9 +252,14 @@ def test_a_run_is_protected(shop, tool):
         assert_says(tool.run("upgrade"), FAILED, "another pgtandem works on this run", "pgtandem upgrade")
         assert time.monotonic() - begun < 15
         assert run.running
+    other = new.cluster.create_db()
+    # whoever begins a second run of a source that is in one is not told how to end the first
+    with Unchanged(old, new):
+        done = shop.tool(target=new.cluster.conninfo(other)).run("upgrade")
+        assert_says(done, FAILED, "the target knows nothing of")
+        assert "works on that run at this moment" in done.err and "--accept" not in done.err, done
     run.sigint()
     run.wait()
-    other = new.cluster.create_db()
     third = old.cluster.create_db()
     try:
         with Unchanged(old, new):
@@ -263,17 +268,19 @@ def test_a_run_is_protected(shop, tool):
                 assert_says(swapped.run(command), FAILED, "--source and --target")
             elsewhere = shop.tool(target=new.cluster.conninfo(other))
             for command in ("upgrade", "switchover", "finish", "verify"):
-                assert_says(elsewhere.run(command), FAILED, "the target knows nothing of")
+                assert_says(elsewhere.run(command), FAILED, "the target knows nothing of", "--accept target-lost")
             elsewhere = shop.tool(source=old.cluster.conninfo(third))
             for command in ("upgrade", "switchover", "finish", "abort", "verify"):
                 assert_says(elsewhere.run(command), FAILED, "with another source")
         # A run of another version is left to that.
         for node in (old, new):
-            known = node.value("select format from pgtandem.node")
+            known, version = node.sql("select format, tool_version from pgtandem.node")[0]
             node.sql("update pgtandem.node set format = 99, tool_version = '77.0'")
             with Unchanged(old, new):
                 for command in ("upgrade", "switchover", "status", "finish", "abort", "verify"):
                     assert_says(tool.run(command), FAILED, "another version", "77.0")
+            node.sql(f"update pgtandem.node set tool_version = '{version}'")
+            assert_says(tool.run("upgrade"), FAILED, "another build", "another layout (99, here")
             node.sql(f"update pgtandem.node set format = {known}")
         # Of another run.
         new.sql("update pgtandem.node set run_id = 'other'")
