@@ -100,7 +100,7 @@ def awake(found):
     levelled = Counter()
     for entry, n in found.items():
         if not ASLEEP_HEAD.match(entry):
-            levelled[ASLEEP.sub("", entry).rstrip()] += n
+            levelled[re.sub(r"\n{2,}", "\n", ASLEEP.sub("", entry)).rstrip()] += n
     return levelled
 
 
