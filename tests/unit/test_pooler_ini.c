@@ -18,6 +18,13 @@ static const Address to_renamed = {"10.0.0.2", "5432", "shop 2's"};
 static const Address from_local = {"localhost", "", "shop"};
 static const Address from_socket = {"/run/postgresql/", "5432", "shop"};
 
+static bool plan(PoolerIni *ini, const Address *old, const Address *new, Err *err)
+{
+    Move move = {.from = *old, .to = *new};
+
+    return pooler_ini_plan(ini, &move, 1, err);
+}
+
 static char *new_dir(void *ctx)
 {
     char *dir = mem_strdup(ctx, "/tmp/pgtandem-unit-XXXXXX");
@@ -158,7 +165,7 @@ static void test_cases(void **state)
         path = put_file(*state, dir, "ini", c->before);
         PoolerIni *ini = pooler_ini_read(*state, path, err);
         assert_non_null(ini);
-        bool ok = pooler_ini_plan(ini, c->from, c->to, err);
+        bool ok = plan(ini, c->from, c->to, err);
         assert_int_equal(ok, c->after != NULL);
         if (ok) {
             assert_string_equal(pooler_ini_text(ini), c->after);
@@ -167,7 +174,7 @@ static void test_cases(void **state)
             put_file(*state, dir, "ini", c->after);
             PoolerIni *again = pooler_ini_read(*state, path, err);
             assert_non_null(again);
-            assert_true(pooler_ini_plan(again, c->from, c->to, err));
+            assert_true(plan(again, c->from, c->to, err));
             assert_int_equal(pooler_ini_changes(again), 0);
             assert_string_equal(pooler_ini_text(again), c->after);
         } else {
@@ -220,7 +227,7 @@ static void test_write(void **state)
 
     PoolerIni *ini = pooler_ini_read(*state, link, err);
     assert_non_null(ini);
-    assert_true(pooler_ini_plan(ini, &from, &to_plain, err));
+    assert_true(plan(ini, &from, &to_plain, err));
     assert_int_equal(pooler_ini_changes(ini), 1);
     assert_true(pooler_ini_write(ini, true, err));
     assert_non_null(strstr(get_file(*state, included), "old.example\n"));
@@ -268,7 +275,7 @@ static void test_errors(void **state)
     path = put_file(*state, dir, "ini", DB "* = host=old.example\n");
     PoolerIni *odd_ini = pooler_ini_read(*state, path, odd_err);
     assert_non_null(odd_ini);
-    assert_false(pooler_ini_plan(odd_ini, &odd, &to, odd_err));
+    assert_false(plan(odd_ini, &odd, &to, odd_err));
     assert_string_equal(odd_err->msg,
                         "the database \"the shop\" is served by PgBouncer's entry \"*\"");
 
@@ -277,7 +284,7 @@ static void test_errors(void **state)
     path = put_file(*state, dir, "ini", DB "shop = host=db1 password=secret\n");
     PoolerIni *ini = pooler_ini_read(*state, path, err);
     assert_non_null(ini);
-    assert_false(pooler_ini_plan(ini, &from, &to, err));
+    assert_false(plan(ini, &from, &to, err));
     assert_non_null(strstr(err->msg, "leads to host=old.example port=5432 dbname=shop"));
     assert_string_equal(err->detail, "It has: \"shop\" to host=db1 port=5432 dbname=shop.");
     unlink(path);
