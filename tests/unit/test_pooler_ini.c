@@ -188,6 +188,70 @@ static void test_cases(void **state)
     rmdir(dir);
 }
 
+/* one change for several databases; those of others stay, as does "*" for them */
+static void test_several(void **state)
+{
+    static const Move moves[] = {
+        {{"old.example", "5432", "shop"}, {"new.example", "5433", "shop"}},
+        {{"old.example", "5432", "crm"}, {"new.example", "5433", "crm"}},
+        {{"old.example", "5432", "postgres"}, {"new.example", "5433", "postgres"}},
+    };
+    static const struct {
+        const char *before, *after;
+        size_t changes;
+        bool led[3];
+    } several[] = {
+        {DB "crm = host=old.example\nother = host=old.example\na = host=old.example dbname=shop "
+            "user=u\nshop = host=x\n",
+         DB "crm = host=new.example port=5433\nother = host=old.example\na = host=new.example "
+            "port=5433 dbname=shop user=u\nshop = host=x\n",
+         2,
+         {true, true, false}},
+        {DB "crm = host=old.example\n\t* = host=old.example user=u\nother = host=old.example\n",
+         DB
+         "crm = host=new.example port=5433\nshop = host=new.example port=5433 user=u\npostgres = "
+         "host=new.example port=5433 user=u\n\t* = host=old.example user=u\nother = "
+         "host=old.example\n",
+         3,
+         {true, true, true}},
+        /* a second time, and the rest of what was done in part */
+        {DB "crm = host=new.example port=5433\nshop = host=old.example\n* = host=x\n",
+         DB "crm = host=new.example port=5433\nshop = host=new.example port=5433\n* = host=x\n",
+         1,
+         {true, true, false}},
+        {DB "other = host=old.example\nshop = host=x\n", NULL, 0, {false, false, false}},
+    };
+    char *dir = new_dir(*state);
+    char *path = NULL;
+
+    for (size_t i = 0; i < sizeof several / sizeof *several; i++) {
+        Err *err = err_new(*state);
+
+        path = put_file(*state, dir, "ini", several[i].before);
+        PoolerIni *ini = pooler_ini_read(*state, path, err);
+        assert_non_null(ini);
+        assert_int_equal(pooler_ini_plan(ini, moves, 3, err), several[i].after != NULL);
+        for (size_t m = 0; m < 3; m++)
+            assert_int_equal(pooler_ini_leads(ini, m), several[i].led[m]);
+        if (several[i].after == NULL) {
+            assert_non_null(strstr(err->msg, "and a database of this run"));
+            continue;
+        }
+        assert_string_equal(pooler_ini_text(ini), several[i].after);
+        assert_int_equal(pooler_ini_changes(ini), several[i].changes);
+        put_file(*state, dir, "ini", several[i].after);
+        ini = pooler_ini_read(*state, path, err);
+        assert_non_null(ini);
+        assert_true(pooler_ini_plan(ini, moves, 3, err));
+        assert_int_equal(pooler_ini_changes(ini), 0);
+        assert_string_equal(pooler_ini_text(ini), several[i].after);
+        assert_int_equal(pooler_ini_mentions(ini, "crm"), true);
+        assert_int_equal(pooler_ini_mentions(ini, "nowhere"), false);
+    }
+    unlink(path);
+    rmdir(dir);
+}
+
 static void test_fallback(void **state)
 {
     char *dir = new_dir(*state);
@@ -291,5 +355,5 @@ static void test_errors(void **state)
     rmdir(dir);
 }
 
-UNIT_MAIN(UNIT_TEST(test_cases), UNIT_TEST(test_fallback), UNIT_TEST(test_write),
-          UNIT_TEST(test_errors))
+UNIT_MAIN(UNIT_TEST(test_cases), UNIT_TEST(test_several), UNIT_TEST(test_fallback),
+          UNIT_TEST(test_write), UNIT_TEST(test_errors))
