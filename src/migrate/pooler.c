@@ -247,16 +247,12 @@ static void drop_hold(Console *console)
     console->hold = NULL;
 }
 
-/* all RESUMEs of one console */
-static bool lift(Console *console, Err *err)
+static bool lift_targets(Console *console, Err *err)
 {
     bool ok = true;
 
     for (size_t i = 0; i < console->n_targets && !console->whole && ok; i++)
         ok = resume_one(console, console->targets[i], err);
-    /* at last: until then nothing moves */
-    if (ok && (console->whole || console->lift_all))
-        ok = resume_one(console, NULL, err);
     return ok;
 }
 
@@ -271,9 +267,16 @@ static bool lift_all(Poolers *poolers, Err *err)
         drop_hold(&poolers->consoles[i]);
         hurry(&poolers->consoles[i]);
     }
+    /* where all are held nothing moves before the last of these, so it is one moment for all consoles */
     for (size_t i = 0; i < poolers->n_consoles; i++)
-        if (!lift(&poolers->consoles[i], one))
+        if (!lift_targets(&poolers->consoles[i], one))
             ok = err_copy(err, one);
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        Console *console = &poolers->consoles[i];
+
+        if ((console->whole || console->lift_all) && !resume_one(console, NULL, one))
+            ok = err_copy(err, one);
+    }
     for (size_t i = 0; i < poolers->n_consoles; i++)
         calm_down(&poolers->consoles[i]);
     return ok;

@@ -595,6 +595,7 @@ POOLER_DEATHS = [
     ("pooler.write", True),
     ("pooler.written", True),
     ("pooler.repointed", True),
+    ("switch.open.before@mmm,server.undo", True),
 ]
 
 
