@@ -100,6 +100,7 @@ static bool read_node(Run *run, Side side, Err *err)
     node->leader = mem_strdup(run, row->leader);
     node->voided = row->voided;
     node->selection = mem_strdup(run, row->selection);
+    node->filters = mem_strdup(run, row->filters);
     return true;
 }
 
@@ -188,6 +189,38 @@ static bool settle_selection(Run *run, Err *err)
     err_set(err, ERR_USAGE, "this run moves something else: %s",
             remembered == NULL ? "the whole database" : selection_options(tmp, remembered));
     return err_hint(err, "Leave the selection out: the run remembers it. Another one needs another "
+                         "run; \"pgtandem abort\" ends this one. Nothing was changed.");
+}
+
+/* the same of conditions of rows */
+static bool settle_filters(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
+    const char *has = t->present ? t->filters : s->present ? s->filters : NULL;
+    Filters *wish = mem_new(run, Filters), *remembered;
+
+    for (size_t i = 0; i < run->config->n_conditions; i++) {
+        const char *wrong = filters_add(wish, run->config->conditions[i]);
+
+        if (wrong == NULL)
+            continue;
+        err_set(err, ERR_USAGE, "--where \"%s\" %s", run->config->conditions[i], wrong);
+        return err_hint(err, "Write SCHEMA.TABLE=CONDITION, e.g. --where \"shop.orders=year >= "
+                             "2024\"; what is odd in the table's name stands in double quotes.");
+    }
+    run->filters = wish->n > 0 ? wish : NULL;
+    if (has == NULL)
+        return true;
+    if (!filters_read(run, has, &remembered) ||
+        (s->present && t->present && strcmp(s->filters, t->filters) != 0))
+        return err_set(err, ERR_BUG, "the nodes do not agree on which rows this run moves");
+    run->filters = remembered;
+    if (wish->n == 0 || strcmp(filters_text(tmp, wish), has) == 0)
+        return true;
+    err_set(err, ERR_USAGE, "this run moves other rows: %s",
+            remembered == NULL ? "all of them" : filters_options(tmp, remembered));
+    return err_hint(err, "Leave the conditions out: the run remembers them. Others need another "
                          "run; \"pgtandem abort\" ends this one. Nothing was changed.");
 }
 
@@ -286,7 +319,7 @@ bool run_read_state(Run *run, Err *err)
             err, "This must not happen. Stop the application on one of them and compare the two "
                  "with \"pgtandem verify\".");
     }
-    if (!refuse_other_source(run, err) || !settle_selection(run, err))
+    if (!refuse_other_source(run, err) || !settle_selection(run, err) || !settle_filters(run, err))
         return false;
     if (!t->present)
         return true;
@@ -511,6 +544,12 @@ bool run_load_edge(Run *run, Err *err)
         return err_set(err, ERR_BUG, "the nodes list %zu and %zu tables", n[0], n[1]);
     run->n_tables = n[0];
 
+    for (size_t i = 0; i < run->n_tables; i++) {
+        Table *table = &run->tables[SIDE_SOURCE][i];
+
+        if (table->filter != NULL)
+            table->part = filter_part(run, table);
+    }
     Edge *edge = mem_new(run, Edge);
     edge->name = EDGE_OF_RUN;
     edge->from = run->conn[from];

@@ -11,6 +11,7 @@
 
 #include "migrate/config.h"
 #include "migrate/edge.h"
+#include "model/filter.h"
 #include "model/selection.h"
 #include "model/table.h"
 #include "pg/conn.h"
@@ -24,6 +25,7 @@ typedef struct NodeState {
     const char *run_id;
     const char *leader;    /* of a run of all databases, or "": see member.h */
     const char *selection; /* as selection_text() wrote it */
+    const char *filters;   /* … filters_text() */
     int64_t voided;        /* switches of all databases up to this number do not happen any more */
 } NodeState;
 
@@ -32,6 +34,7 @@ typedef struct Run {
     /* what it moves, or NULL: everything. Of the run when there is one, else of config */
     const Selection *selection;
     const Selection *selection_there; /* the same by the names of the target: see run_selection() */
+    const Filters *filters;           /* rows that it moves, or NULL: all; in the same way */
     Conn *lock;                       /* on the target; its session holds the run's lock */
     Conn *conn[2];                    /* by Side */
     NodeState node[2];

@@ -49,10 +49,10 @@ CHECKED bool sleep_drop_made(Conn *conn, Err *err);
 
 /*
  * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD
- * CONSTRAINT …
+ * CONSTRAINT …; loose: rows may lack their counterpart then, which is told and no error
  */
 CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table,
-                                   const char *name, const char *definition, Err *err);
+                                   const char *name, const char *definition, bool loose, Err *err);
 
 /*
  * keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key

@@ -35,7 +35,7 @@ static bool create_control(Run *run, const char *run_id, Side side, Err *err)
     /* either node may become the one that takes writes */
     return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE,
                           member == NULL ? "" : member->leader, selection_text(tmp, run->selection),
-                          err) &&
+                          filters_text(tmp, run->filters), err) &&
            edge_register("progress", EDGE_OF_RUN, conn, err) &&
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
@@ -100,6 +100,7 @@ static bool number_tables(const void *ctx, Run *run, const Catalog *catalog, Cat
         table->followed = table->n_keys == 0 && !table_is_config(table) &&
                           table->bytes >= run->config->follow_keyless_bytes;
     }
+    filters_apply(run->filters, planned->tables, planned->n_tables);
     *ret_planned = planned;
     return true;
 }
