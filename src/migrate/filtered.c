@@ -3,9 +3,44 @@
 
 #include <string.h>
 
+#include "pg/sqlstate.h"
+
 bool filtered_read(const void *ctx, Conn *conn, Filtered *ret, Err *err)
 {
     return q_filtered_tabs(ctx, conn, &ret->tables, &ret->n, err);
+}
+
+static bool check_table(Conn *source, const Table *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "SELECT 1 FROM ");
+    sql_trusted(q, table_rows_ref(tmp, table));
+    sql_add(q, " t LIMIT 0");
+    if (conn_exec(source, q, err))
+        return true;
+    if (err->kind != ERR_SQL || err_remedy(err) != REMEDY_GIVE_UP)
+        return false;
+    const char *why = mem_strdup(tmp, err->msg);
+    err_clear(err);
+    err_set(err, ERR_STATE, "the condition of --where for table %s does not fit it any more: %s",
+            table_label(tmp, table), why);
+    err_detail(err, "The condition is: %s", table->filter);
+    return err_hint(err, "Make the table, or what the condition needs, on the node that takes "
+                         "writes as it was; a column has to come back under its name. Nothing is "
+                         "lost meanwhile.");
+}
+
+bool filtered_check(Run *run, Err *err)
+{
+    for (size_t i = 0; i < run->n_tables; i++) {
+        const Table *table = &run->tables[SIDE_SOURCE][i];
+
+        if (table->part != NULL && !check_table(run->conn[SIDE_SOURCE], table, err))
+            return false;
+    }
+    return true;
 }
 
 static bool has_table(const Filtered *filtered, const char *schema, const char *name)

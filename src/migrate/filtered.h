@@ -17,6 +17,9 @@ typedef struct Filtered {
 
 CHECKED bool filtered_read(const void *ctx, Conn *conn, Filtered *ret, Err *err);
 
+/* ERR_STATE when a condition does not fit its table any more; before rows are read. After run_load_edge(). */
+CHECKED bool filtered_check(Run *run, Err *err);
+
 /* the key belongs to such a table, or leads to one; named as on the same node */
 bool filtered_has_key(const Filtered *filtered, const ForeignKeysRow *key);
 

@@ -18,6 +18,7 @@
 #include "capture/queue.h"
 #include "migrate/commands.h"
 #include "migrate/ddl.h"
+#include "migrate/filtered.h"
 #include "migrate/keyless.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
@@ -82,7 +83,8 @@ bool follow_prepare(Run *run, Err *err)
 
         if (ddl_carry(run, err) &&
             sleep_node(run->conn[to], run_selection(run, to), run->replica[to], err) &&
-            sleep_validate(run->conn[from], err) && run_load_edge(run, err))
+            sleep_validate(run->conn[from], err) && run_load_edge(run, err) &&
+            filtered_check(run, err))
             return true;
         /* what was read first and what was read last may not fit together */
         if ((err->kind != ERR_STATE && err->kind != ERR_SQL) || tries == SHAPE_TRIES ||

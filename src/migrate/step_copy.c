@@ -75,8 +75,9 @@ bool step_copy(Run *run, Err *err)
     LargeStats large;
     int64_t rows;
 
-    if (!run_load_edge(run, err) || !config_copy(run, err) || !plan_chunks(run, err) ||
-        !fault("copy.planned", err) || !copy_work_run(run, false, &rows, err))
+    if (!run_load_edge(run, err) || !filtered_check(run, err) || !config_copy(run, err) ||
+        !plan_chunks(run, err) || !fault("copy.planned", err) ||
+        !copy_work_run(run, false, &rows, err))
         return false;
     log_info("%s rows copied", str_count(tmp, rows));
     if (!large_carry(run->edge, &large, err))

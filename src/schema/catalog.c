@@ -433,7 +433,7 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         tables[kept].id = rows[i].id;
         tables[kept].key_is_int = rows[i].key_is_int;
         tables[kept].followed = rows[i].followed;
-        tables[kept].filter = rows[i].filter;
+        tables[kept].filter = rows[i].filter == NULL ? NULL : mem_strdup(ctx, rows[i].filter);
         if (rows[i].key_columns == NULL) {
             tables[kept].n_keys = 0;
         } else if (strcmp(table_key_text(tmp, found), rows[i].key_columns) != 0) {
