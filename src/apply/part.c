@@ -50,7 +50,7 @@ static bool refuse_collisions(const TablePair *table, Conn *dst, Err *err)
     sql_add(q, ", ', '), pg_catalog.count(*) OVER () FROM ");
     add_rows(q, table, not_in_part, table->dst->part, "");
     add_staged(q, table);
-    sql_add(q, " WHERE s.present LIMIT ");
+    sql_add(q, " WHERE s.present ORDER BY 1 LIMIT ");
     sql_number(q, NAMED_KEYS);
     if (!conn_query(tmp, dst, q, &rows, err))
         return false;
@@ -66,11 +66,10 @@ static bool refuse_collisions(const TablePair *table, Conn *dst, Err *err)
             n > (int64_t)rows_count(rows) ? " and others" : "");
     err_detail(err, "Both rows are as they were, and nothing of this round was written.");
     return err_hint(
-        err,
-        "Give the row that is in use another key, or delete it, and run the same command "
-        "again: all changes are kept until then. If it is wanted, take the row that "
-        "was left behind away from the %s first.",
-        conn_label(dst));
+        err, "Give the row that is in use another key, or delete it, and run the same command "
+             "again: all changes are kept until then. If there is to be no way back, \"pgtandem "
+             "finish\" "
+             "ends the run.");
 }
 
 /* a row came and went under the key of one that was left behind: there is nothing to delete */

@@ -15,6 +15,13 @@ static bool check_table(Conn *source, const Table *table, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
+    if (!filter_is_possible(table)) {
+        err_set(err, ERR_STATE,
+                "table %s has no key any more, or became a part of a tree of tables, but a "
+                "condition of --where",
+                table_label(tmp, table));
+        return err_hint(err, "Put it back as it was. Nothing is lost meanwhile.");
+    }
     sql_add(q, "SELECT 1 FROM ");
     sql_trusted(q, table_rows_ref(tmp, table));
     sql_add(q, " t LIMIT 0");

@@ -101,6 +101,15 @@ static bool number_tables(const void *ctx, Run *run, const Catalog *catalog, Cat
                           table->bytes >= run->config->follow_keyless_bytes;
     }
     filters_apply(run->filters, planned->tables, planned->n_tables);
+    /* a table may have gone or changed since `check` looked: its rows are not moved as a whole then */
+    for (size_t i = 0; run->filters != NULL && i < run->filters->n; i++) {
+        const Filter *filter = &run->filters->list[i];
+        const Table *table = catalog_find(planned, filter->schema, filter->name);
+
+        if (table == NULL || !filter_is_possible(table))
+            return err_set(err, ERR_REFUSED, "table %s.%s was altered in this very moment",
+                           filter->schema, filter->name);
+    }
     *ret_planned = planned;
     return true;
 }

@@ -36,8 +36,7 @@ const char *filters_add(Filters *filters, const char *text)
     if (sign == NULL)
         return "is not of the form TABLE=CONDITION";
     const char *name = trimmed(filters, mem_strndup(filters, text, (size_t)(sign - text)));
-    if (!pattern_read(filters, name, &table) || !pattern_is_name(&table) ||
-        strpbrk(name, "\r\n") != NULL)
+    if (!pattern_read(filters, name, &table) || !pattern_is_name(&table))
         return "does not name a table";
     const Filter filter = {
         .schema = table.schema, .name = table.name, .condition = trimmed(filters, sign + 1)};
@@ -177,6 +176,11 @@ char *filters_options(const void *ctx, const Filters *filters)
         str_char(s, '\'');
     }
     return s->text;
+}
+
+bool filter_is_possible(const Table *table)
+{
+    return table->n_keys > 0 && !table->partitioned && !table->inherits && table->config == NULL;
 }
 
 char *filter_condition(const void *ctx, const char *condition)

@@ -51,6 +51,12 @@ CHECKED bool filters_read(const void *ctx, const char *text, Filters **ret);
 char *filters_options(const void *ctx, const Filters *filters);
 
 /*
+ * Rows of the table can be told apart from those that were left behind, in both directions: by a key, and in a table
+ * whose rows cannot move to another one
+ */
+bool filter_is_possible(const Table *table);
+
+/*
  * The condition as it may stand in a query: in parentheses and on lines of its own, since it may end with a comment.
  * That it does not close the parentheses itself has been checked (check/filters.h). Belongs to ctx.
  */

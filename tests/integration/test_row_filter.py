@@ -57,6 +57,11 @@ def rows(node, table, which="true"):
     return sorted(row[0] for row in node.sql(f"select t::text from {table} t where {which}"))
 
 
+def columns(node, table):
+    return [row[0] for row in node.sql("select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
+                                       " and not attisdropped order by attnum", (table,))]
+
+
 def left_behind(node):
     """Rows of the source that fail their condition, by table."""
     return {table: rows(node, table, f"({condition}\n) is not true") for table, condition in CONDITIONS.items()}
@@ -535,7 +540,7 @@ def test_tables_that_are_altered(pair, tool):
     run = follow(tool, *LIVE)
     pair.old.sql("alter table item add n int default 5")
     pair.old.sql("alter table item drop v")
-    carry(tool)
+    wait_until(lambda: tool.run("verify").rc == DONE)
     assert pair.new.sql("select n from item where id = 2") == [(5,)]
     pair.old.sql("alter table item rename live to lively")
     pair.old.sql("update item set n = 6 where id = 2")
@@ -545,10 +550,10 @@ def test_tables_that_are_altered(pair, tool):
     pair.old.sql("alter table item rename to thing")
     run = follow(tool)
     pair.old.sql("update thing set live = true where id = 1")
-    carry(tool)
+    wait_until(lambda: tool.run("verify").rc == DONE)
     assert rows(pair.new, "thing") == rows(pair.old, "thing", "live")
     pair.old.sql("alter table thing rename to item")
-    carry(tool)
+    wait_until(lambda: tool.run("verify").rc == DONE)
     end(run)
     tool.ok("switchover")
 
