@@ -61,20 +61,38 @@ static bool names_crossed(const Ddl *ddl, const TableRelationsRow *table,
     return false;
 }
 
-static bool refuse_tab(const Ddl *ddl, const TabsRow *tab, Err *err)
+static bool has_filter(const TabsRow *tab)
+{
+    return tab->filter != NULL && tab->schema_name[0] != '\0';
+}
+
+bool ddl_refuse_dropped(const Ddl *ddl, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const TableRelationsRow *table = ddl_find_relid(&ddl->now, tab->rel), *copy;
-    const char *schema = table != NULL ? table->schema_name : tab->schema_name;
-    const char *name = table != NULL ? table->table_name : tab->table_name;
 
-    if (table != NULL && is_retired(ddl, tab))
-        return refuse_key(ddl, tab, err);
-    if (ddl->side[0] != SIDE_TARGET || (copy = ddl_copy_table(ddl, schema, name)) == NULL)
-        return true;
+    for (size_t i = 0; ddl->side[0] == SIDE_TARGET && i < ddl->n_tabs; i++) {
+        const TabsRow *tab = &ddl->tabs[i];
+
+        /* without a relation: registered, but a crash came before its triggers */
+        if (has_filter(tab) && tab->rel != 0 && ddl_find_relid(&ddl->now, tab->rel) == NULL &&
+            ddl_copy_table(ddl, tab->schema_name, tab->table_name) != NULL)
+            return refuse_loss(ddl, mem_printf(tmp, "%s.%s", tab->schema_name, tab->table_name),
+                               "it was dropped", err);
+    }
+    return true;
+}
+
+static bool refuse_tab(const Ddl *ddl, const TabsRow *tab, Err *err)
+{
+    const TableRelationsRow *table = ddl_find_relid(&ddl->now, tab->rel), *copy;
+
     if (table == NULL)
-        return !is_retired(ddl, tab) ||
-               refuse_loss(ddl, mem_printf(tmp, "%s.%s", schema, name), "it was dropped", err);
+        return true;
+    if (is_retired(ddl, tab))
+        return refuse_key(ddl, tab, err);
+    if (ddl->side[0] != SIDE_TARGET ||
+        (copy = ddl_copy_table(ddl, table->schema_name, table->table_name)) == NULL)
+        return true;
     for (size_t i = 0; i < ddl->n_work; i++)
         if (ddl->work[i].destroys && strcmp(ddl->work[i].object, table->object) == 0)
             return refuse_loss(ddl, table->object + strlen("table "), ddl->work[i].statement, err);
@@ -82,11 +100,10 @@ static bool refuse_tab(const Ddl *ddl, const TabsRow *tab, Err *err)
                                                            "names of columns changed places", err);
 }
 
-bool ddl_refuse_filtered(Ddl *ddl, Err *err)
+bool ddl_refuse_filtered(const Ddl *ddl, Err *err)
 {
     for (size_t i = 0; i < ddl->n_tabs; i++)
-        if (ddl->tabs[i].filter != NULL && ddl->tabs[i].schema_name[0] != '\0' &&
-            !refuse_tab(ddl, &ddl->tabs[i], err))
+        if (has_filter(&ddl->tabs[i]) && !refuse_tab(ddl, &ddl->tabs[i], err))
             return false;
     return true;
 }

@@ -192,8 +192,13 @@ CHECKED bool ddl_refuse_other_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n
 
 /* ---- ddl_filter.c */
 
-/* ERR_STATE when what is planned would concern rows that were left behind */
-CHECKED bool ddl_refuse_filtered(Ddl *ddl, Err *err);
+/*
+ * ERR_STATE when a table is gone from the target and the source's would have to go with it, rows that were left
+ * behind included. Before ddl_follow_names(), which drops tables that are in the way.
+ */
+CHECKED bool ddl_refuse_dropped(const Ddl *ddl, Err *err);
+/* ERR_STATE when what is planned would concern such rows, or make them impossible to tell from others */
+CHECKED bool ddl_refuse_filtered(const Ddl *ddl, Err *err);
 
 /* ---- ddl_border.c */
 
