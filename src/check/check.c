@@ -531,10 +531,18 @@ static bool check_extension_list(const Preflight *p, Finding *f, Err *err)
     return for_extensions(p, test_list, f, err);
 }
 
+/* empty as long as the database is to be made: another one stands in for it */
+static const Catalog *catalog_of_target(const Preflight *p)
+{
+    static const Catalog nothing = {0};
+
+    return p->in->target_to_be_made ? &nothing : p->in->target_catalog;
+}
+
 static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    const Catalog *catalog = p->in->source_catalog;
+    const Catalog *catalog = p->in->source_catalog, *there_now = catalog_of_target(p);
     CheckConfigSequencesRow *sequences;
     size_t n;
 
@@ -544,7 +552,7 @@ static bool check_extension_tables(const Preflight *p, Finding *f, Err *err)
         /* -1 or 0 before its first ANALYZE, so the size decides */
         if (table->blocks == 0 || (!table->in_extension && !table_is_config(table)))
             continue;
-        there = catalog_find(p->in->target_catalog, table->schema, table->name);
+        there = catalog_find(there_now, table->schema, table->name);
         if (table->in_extension && table->config != NULL && !table->owned)
             add_object(f, "%s (%s, configuration, source: owner %s)", table_label(tmp, table),
                        str_bytes_human(tmp, table->bytes), table->owner);
@@ -618,7 +626,7 @@ static bool check_extension_rows(const Preflight *p, Finding *f, Err *err)
                  "pause long. Delete what is not needed, or have it written less.",
                  table_label(tmp, table), str_bytes_human(tmp, table->bytes));
     }
-    return add_config_rows(p->in->source, catalog, p->in->target_catalog, f, err);
+    return add_config_rows(p->in->source, catalog, catalog_of_target(p), f, err);
 }
 
 /* the copy has what the source has: what the target had goes */

@@ -208,7 +208,7 @@ select 'event trigger', t.evtname::text, md5(d.text),
   join pg_proc f on f.oid = t.evtfoid
   join pg_namespace n on n.oid = f.pronamespace,
        lateral (select 'CREATE EVENT TRIGGER ' || quote_ident(t.evtname) || ' ON ' || t.evtevent
-                       || coalesce(' WHEN TAG IN (' || array_to_string(array(select quote_literal(g) from unnest(t.evttags) g), ', ')
+                       || coalesce(' WHEN TAG IN (' || nullif(array_to_string(array(select quote_literal(g) from unnest(t.evttags) g), ', '), '')
                                    || ')', '')
                        || ' EXECUTE PROCEDURE ' || quote_ident(n.nspname) || '.' || quote_ident(f.proname) || '()' as text) d,
        lateral (select '; ALTER EVENT TRIGGER ' || quote_ident(t.evtname) as text) s

@@ -2,9 +2,10 @@
 
 import pytest
 
+from lib import servers
 from lib.compare import assert_same_catalog, catalog_fingerprint
 from lib.extension import Extension
-from lib.tool import ABORTED, DONE, FAILED, kill_leftovers
+from lib.tool import ABORTED, DONE, FAILED, Tool, kill_leftovers
 from lib.wait import poll_until
 
 # %(limit)s: users' places are those from that number on; %(own)s: what the extension brings itself
@@ -316,3 +317,29 @@ def test_a_part_of_the_database(pair, tool, make_extension):
     run.sigint()
     run.wait()
     tool.ok("abort")
+
+
+def test_all_databases(new_cluster):
+    old, new = (new_cluster(version) for version in servers.wanted_one_pair())
+    extension = Extension([old.server, new.server], VERSIONS, default="1")
+    try:
+        for database in ("one", "two"):
+            old.create_db(database)
+            old.sql(database, f"create schema ext; create extension {extension.name} with schema ext")
+            old.sql(database, USERS)
+        # it stands in for those that are to be made
+        new.sql("postgres", f"create schema ext; create extension {extension.name} with schema ext;"
+                            " insert into ext.places (id, name) values (999, 'of another database')")
+        tool = Tool(source=old.conninfo(), target=new.conninfo(), client_version=old.version)
+        found = tool.run("check", "--all-databases", "--exclude-database", "postgres")
+        assert "ext.places (5 rows)" in found.text and "extension-rows-target" not in found.text, found
+        options = ("--all-databases", "--exclude-database", "postgres")
+        tool.ok("upgrade", *options, "--switchover", timeout=200)
+        new.sql("two", "delete from ext.notes where place = 200; delete from ext.places where id = 200")
+        tool.ok("rollback", "--all-databases")
+        for database, n in (("one", 5), ("two", 4)):
+            assert [cluster.value(database, "select count(*) from ext.places where id >= 200") for cluster in (old, new)] == [n, n]
+        tool.ok("abort", "--all-databases")
+    finally:
+        kill_leftovers()
+        extension.remove()

@@ -64,17 +64,17 @@ OWN = re.compile(r"(?m)^CREATE (CONSTRAINT )?TRIGGER \"?pgtandem_|\bpgtandem\.")
 
 # What sleeps on the side that is the copy, where session_replication_role may be set (doc/design/006-sleep.md):
 # triggers and rules that would act in spite of it, and the functions that write large objects.
-ASLEEP = re.compile(r"(?m)^ALTER TABLE .* (DISABLE|ENABLE ALWAYS|ENABLE REPLICA) (TRIGGER|RULE) .*;$")
+ASLEEP = re.compile(r"(?m)^ALTER (TABLE .* (DISABLE|ENABLE ALWAYS|ENABLE REPLICA) (TRIGGER|RULE) .*"
+                    r"|EVENT TRIGGER .* (DISABLE|ENABLE ALWAYS|ENABLE REPLICA));$")
 ASLEEP_HEAD = re.compile(r"FUNCTION lo(_|wr).*; Type: ACL; Schema: pg_catalog;")
 
 
-# What stays on the old server, as `check` says: who reads a publication has to be pointed to the new server, and event
-# triggers of the application's would act on what pgtandem does there.
-NOT_CARRIED = re.compile(r"(.*; Type: (PUBLICATION( TABLES? IN SCHEMA| TABLE)?|EVENT TRIGGER);|(PUBLICATION|EVENT TRIGGER) .*; Type: COMMENT;)")
+# What comes to the new server with the first switch only.
+NOT_BEFORE_SWITCH = re.compile(r"(.*; Type: (PUBLICATION( TABLES? IN SCHEMA| TABLE)?|EVENT TRIGGER);|(PUBLICATION|EVENT TRIGGER) .*; Type: COMMENT;)")
 
 
-def carried(found):
-    return Counter({entry: n for entry, n in found.items() if not NOT_CARRIED.match(entry)})
+def before_switch(found):
+    return Counter({entry: n for entry, n in found.items() if not NOT_BEFORE_SWITCH.match(entry)})
 
 
 def pg_dump_for(*versions):
@@ -100,7 +100,7 @@ def awake(found):
     levelled = Counter()
     for entry, n in found.items():
         if not ASLEEP_HEAD.match(entry):
-            levelled[ASLEEP.sub("", entry).rstrip()] += n
+            levelled[re.sub(r"\n{3,}", "\n\n", ASLEEP.sub("", entry)).rstrip()] += n
     return levelled
 
 
