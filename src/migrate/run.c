@@ -370,9 +370,17 @@ static bool wait_lock(Conn *conn, int key, int64_t deadline, bool *ret_locked, E
     }
 }
 
-bool run_reserve_source(Run *run, bool patient, Err *err)
+static bool refuse_begin(Conn *source, int key, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+
+    err_set(err, ERR_STATE, "another pgtandem begins a run of this source");
+    err_detail(err, "Its lock is held by %s. Nothing was changed.", lock_holder(tmp, source, key));
+    return err_hint(err, "A source is in one run at a time.");
+}
+
+bool run_reserve_source(Run *run, bool patient, Err *err)
+{
     Conn *source = run->conn[SIDE_SOURCE];
     bool locked;
 
@@ -383,12 +391,15 @@ bool run_reserve_source(Run *run, bool patient, Err *err)
         if (!run_read_state(run, err))
             return false;
     } while (!locked && patient);
-    if (locked)
-        return true;
-    err_set(err, ERR_STATE, "another pgtandem begins a run of this source");
-    err_detail(err, "Its lock is held by %s. Nothing was changed.",
-               lock_holder(tmp, source, LOCK_BEGIN));
-    return err_hint(err, "A source is in one run at a time.");
+    return locked || refuse_begin(source, LOCK_BEGIN, err);
+}
+
+bool run_reserve_all(Conn *leader, Err *err)
+{
+    bool locked;
+
+    return wait_lock(leader, LOCK_BEGIN_ALL, deadline_in(TAKE_MS), &locked, err) &&
+           (locked || refuse_begin(leader, LOCK_BEGIN_ALL, err));
 }
 
 /* who makes the copy does not step aside, so waiting for it is in vain */

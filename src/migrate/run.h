@@ -52,9 +52,9 @@ typedef struct Run {
 
 /*
  * keys of our advisory locks: on the target, who works on the run, and who would like to; on the source,
- * who begins a run
+ * who begins a run, and who one of all databases (in the leader)
  */
-enum { LOCK_RUN = 1, LOCK_WISH = 2, LOCK_BEGIN = 3 };
+enum { LOCK_RUN = 1, LOCK_WISH = 2, LOCK_BEGIN = 3, LOCK_BEGIN_ALL = 4 };
 
 /* how run_open() treats the run's lock */
 typedef enum RunLock {
@@ -81,6 +81,9 @@ CHECKED Run *run_open_to_abort(const void *ctx, const Config *config, Err *err);
  * has. Refuses if somebody does; `patient` where it may be a lost session of ours.
  */
 CHECKED bool run_reserve_source(Run *run, bool patient, Err *err);
+
+/* the same for a run of all databases, by a connection to the leader on the source */
+CHECKED bool run_reserve_all(Conn *leader, Err *err);
 
 /* reads gates and phase again */
 CHECKED bool run_read_state(Run *run, Err *err);
