@@ -66,6 +66,15 @@ void child_close_input(Child *child);
  */
 CHECKED bool child_reap(Child *child, bool *ret_ended, int *ret_status);
 
+/*
+ * A descriptor that becomes readable when that process ends, whoever's child it is; -1 when it is gone
+ * already, or this kernel has no such descriptors.
+ */
+int child_watch(pid_t pid);
+
+/* whether no process has that number */
+bool child_is_gone(pid_t pid);
+
 /* sends a signal to its process group; nothing when it has ended */
 void child_signal(const Child *child, int sig);
 

@@ -42,7 +42,7 @@ const Option cli_options[] = {
       .doc  = "--source and --target then name any database of the two servers. Databases and roles that the "
               "target lacks are created, --jobs is for all databases together, and one switchover moves all of "
               "them or none. All commands of such a run need this option. --on-switch runs once, with empty "
-              "PGTANDEM_..._DBNAME; --pgbouncer cannot be used." },
+              "PGTANDEM_..._DBNAME." },
     { .name = "exclude-database", .type = OPT_TEXT, .flags = OPT_REPEAT | OPT_COMMAS, .arg = "NAME",
       LIST(config.excluded, config.n_excluded), .commands = CMD_CHECK | CMD_UPGRADE | CMD_SWITCHOVER,
       .help = "with --all-databases: leave this one out",
@@ -161,7 +161,8 @@ const Option cli_options[] = {
       .field = TEXT(config.pgbouncer_ini), .commands = CMD_SWITCH,
       .help = "PgBouncer's configuration file, to lead it to the new node",
       .doc  = "The entries of its section [databases] that lead to the node which closes are "
-              "rewritten to lead to the node which opens, and PgBouncer reloads the file." },
+              "rewritten to lead to the node which opens, and PgBouncer reloads the file. With --all-databases those "
+              "of all databases of the run, at once. Several PgBouncers may read the same file (%include)." },
     { .name = "on-switch", .type = OPT_TEXT, .arg = "CMD",
       .field = TEXT(config.on_switch), .commands = CMD_SWITCH,
       .help = "shell command that leads the application to the new node",

@@ -67,16 +67,27 @@ bool crew_start(Crew *crew, Database *db, const char *command, int64_t jobs, Log
     return true;
 }
 
-void crew_word(Database *db, const char *word, int64_t epoch)
+static void send_word(Database *db, json_t *word)
 {
     AUTO_CTX(tmp, NULL);
 
     db->waits = false;
     /* one that is gone is noticed by its end of file */
     if (db->child != NULL)
-        (void)!talk_send(db->child->to_fd,
-                         json_pack("{s:s, s:I}", "word", word, "epoch", (json_int_t)epoch),
-                         err_new(tmp));
+        (void)!talk_send(db->child->to_fd, word, err_new(tmp));
+    else
+        json_decref(word);
+}
+
+void crew_word(Database *db, const char *word)
+{
+    send_word(db, json_pack("{s:s}", "word", word));
+}
+
+void crew_go(Database *db, int64_t epoch, int64_t budget_ms)
+{
+    send_word(db, json_pack("{s:s, s:I, s:I}", "word", "go", "epoch", (json_int_t)epoch,
+                            "budget_ms", (json_int_t)budget_ms));
 }
 
 static void ended(Database *db)

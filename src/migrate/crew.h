@@ -48,6 +48,7 @@ typedef struct Crew {
     size_t n;
     const char *leader; /* the name of the one whose gate decides a switch */
     int64_t deadline;   /* of crew_meet() */
+    Conn *reservation;  /* keeps others from beginning a run of this source; or NULL */
 } Crew;
 
 /* forgets the processes of before; there must be none */
@@ -57,7 +58,10 @@ void crew_reset(Crew *crew);
 CHECKED bool crew_start(Crew *crew, Database *db, const char *command, int64_t jobs, LogLevel level,
                         bool stand_in, Err *err);
 
-void crew_word(Database *db, const char *word, int64_t epoch);
+/* what one that waits should do: "go", or give up ("undo") */
+void crew_word(Database *db, const char *word);
+/* "go" in a switch: its number, and what is left of the time budget */
+void crew_go(Database *db, int64_t epoch, int64_t budget_ms);
 
 /* waits for news, at most ms */
 CHECKED bool crew_wait(Crew *crew, int64_t ms, Err *err);

@@ -259,7 +259,7 @@ bool rounds_until_close(Run *run, Err *err)
 static bool refuse_lost_source(Run *run, Err *err)
 {
     if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present ||
-        strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
+        step_is_before_capture(run->phase))
         return true;
     err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
     return err_hint(
@@ -289,6 +289,8 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
     }
     if (!steps_refuse_ending(run, err) || !refuse_lost_source(run, err) ||
         (run_is_halfway(run) && !switch_take_back(run, err)))
+        return false;
+    if (!run->node[SIDE_SOURCE].present && !run_reserve_source(run, lock == RUN_LOCK_WAIT, err))
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;

@@ -43,8 +43,13 @@ void member_tell(const Config *config, const char *where)
         tell(json_pack("{s:s}", "at", where));
 }
 
-static bool word(const Config *config, const char *where, int64_t deadline, int64_t *ret_epoch,
-                 Err *err)
+typedef struct Word {
+    int64_t epoch;
+    int64_t budget_ms;
+} Word;
+
+static bool wait_word(const Config *config, const char *where, int64_t deadline, Word *ret_word,
+                      Err *err)
 {
     AUTO_CTX(tmp, NULL);
     char *line;
@@ -54,22 +59,36 @@ static bool word(const Config *config, const char *where, int64_t deadline, int6
     json_t *json = json_loads(line, 0, NULL);
     const char *text = talk_text(json, "word");
     bool go = text != NULL && strcmp(text, "go") == 0;
-    if (go && ret_epoch != NULL)
-        *ret_epoch = json_integer_value(json_object_get(json, "epoch"));
+    ret_word->epoch = json_integer_value(json_object_get(json, "epoch"));
+    ret_word->budget_ms = json_integer_value(json_object_get(json, "budget_ms"));
     json_decref(json);
     return go || err_set(err, ERR_ABORTED, "given up for all databases (%s)", where);
 }
 
-bool member_meet(const Config *config, const char *where, int64_t deadline, int64_t *ret_epoch,
-                 Err *err)
+bool member_meet(const Config *config, const char *where, int64_t deadline, Err *err)
 {
+    Word word;
+
     tell(json_pack("{s:s, s:b}", "at", where, "waits", true));
-    return word(config, where, deadline, ret_epoch, err);
+    return wait_word(config, where, deadline, &word, err);
+}
+
+bool member_meet_steady(const Config *config, int64_t *ret_epoch, int64_t *ret_budget_ms, Err *err)
+{
+    Word word;
+
+    tell(json_pack("{s:s, s:b}", "at", "steady", "waits", true));
+    if (!wait_word(config, "steady", NO_DEADLINE, &word, err))
+        return false;
+    *ret_epoch = word.epoch;
+    *ret_budget_ms = word.budget_ms;
+    return true;
 }
 
 bool member_meet_state(const Run *run, Err *err)
 {
     int64_t epoch = 0;
+    Word word;
 
     for (int side = 0; side < 2; side++) {
         const NodeState *node = &run->node[side];
@@ -80,14 +99,16 @@ bool member_meet_state(const Run *run, Err *err)
     tell(json_pack("{s:s, s:b, s:b, s:s, s:I}", "at", "state", "waits", true, "switched",
                    run_active(run) == SIDE_TARGET, "phase", run->phase, "epoch",
                    (json_int_t)epoch));
-    return word(run->config, "state", NO_DEADLINE, NULL, err);
+    return wait_word(run->config, "state", NO_DEADLINE, &word, err);
 }
 
 bool member_meet_open(const Config *config, int64_t begun_us, int64_t open_us, Err *err)
 {
+    Word word;
+
     tell(json_pack("{s:s, s:b, s:I, s:I}", "at", "open", "waits", true, "begun_us",
                    (json_int_t)begun_us, "open_us", (json_int_t)open_us));
-    return word(config, "open", NO_DEADLINE, NULL, err);
+    return wait_word(config, "open", NO_DEADLINE, &word, err);
 }
 
 bool member_decided(const Config *config, Side to, int64_t epoch, bool *ret_decided, Err *err)

@@ -31,11 +31,13 @@ bool member_is(const Config *config);
 bool member_is_leader(const Config *config);
 
 /*
- * Says where this process is and waits for the parent's word. ret_epoch (may be NULL): the number that came
- * with it. ERR_ABORTED: the word is to give up. ERR_CANCELED: the parent is gone.
+ * Says where this process is and waits for the parent's word. ERR_ABORTED: the word is to give up.
+ * ERR_CANCELED: the parent is gone.
  */
-CHECKED bool member_meet(const Config *config, const char *where, int64_t deadline,
-                         int64_t *ret_epoch, Err *err);
+CHECKED bool member_meet(const Config *config, const char *where, int64_t deadline, Err *err);
+/* the same where the pause begins; the number of the switch and what is left of the time budget come with the word */
+CHECKED bool member_meet_steady(const Config *config, int64_t *ret_epoch, int64_t *ret_budget_ms,
+                                Err *err);
 /* the same with the state of the run, at the begin of a command */
 CHECKED bool member_meet_state(const Run *run, Err *err);
 /* the same in a switch, with when the pause began and ended */

@@ -25,10 +25,12 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/wait.h"
 #include "migrate/pooler_ini.h"
+#include "sql/queries.h"
 
 enum {
     CONSOLE_MS = 10000,   /* how long a console may take to answer anything but PAUSE */
@@ -47,6 +49,9 @@ enum {
 static const char guardian_done = 'd';
 static const char guardian_no_return = 'n';
 
+/* what a process that pauses says when it can, and what it waits for then; no message begins with it */
+static const char pause_ready = '\001';
+
 typedef struct Console {
     ConnSpec spec;
     Conn *conn; /* for all but PAUSE; NULL or broken: to be opened again */
@@ -62,12 +67,21 @@ struct Poolers {
     Console *consoles;
     size_t n_consoles;
     const char *ini_path; /* or NULL */
-    IniFallback fallback; /* what "*" in the ini did with clients of `from` when we began */
-    Address from, to;
+    Move *moves;
+    IniFallback *fallback; /* by move: what "*" in the ini did with its clients when we began */
+    bool has_fallback;     /* there is a "*", or no ini to tell */
+    size_t n_moves;
     bool has_hook;
     bool planned;    /* the consoles' targets are known */
     Child *guardian; /* or NULL */
+    /* see poolers_settled_by() */
+    pid_t *settlers;
+    size_t n_settlers;
+    ConnSpec old;
 };
+
+/* one of the two ends of all moves */
+typedef enum End { END_FROM, END_TO } End;
 
 /* Consoles. */
 
@@ -233,28 +247,59 @@ static void drop_hold(Console *console)
     console->hold = NULL;
 }
 
-static bool console_resume(Console *console, Err *err)
+static bool lift_targets(Console *console, Err *err)
 {
     bool ok = true;
 
-    drop_hold(console);
-    if (!console_ready(console, err))
-        return false;
-    hurry(console);
     for (size_t i = 0; i < console->n_targets && !console->whole && ok; i++)
         ok = resume_one(console, console->targets[i], err);
-    /* at last: until then nothing moves */
-    if (ok && (console->whole || console->lift_all))
-        ok = resume_one(console, NULL, err);
-    calm_down(console);
     return ok;
 }
 
-static bool row_leads_to(const Rows *rows, size_t row, const Address *node)
+/* one that fails does not keep the others, nor do clients of one wait until those of another are served */
+static bool lift_all(Poolers *poolers, Err *err)
 {
-    return strcmp(value_named(rows, row, "name"), "pgbouncer") != 0 &&
-           pooler_address_is(value_named(rows, row, "host"), value_named(rows, row, "port"),
-                             value_named(rows, row, "database"), node);
+    AUTO_CTX(tmp, NULL);
+    Err *one = err_new(tmp);
+    bool ok = true;
+
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        drop_hold(&poolers->consoles[i]);
+        hurry(&poolers->consoles[i]);
+    }
+    /* where all are held nothing moves before the last of these, so it is one moment for all consoles */
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        if (!lift_targets(&poolers->consoles[i], one))
+            ok = err_copy(err, one);
+    for (size_t i = 0; i < poolers->n_consoles; i++) {
+        Console *console = &poolers->consoles[i];
+
+        if ((console->whole || console->lift_all) && !resume_one(console, NULL, one))
+            ok = err_copy(err, one);
+    }
+    for (size_t i = 0; i < poolers->n_consoles; i++)
+        calm_down(&poolers->consoles[i]);
+    return ok;
+}
+
+/* a row of SHOW DATABASES that is no console */
+static bool is_served(const Rows *rows, size_t row)
+{
+    return strcmp(value_named(rows, row, "name"), "pgbouncer") != 0;
+}
+
+static bool row_leads_to(const Poolers *poolers, const Rows *rows, size_t row, End end)
+{
+    bool leads = false;
+
+    for (size_t i = 0; i < poolers->n_moves && !leads; i++) {
+        const Move *move = &poolers->moves[i];
+
+        leads = pooler_address_is(value_named(rows, row, "host"), value_named(rows, row, "port"),
+                                  value_named(rows, row, "database"),
+                                  end == END_FROM ? &move->from : &move->to);
+    }
+    return leads && is_served(rows, row);
 }
 
 static bool show_databases(const void *ctx, Console *console, Rows **ret_rows, Err *err)
@@ -298,40 +343,72 @@ static bool check_obeys(Console *console, Err *err)
 
 /* Which databases. */
 
-static void add_targets(Console *console, const void *ctx, const Rows *rows, const Address *node)
+static void add_targets(Poolers *poolers, Console *console, const Rows *rows, End end)
 {
     for (size_t i = 0; i < rows_count(rows); i++)
-        if (row_leads_to(rows, i, node)) {
-            char *name = mem_strdup(ctx, value_named(rows, i, "name"));
+        if (row_leads_to(poolers, rows, i, end)) {
+            char *name = mem_strdup(poolers, value_named(rows, i, "name"));
 
-            mem_push(ctx, console->targets, console->n_targets, name);
+            mem_push(poolers, console->targets, console->n_targets, name);
         }
 }
 
+static bool is_listed(const Rows *rows, const char *name)
+{
+    for (size_t i = 0; i < rows_count(rows); i++)
+        if (strcmp(value_named(rows, i, "name"), name) == 0)
+            return true;
+    return false;
+}
+
+/* those that come by "*" and that nobody has asked for yet */
+static void add_unlisted(Poolers *poolers, Console *console, const Rows *rows)
+{
+    for (size_t i = 0; i < poolers->n_moves; i++)
+        if (poolers->fallback[i] == INI_FALLBACK_NAMED &&
+            !is_listed(rows, poolers->moves[i].from.dbname)) {
+            char *name = mem_strdup(poolers, poolers->moves[i].from.dbname);
+
+            mem_push(poolers, console->targets, console->n_targets, name);
+        }
+}
+
+static bool leads_any_name(const Poolers *poolers)
+{
+    for (size_t i = 0; i < poolers->n_moves; i++)
+        if (poolers->fallback[i] == INI_FALLBACK_ALL)
+            return true;
+    return false;
+}
+
+/* with several databases, and no others: then one PAUSE and one RESUME do for all of them */
+static bool serves_targets_only(const Poolers *poolers, const Console *console, const Rows *rows)
+{
+    size_t served = 0;
+
+    for (size_t i = 0; i < rows_count(rows); i++)
+        served += is_served(rows, i) ? 1 : 0;
+    return console->n_targets > 1 && console->n_targets == served && !poolers->has_fallback;
+}
+
 /*
- * To pause: what leads to the old node; or, when this is repeated after the file was rewritten, to
- * the new one. To resume what another process has paused: both.
+ * To pause: what leads to the old nodes; or, when this is repeated after the file was rewritten, to
+ * the new ones. To resume what another process has paused: both.
  */
 static bool plan_console(Poolers *poolers, Console *console, bool resume, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Rows *rows;
-    bool listed = false;
 
     if (!show_databases(tmp, console, &rows, err))
         return false;
     console->n_targets = 0;
-    add_targets(console, poolers, rows, &poolers->from);
-    for (size_t i = 0; i < rows_count(rows); i++)
-        listed = listed || strcmp(value_named(rows, i, "name"), poolers->from.dbname) == 0;
-    if (poolers->fallback == INI_FALLBACK_NAMED && !listed) {
-        char *name = mem_strdup(poolers, poolers->from.dbname);
-
-        mem_push(poolers, console->targets, console->n_targets, name);
-    }
+    add_targets(poolers, console, rows, END_FROM);
+    add_unlisted(poolers, console, rows);
     if (resume || console->n_targets == 0)
-        add_targets(console, poolers, rows, &poolers->to);
-    console->whole = poolers->fallback == INI_FALLBACK_ALL || console->n_targets == 0;
+        add_targets(poolers, console, rows, END_TO);
+    console->whole = leads_any_name(poolers) || console->n_targets == 0 ||
+                     (!resume && serves_targets_only(poolers, console, rows));
     /* another process may have held all */
     console->lift_all = resume;
     return true;
@@ -371,6 +448,31 @@ static Address address_copy(const void *ctx, const Address *address)
     };
 }
 
+/*
+ * Databases that no entry leads to: clients do not come to them by PgBouncer, or their entry names
+ * the node in another way.
+ */
+static void tell_not_led(const Poolers *poolers, const PoolerIni *ini)
+{
+    AUTO_CTX(tmp, NULL);
+    Str *absent = str_new(tmp), *elsewhere = str_new(tmp);
+
+    for (size_t i = 0; i < poolers->n_moves; i++) {
+        const Address *from = &poolers->moves[i].from;
+        Str *list = pooler_ini_mentions(ini, from->dbname) ? elsewhere : absent;
+
+        if (!pooler_ini_leads(ini, i))
+            str_fmt(list, "%s\"%s\"", list->len > 0 ? ", " : "", from->dbname);
+    }
+    if (absent->len > 0)
+        log_info("%s has no entry for %s", poolers->ini_path, absent->text);
+    if (elsewhere->len > 0)
+        log_warn(
+            "%s: entries for %s lead to other servers than host=%s port=%s and stay as they are",
+            poolers->ini_path, elsewhere->text, poolers->moves[0].from.host,
+            poolers->moves[0].from.port);
+}
+
 static bool check_ini(Poolers *poolers, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -378,15 +480,19 @@ static bool check_ini(Poolers *poolers, Err *err)
     if (poolers->ini_path == NULL)
         return true;
     PoolerIni *ini = pooler_ini_read(tmp, poolers->ini_path, err);
-    if (ini != NULL && pooler_ini_plan(ini, &poolers->from, &poolers->to, err) &&
-        pooler_ini_write(ini, true, err)) {
-        poolers->fallback = pooler_ini_fallback(ini, &poolers->from);
-        if (poolers->fallback == INI_FALLBACK_NONE)
-            poolers->fallback = pooler_ini_fallback(ini, &poolers->to);
-        return true;
+    if (ini == NULL || !pooler_ini_plan(ini, poolers->moves, poolers->n_moves, err) ||
+        !pooler_ini_write(ini, true, err)) {
+        err->kind = ERR_REFUSED;
+        return false;
     }
-    err->kind = ERR_REFUSED;
-    return false;
+    poolers->has_fallback = pooler_ini_has_fallback(ini);
+    for (size_t i = 0; i < poolers->n_moves; i++) {
+        poolers->fallback[i] = pooler_ini_fallback(ini, &poolers->moves[i].from);
+        if (poolers->fallback[i] == INI_FALLBACK_NONE)
+            poolers->fallback[i] = pooler_ini_fallback(ini, &poolers->moves[i].to);
+    }
+    tell_not_led(poolers, ini);
+    return true;
 }
 
 static bool open_consoles(Poolers *poolers, Err *err)
@@ -402,13 +508,38 @@ static bool open_consoles(Poolers *poolers, Err *err)
     return true;
 }
 
-Poolers *poolers_open(const void *ctx, const Config *config, const Address *from, const Address *to,
-                      Err *err)
+/* PgBouncers that would lead clients back to the closed nodes */
+static bool check_use(const Config *config, Err *err)
 {
-    Poolers *poolers = mem_new(ctx, Poolers);
+    if (config->n_pgbouncers == 0 && config->pgbouncer_ini != NULL) {
+        err_set(err, ERR_USAGE,
+                "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
+        return err_hint(err, "Nothing was changed.");
+    }
+    if (config->n_pgbouncers > 0 && config->pgbouncer_ini == NULL && config->on_switch == NULL) {
+        err_set(err, ERR_USAGE, "--pgbouncer alone would lead clients back to the closed node");
+        return err_hint(err, "Name its configuration file with --pgbouncer-ini, or a command that "
+                             "re-points it with --on-switch. Nothing was changed.");
+    }
+    return true;
+}
 
-    poolers->from = address_copy(poolers, from);
-    poolers->to = address_copy(poolers, to);
+bool poolers_open(const void *ctx, const Config *config, const Move *moves, size_t n,
+                  Poolers **ret_poolers, Err *err)
+{
+    *ret_poolers = NULL;
+    if (!check_use(config, err))
+        return false;
+    if (config->n_pgbouncers == 0)
+        return true;
+    Poolers *poolers = mem_new(ctx, Poolers);
+    poolers->n_moves = n;
+    poolers->moves = mem_array(poolers, Move, n);
+    poolers->fallback = mem_array(poolers, IniFallback, n);
+    poolers->has_fallback = true;
+    for (size_t i = 0; i < n; i++)
+        poolers->moves[i] = (Move){.from = address_copy(poolers, &moves[i].from),
+                                   .to = address_copy(poolers, &moves[i].to)};
     poolers->n_consoles = config->n_pgbouncers;
     poolers->consoles = mem_array(poolers, Console, config->n_pgbouncers);
     for (size_t i = 0; i < poolers->n_consoles; i++) {
@@ -422,10 +553,12 @@ Poolers *poolers_open(const void *ctx, const Config *config, const Address *from
         poolers->ini_path = mem_strdup(poolers, config->pgbouncer_ini);
     poolers->has_hook = config->on_switch != NULL;
     talloc_set_destructor(poolers, poolers_free);
-    if (check_ini(poolers, err) && open_consoles(poolers, err))
-        return poolers;
+    if (check_ini(poolers, err) && open_consoles(poolers, err)) {
+        *ret_poolers = poolers;
+        return true;
+    }
     talloc_free(poolers);
-    return NULL;
+    return false;
 }
 
 /* The guardian. */
@@ -455,22 +588,79 @@ static bool told_to_go(void)
     }
 }
 
+void poolers_settled_by(Poolers *poolers, const Child *const *children, size_t n,
+                        const ConnSpec *old)
+{
+    poolers->n_settlers = 0;
+    for (size_t i = 0; i < n; i++)
+        mem_push(poolers, poolers->settlers, poolers->n_settlers, children[i]->pid);
+    poolers->old = (ConnSpec){.conninfo = mem_strdup(poolers, old->conninfo),
+                              .label = mem_strdup(poolers, old->label)};
+}
+
+/* their descriptors, while the processes are certainly those that are meant */
+static struct pollfd *watch_settlers(const void *ctx, const Poolers *poolers)
+{
+    struct pollfd *fds = mem_array(ctx, struct pollfd, poolers->n_settlers);
+
+    for (size_t i = 0; i < poolers->n_settlers; i++)
+        fds[i] = (struct pollfd){.fd = child_watch(poolers->settlers[i]), .events = POLLIN};
+    return fds;
+}
+
+/* until then a node may be closed that will be open again */
+static void wait_for_settlers(const Poolers *poolers, struct pollfd *fds, Err *err)
+{
+    int64_t deadline = deadline_in(GUARDIAN_MS);
+    size_t ready;
+
+    for (size_t i = 0; i < poolers->n_settlers; i++) {
+        if (fds[i].fd >= 0 && !wait_fds(&fds[i], 1, deadline, &ready, err))
+            log_debug("%s", err->msg);
+        /* older kernels */
+        while (fds[i].fd < 0 && !child_is_gone(poolers->settlers[i]) &&
+               deadline_left(deadline) > 0 && wait_ms(SERVERS_POLL_MS, err))
+            ;
+    }
+}
+
+/* whether the switch has happened although the process that decided it could not tell us any more */
+static bool is_closed(const ConnSpec *node, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    NodeStateRow *state;
+    size_t n;
+
+    Conn *conn = node->conninfo == NULL ? NULL : conn_open(tmp, node, "switch", err);
+    if (conn == NULL)
+        return false;
+    conn_set_deadline(conn, deadline_in(CONSOLE_MS));
+    return q_node_state(tmp, conn, &state, &n, err) && n == 1 && strcmp(state->gate, "open") != 0;
+}
+
 static int guard(void *arg)
 {
     AUTO_CTX(tmp, NULL);
     Poolers *poolers = arg;
     Err *err = err_new(tmp);
+    struct pollfd *settlers = watch_settlers(tmp, poolers);
     bool all;
 
     if (told_to_go())
         return 0;
     forget_connections(poolers);
+    wait_for_settlers(poolers, settlers, err);
+    if (is_closed(&poolers->old, err)) {
+        log_warn("the process that paused PgBouncer is gone, and the %s is closed: run the same "
+                 "command again, which resumes",
+                 poolers->old.label);
+        return 0;
+    }
     log_warn("the process that paused PgBouncer is gone: resuming");
     int64_t deadline = deadline_in(GUARDIAN_MS);
     do {
-        all = true;
-        for (size_t i = 0; i < poolers->n_consoles; i++)
-            all = console_resume(&poolers->consoles[i], err) && all;
+        err_clear(err);
+        all = lift_all(poolers, err);
     } while (!all && deadline_left(deadline) > 0 && wait_ms(GUARDIAN_RETRY_MS, err));
     if (!all)
         log_err(LOG_ERROR, err);
@@ -499,8 +689,9 @@ typedef struct Pause {
     Poolers *poolers;
     Console *console;
     const char *db; /* NULL: all */
-    bool at_once;   /* whatever goes on; see await_logins() */
+    bool at_once;   /* without a word of ours, whatever goes on; see await_logins() */
     Child *child;   /* NULL when it has ended well */
+    bool ready;     /* it has its connection, and waits for our word */
     Str *message;
 } Pause;
 
@@ -559,6 +750,20 @@ static bool await_logins(Conn *conn, const char *db, Err *err)
     }
 }
 
+/* all pause at the same moment: none of them waits in it for the connection of another */
+static bool await_word(void)
+{
+    char byte;
+    ssize_t n;
+
+    if (write(STDOUT_FILENO, &pause_ready, 1) != 1)
+        return false;
+    do
+        n = read(STDIN_FILENO, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1;
+}
+
 /* runs in the forked process; whoever waits for it kills it when it takes too long */
 static int pause_one(void *arg)
 {
@@ -568,6 +773,8 @@ static int pause_one(void *arg)
 
     forget_connections(p->poolers);
     Conn *conn = conn_open_console(tmp, &p->console->spec, err);
+    if (conn != NULL && !p->at_once && !await_word())
+        return 3;
     if (conn != NULL && (p->at_once || await_logins(conn, p->db, err))) {
         if (conn_exec(conn, pause_or_resume(tmp, true, p->db), err))
             return 0;
@@ -587,7 +794,9 @@ static bool pause_answer(Pause *p, bool *ret_ended, Err *err)
 
     *ret_ended = false;
     ssize_t n = read(p->child->from_fd, buf, sizeof buf);
-    if (n > 0)
+    if (n > 0 && p->message->len == 0 && buf[0] == pause_ready)
+        p->ready = true;
+    else if (n > 0)
         str_bytes(p->message, buf, (size_t)n);
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return true;
@@ -601,10 +810,14 @@ static bool pause_answer(Pause *p, bool *ret_ended, Err *err)
 static bool pause_late(const Pause *pauses, size_t n, Err *err)
 {
     for (size_t i = 0; i < n; i++) {
+        const char *label = pauses[i].console->spec.label;
+
         if (pauses[i].child == NULL)
             continue;
-        err_set(err, ERR_TIMEOUT, "%s: the clients of %s%s did not become idle in time",
-                pauses[i].console->spec.label, pauses[i].db == NULL ? "all databases" : "database ",
+        if (!pauses[i].ready)
+            return err_set(err, ERR_TIMEOUT, "%s: the console did not answer in time", label);
+        err_set(err, ERR_TIMEOUT, "%s: the clients of %s%s did not become idle in time", label,
+                pauses[i].db == NULL ? "all databases" : "database ",
                 pauses[i].db == NULL ? "" : pauses[i].db);
     }
     return err_hint(
@@ -612,18 +825,26 @@ static bool pause_late(const Pause *pauses, size_t n, Err *err)
              "SERVERS on the admin console tells which.");
 }
 
-static bool wait_pauses(const void *ctx, Pause *pauses, size_t n, int64_t deadline, Err *err)
+/* until all are ready, or have paused */
+static bool wait_pauses(const void *ctx, Pause *pauses, size_t n, bool ready, int64_t deadline,
+                        Err *err)
 {
     struct pollfd *fds = mem_array(ctx, struct pollfd, n);
-    size_t left = n, ready;
 
-    while (left > 0) {
-        for (size_t i = 0; i < n; i++)
-            fds[i] = (struct pollfd){.fd = pauses[i].child == NULL ? -1 : pauses[i].child->from_fd,
-                                     .events = POLLIN};
-        if (!wait_fds(fds, n, deadline, &ready, err))
+    for (;;) {
+        size_t left = 0, n_ready;
+
+        for (size_t i = 0; i < n; i++) {
+            bool done = pauses[i].child == NULL || (ready && pauses[i].ready);
+
+            fds[i] = (struct pollfd){.fd = done ? -1 : pauses[i].child->from_fd, .events = POLLIN};
+            left += done ? 0 : 1;
+        }
+        if (left == 0)
+            return true;
+        if (!wait_fds(fds, n, deadline, &n_ready, err))
             return false;
-        if (ready == 0)
+        if (n_ready == 0)
             return pause_late(pauses, n, err);
         for (size_t i = 0; i < n; i++) {
             bool ended = false;
@@ -633,11 +854,17 @@ static bool wait_pauses(const void *ctx, Pause *pauses, size_t n, int64_t deadli
             if (ended) {
                 talloc_free(pauses[i].child);
                 pauses[i].child = NULL;
-                left--;
             }
         }
     }
-    return true;
+}
+
+/* one that is gone is noticed by the end of its output */
+static void send_word(const Pause *pauses, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (write(pauses[i].child->to_fd, &pause_ready, 1) != 1)
+            log_debug("%s: a process that should pause is gone", pauses[i].console->spec.label);
 }
 
 static bool start_pauses(const void *ctx, Poolers *poolers, Pause **ret_pauses, size_t *ret_n,
@@ -686,22 +913,31 @@ static char *names_of(const void *ctx, const Console *console)
     return console->whole ? mem_strdup(ctx, "all databases") : s->text;
 }
 
-bool poolers_pause(Poolers *poolers, int64_t deadline, Err *err)
+/* see poolers_pause(); the processes of *ret_pauses are left when it fails */
+static bool pause_all(const void *ctx, Poolers *poolers, int64_t deadline, Pause **ret_pauses,
+                      size_t *ret_n, int64_t *ret_begun_us, Err *err)
+{
+    if (!start_pauses(ctx, poolers, ret_pauses, ret_n, err) ||
+        !wait_pauses(ctx, *ret_pauses, *ret_n, true, deadline, err))
+        return false;
+    *ret_begun_us = clock_us();
+    send_word(*ret_pauses, *ret_n);
+    return wait_pauses(ctx, *ret_pauses, *ret_n, false, deadline, err);
+}
+
+bool poolers_pause(Poolers *poolers, int64_t deadline, int64_t *ret_begun_us, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Pause *pauses = NULL;
     size_t n = 0;
 
-    if (poolers->n_consoles == 0)
-        return true;
     if (!plan(poolers, false, err))
         return false;
     if (poolers->guardian == NULL)
         poolers->guardian = child_fork(poolers, guard, poolers, true, err);
     if (poolers->guardian == NULL)
         return false;
-    if (start_pauses(tmp, poolers, &pauses, &n, err) &&
-        wait_pauses(tmp, pauses, n, deadline, err)) {
+    if (pause_all(tmp, poolers, deadline, &pauses, &n, ret_begun_us, err)) {
         for (size_t i = 0; i < poolers->n_consoles; i++)
             log_info("%s: paused %s", poolers->consoles[i].spec.label,
                      names_of(tmp, &poolers->consoles[i]));
@@ -716,17 +952,8 @@ bool poolers_pause(Poolers *poolers, int64_t deadline, Err *err)
 
 bool poolers_resume(Poolers *poolers, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    Err *one = err_new(tmp);
-    bool ok = true;
-
     wait_shield(true);
-    if (!poolers->planned)
-        ok = plan(poolers, true, err);
-    for (size_t i = 0; i < poolers->n_consoles && poolers->planned; i++) {
-        if (!console_resume(&poolers->consoles[i], one))
-            ok = err_copy(err, one);
-    }
+    bool ok = (poolers->planned || plan(poolers, true, err)) && lift_all(poolers, err);
     if (ok)
         dismiss(poolers, guardian_done);
     wait_shield(false);
@@ -803,7 +1030,7 @@ static bool check_left_old(Poolers *poolers, Console *console, Err *err)
     for (size_t i = 0; i < rows_count(rows); i++) {
         const char *name = value_named(rows, i, "name");
 
-        if (!row_leads_to(rows, i, &poolers->from) || row_leads_to(rows, i, &poolers->to))
+        if (!row_leads_to(poolers, rows, i, END_FROM) || row_leads_to(poolers, rows, i, END_TO))
             continue;
         if (!poolers->has_hook) {
             err_set(err, ERR_STATE,
@@ -832,8 +1059,6 @@ static bool reload(Poolers *poolers, Err *err)
     for (size_t i = 0; i < poolers->n_consoles; i++)
         if (!check_left_old(poolers, &poolers->consoles[i], err))
             return false;
-    if (poolers->n_consoles == 0)
-        log_warn("no PgBouncer was told to reload %s: there is no --pgbouncer", poolers->ini_path);
     return true;
 }
 
@@ -847,14 +1072,16 @@ static bool repoint(Poolers *poolers, Err *err)
         return true;
     /* anew: it may have been edited since poolers_open() */
     PoolerIni *ini = pooler_ini_read(tmp, poolers->ini_path, err);
-    if (ini == NULL || !pooler_ini_plan(ini, &poolers->from, &poolers->to, err) ||
-        !pooler_ini_write(ini, false, err))
+    if (ini == NULL || !pooler_ini_plan(ini, poolers->moves, poolers->n_moves, err) ||
+        !fault("pooler.write", err) || !pooler_ini_write(ini, false, err) ||
+        !fault("pooler.written", err))
         return false;
-    if (pooler_ini_changes(ini) > 0)
-        log_info("%s: %zu entr%s now lead%s to host=%s port=%s dbname=%s", poolers->ini_path,
-                 pooler_ini_changes(ini), pooler_ini_changes(ini) == 1 ? "y" : "ies",
-                 pooler_ini_changes(ini) == 1 ? "s" : "", poolers->to.host, poolers->to.port,
-                 poolers->to.dbname);
+    size_t n = pooler_ini_changes(ini);
+    const Address *to = &poolers->moves[0].to;
+    if (n > 0)
+        log_info("%s: %zu entr%s now lead%s to host=%s port=%s%s%s", poolers->ini_path, n,
+                 n == 1 ? "y" : "ies", n == 1 ? "s" : "", to->host, to->port,
+                 poolers->n_moves == 1 ? " dbname=" : "", poolers->n_moves == 1 ? to->dbname : "");
     return reload(poolers, err);
 }
 
@@ -966,4 +1193,27 @@ bool hook_run(const char *command, const char *event, const Address *from, const
     if (status != 0)
         return err_set(err, ERR_IO, "the on-switch command failed with exit code %d", status);
     return true;
+}
+
+/* Both. */
+
+static bool run_on_switch(const Config *config, const char *event, const Move *move, Err *err)
+{
+    return config->on_switch == NULL ||
+           hook_run(config->on_switch, event, &move->from, &move->to, NO_DEADLINE, err);
+}
+
+bool poolers_redirect(Poolers *poolers, const Config *config, const char *event, const Move *move,
+                      int64_t *ret_resumed_us, Err *err)
+{
+    if (poolers == NULL)
+        return run_on_switch(config, event, move, err);
+    bool by_file = poolers->ini_path != NULL;
+    if (!(by_file ? poolers_repoint(poolers, err) : run_on_switch(config, event, move, err)))
+        return err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run "
+                             "the same command again.");
+    if (!fault("pooler.repointed", err) || !poolers_resume(poolers, err))
+        return false;
+    *ret_resumed_us = clock_us();
+    return !by_file || run_on_switch(config, event, move, err);
 }

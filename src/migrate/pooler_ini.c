@@ -61,6 +61,7 @@ struct PoolerIni {
     char *socket_dir; /* unix_socket_dir, or NULL */
     Section section;  /* while scanning: it goes on across an %include */
     size_t changes;
+    bool *led; /* by move: see pooler_ini_leads() */
 };
 
 /* Addresses. */
@@ -475,6 +476,26 @@ IniFallback pooler_ini_fallback(const PoolerIni *ini, const Address *node)
     return INI_FALLBACK_NONE;
 }
 
+bool pooler_ini_has_fallback(const PoolerIni *ini)
+{
+    for (size_t i = 0; i < ini->n_entries; i++)
+        if (ini->entries[i].fallback)
+            return true;
+    return false;
+}
+
+bool pooler_ini_mentions(const PoolerIni *ini, const char *dbname)
+{
+    for (size_t i = 0; i < ini->n_entries; i++) {
+        const Entry *entry = &ini->entries[i];
+        const char *name = word_value(entry, "dbname");
+
+        if (strcmp(name == NULL ? entry->name : name, dbname) == 0)
+            return true;
+    }
+    return false;
+}
+
 /*
  * several hosts in one entry: such an entry cannot be moved to one node, and should not be
  * overlooked
@@ -591,13 +612,19 @@ static bool put_own_entry(Str *s, const char *text, const Entry *fallback, const
     return true;
 }
 
-static bool nothing_leads(const PoolerIni *ini, const Address *from, Err *err)
+static bool nothing_leads(const PoolerIni *ini, const Move *moves, size_t n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    const Address *from = &moves[0].from;
     Str *found = str_new(tmp);
 
-    err_set(err, ERR_STATE, "no entry of [databases] in %s leads to host=%s port=%s dbname=%s",
-            ini->files[0].path, from->host, from->port, from->dbname);
+    if (n == 1)
+        err_set(err, ERR_STATE, "no entry of [databases] in %s leads to host=%s port=%s dbname=%s",
+                ini->files[0].path, from->host, from->port, from->dbname);
+    else
+        err_set(err, ERR_STATE,
+                "no entry of [databases] in %s leads to host=%s port=%s and a database of this run",
+                ini->files[0].path, from->host, from->port);
     for (size_t i = 0; i < ini->n_entries && i < MAX_SHOWN; i++) {
         const Entry *entry = &ini->entries[i];
         const char *host = entry_host(ini, entry), *port = word_value(entry, "port");
@@ -617,53 +644,88 @@ static bool nothing_leads(const PoolerIni *ini, const Address *from, Err *err)
         "leave the file to a command of yours (--on-switch).");
 }
 
-bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err *err)
+/* whether an entry can lead there */
+static bool check_address(const Address *to, Err *err)
 {
-    size_t already = 0, done = 0;
-    Str *planned = NULL;
+    if (to->host[0] != '\0' && strpbrk(to->host, "\r\n") == NULL &&
+        strpbrk(to->dbname, "\r\n") == NULL)
+        return true;
+    return err_set(err, ERR_STATE, "\"%s\" cannot be the host of an entry for PgBouncer", to->host);
+}
 
-    ini->changes = 0;
-    for (size_t i = 0; i < ini->n_files; i++) {
-        talloc_free(ini->files[i].planned);
-        ini->files[i].planned = NULL;
+/* the new text of a file so far: all that lies before `done` in the old one */
+typedef struct Draft {
+    Str *text;
+    size_t done;
+} Draft;
+
+static void draft_until(Draft *draft, const File *file, size_t end)
+{
+    str_bytes(draft->text, file->text + draft->done, end - draft->done);
+    draft->done = end;
+}
+
+/* what the moves make of one entry: "*" may be about several of them, any other about one at most */
+static bool plan_entry(PoolerIni *ini, const Entry *entry, const Move *moves, size_t n,
+                       Draft *draft, Err *err)
+{
+    const File *file = &ini->files[entry->file];
+    bool concerned = false;
+
+    for (size_t i = 0; i < n; i++) {
+        const Move *move = &moves[i];
+
+        if (leads_to(ini, entry, &move->to) || falls_back_by_name(ini, entry, &move->to)) {
+            ini->led[i] = concerned = true;
+        } else if (leads_to(ini, entry, &move->from)) {
+            ini->led[i] = true;
+            ini->changes++;
+            draft_until(draft, file, entry->value_start);
+            put_value(draft->text, file->text, entry, entry->name, &move->to);
+            draft->done = entry->value_end;
+            return true;
+        } else if (falls_back_by_name(ini, entry, &move->from)) {
+            ini->led[i] = concerned = true;
+            ini->changes++;
+            draft_until(draft, file, entry->line_start);
+            if (!put_own_entry(draft->text, file->text, entry, &move->from, &move->to, err))
+                return false;
+        }
     }
-    if (to->host[0] == '\0' || strpbrk(to->host, "\r\n") != NULL ||
-        strpbrk(to->dbname, "\r\n") != NULL)
-        return err_set(err, ERR_STATE, "\"%s\" cannot be the host of an entry for PgBouncer",
-                       to->host);
+    if (!concerned && n > 0)
+        warn_of_list(ini, entry, &moves[0].from);
+    return true;
+}
+
+bool pooler_ini_plan(PoolerIni *ini, const Move *moves, size_t n, Err *err)
+{
+    ini->changes = 0;
+    talloc_free(ini->led);
+    ini->led = mem_array(ini, bool, n);
+    for (size_t i = 0; i < n; i++)
+        if (!check_address(&moves[i].to, err))
+            return false;
     for (size_t f = 0; f < ini->n_files; f++) {
         File *file = &ini->files[f];
+        Draft draft = {.text = str_new(ini)};
 
-        planned = str_new(ini);
-        done = 0;
-        for (size_t i = 0; i < ini->n_entries; i++) {
-            const Entry *entry = &ini->entries[i];
-
-            if (entry->file != f)
-                continue;
-            if (leads_to(ini, entry, to) || falls_back_by_name(ini, entry, to)) {
-                already++;
-            } else if (leads_to(ini, entry, from)) {
-                str_bytes(planned, file->text + done, entry->value_start - done);
-                put_value(planned, file->text, entry, entry->name, to);
-                done = entry->value_end;
-                ini->changes++;
-            } else if (falls_back_by_name(ini, entry, from)) {
-                str_bytes(planned, file->text + done, entry->line_start - done);
-                if (!put_own_entry(planned, file->text, entry, from, to, err))
-                    return false;
-                done = entry->line_start;
-                ini->changes++;
-            } else {
-                warn_of_list(ini, entry, from);
-            }
-        }
-        str_bytes(planned, file->text + done, file->len - done);
-        file->planned = planned;
+        talloc_free(file->planned);
+        file->planned = draft.text;
+        for (size_t i = 0; i < ini->n_entries; i++)
+            if (ini->entries[i].file == f &&
+                !plan_entry(ini, &ini->entries[i], moves, n, &draft, err))
+                return false;
+        draft_until(&draft, file, file->len);
     }
-    if (ini->changes == 0 && already == 0)
-        return nothing_leads(ini, from, err);
-    return true;
+    for (size_t i = 0; i < n; i++)
+        if (ini->led[i])
+            return true;
+    return nothing_leads(ini, moves, n, err);
+}
+
+bool pooler_ini_leads(const PoolerIni *ini, size_t i)
+{
+    return ini->led[i];
 }
 
 size_t pooler_ini_changes(const PoolerIni *ini)

@@ -1,10 +1,10 @@
 /*
- * PgBouncer's configuration file: which entries of its [databases] lead to a node, and how to make
- * them lead to the other one. Only these entries change; everything else stays byte for byte as it
- * was.
+ * PgBouncer's configuration file: which entries of its [databases] lead to databases that move, and
+ * how to make them lead to their new nodes. Only these entries change; everything else stays byte
+ * for byte as it was.
  *
  *     PoolerIni *ini = pooler_ini_read(ctx, path, err);
- *     pooler_ini_plan(ini, &from, &to, err) && pooler_ini_write(ini, err)
+ *     pooler_ini_plan(ini, moves, n, err) && pooler_ini_write(ini, false, err)
  */
 #ifndef MIGRATE_POOLER_INI_H
 #define MIGRATE_POOLER_INI_H
@@ -26,12 +26,21 @@ CHECKED PoolerIni *pooler_ini_read(const void *ctx, const char *path, Err *err);
 /* what "*" does for this node */
 IniFallback pooler_ini_fallback(const PoolerIni *ini, const Address *node);
 
+/* whether there is an entry "*" */
+bool pooler_ini_has_fallback(const PoolerIni *ini);
+
 /*
- * Works out the new texts. ERR_STATE when no entry leads to `from` and none leads to `to` already.
- * When only a "*" without dbname leads to `from`, the database gets an entry of its own, so that
- * others behind "*" stay where they are.
+ * Works out the new texts. ERR_STATE when of none of the moves an entry leads to `from` or to `to`
+ * already. When only a "*" without dbname leads to `from`, the database gets an entry of its own, so
+ * that others behind "*" stay where they are.
  */
-CHECKED bool pooler_ini_plan(PoolerIni *ini, const Address *from, const Address *to, Err *err);
+CHECKED bool pooler_ini_plan(PoolerIni *ini, const Move *moves, size_t n, Err *err);
+
+/* whether an entry leads to the database of the i-th move, before or after */
+bool pooler_ini_leads(const PoolerIni *ini, size_t i);
+
+/* whether an entry leads to a database of that name, wherever that is */
+bool pooler_ini_mentions(const PoolerIni *ini, const char *dbname);
 
 /* entries that the plan changes or adds */
 size_t pooler_ini_changes(const PoolerIni *ini);

@@ -143,6 +143,23 @@ static bool is_member(const Database *db)
     return db->member[SIDE_SOURCE] || db->member[SIDE_TARGET];
 }
 
+/* a target of another run: to look for what is lost there would be wrong advice */
+static bool refuse_other_target(const Crew *crew, Err *err)
+{
+    size_t members[2] = {0, 0};
+
+    for (size_t i = 0; i < crew->n; i++)
+        for (int side = 0; side < 2; side++)
+            members[side] += crew->databases[i].member[side] ? 1 : 0;
+    if (members[SIDE_SOURCE] == 0 || members[SIDE_TARGET] > 0 ||
+        config_accepts(crew->config, "target-lost"))
+        return true;
+    err_set(err, ERR_STATE,
+            "the source is in a run of all databases that the target knows nothing of");
+    return err_hint(err, "Name the target that the run was started with. A source is in one run at "
+                         "a time. Nothing was changed.");
+}
+
 /* what is on one side only cannot go on: it was dropped there, or restored */
 static bool refuse_lost(const Crew *crew, Err *err)
 {
@@ -242,7 +259,7 @@ Crew *server_open(const void *ctx, const Config *config, ServerScope scope, Err 
     keep_those(crew, scope);
     if (crew->leader == NULL && crew->n > 0)
         crew->leader = crew->databases[0].name;
-    if (!refuse_lost(crew, err))
+    if (!refuse_other_target(crew, err) || !refuse_lost(crew, err))
         return NULL;
     crew_reset(crew);
     return crew;
@@ -433,6 +450,8 @@ static bool upgrade_crew(Crew *crew, bool forever, Err *err)
             return true;
         if (!told && following == crew->n) {
             told = true;
+            talloc_free(crew->reservation);
+            crew->reservation = NULL;
             log_info("all %zu %s are in sync; Ctrl-C stops, the same command goes on", crew->n,
                      server_plural(crew->n));
             if (!forever)
@@ -445,10 +464,34 @@ static bool upgrade_crew(Crew *crew, bool forever, Err *err)
 
 static bool switch_all(const Config *config, Side to, Err *err);
 
+/* before a run begins, so that of two that begin at the same moment none gets a part of the databases */
+static Crew *open_upgrade(const void *ctx, const Config *config, Err *err)
+{
+    Crew *crew = server_open(ctx, config, SERVER_ALL, err);
+    const Database *leader = NULL;
+
+    for (size_t i = 0; crew != NULL && i < crew->n; i++) {
+        if (is_member(&crew->databases[i]))
+            return crew;
+        if (strcmp(crew->databases[i].name, crew->leader) == 0)
+            leader = &crew->databases[i];
+    }
+    if (leader == NULL || !leader->there[SIDE_SOURCE])
+        return crew;
+    Conn *reservation = conn_open(ctx, &leader->node[SIDE_SOURCE], "server", err);
+    if (reservation == NULL || !run_reserve_all(reservation, err))
+        return NULL;
+    /* whoever had it may have begun meanwhile */
+    crew = server_open(ctx, config, SERVER_ALL, err);
+    if (crew != NULL)
+        crew->reservation = reservation;
+    return crew;
+}
+
 bool server_upgrade(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Crew *crew = server_open(tmp, config, SERVER_ALL, err);
+    Crew *crew = open_upgrade(tmp, config, err);
 
     if (crew == NULL || !refuse_others(crew, err))
         return false;
@@ -471,15 +514,22 @@ typedef struct AllSwitch {
     Side to;
     const char *event;
     int64_t epoch;
-    bool fenced;  /* databases may have stopped writers */
-    bool decided; /* the leader is open, or may be */
+    Poolers *poolers; /* or NULL */
+    int64_t deadline; /* of the pause */
+    int64_t begun_us; /* poolers paused; 0: the databases know */
+    int64_t open_us;  /* poolers let clients through; 0: likewise */
+    bool fenced;      /* databases may have stopped writers */
+    bool decided;     /* the leader is open, or may be */
 } AllSwitch;
 
-static void word_to_all(const AllSwitch *all, const char *word)
+static void go_all(const AllSwitch *all)
 {
+    int left = deadline_left(all->deadline);
+
     for (size_t i = 0; i < all->crew->n; i++)
         if (all->crew->databases[i].waits)
-            crew_word(&all->crew->databases[i], word, all->epoch);
+            crew_go(&all->crew->databases[i], all->epoch,
+                    left < 0 ? all->config->max_pause_ms : left);
 }
 
 /* all wait at `where`: on with them */
@@ -489,7 +539,7 @@ static bool pass(const AllSwitch *all, const char *where, Err *err)
 
     if (!crew_meet(all->crew, where, err) || !fault(mem_printf(tmp, "server.%s", where), err))
         return false;
-    word_to_all(all, "go");
+    go_all(all);
     return true;
 }
 
@@ -519,30 +569,63 @@ static bool agree(AllSwitch *all, bool *ret_there, Err *err)
     return true;
 }
 
+/* who leads the application to all the databases is one: this process, not theirs */
+static bool pause_poolers(AllSwitch *all, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Crew *crew = all->crew;
+    const Child **settlers = mem_array(tmp, const Child *, crew->n);
+    size_t n = 0;
+
+    if (all->poolers == NULL)
+        return true;
+    for (size_t i = 0; i < crew->n; i++)
+        if (crew->databases[i].child != NULL)
+            settlers[n++] = crew->databases[i].child;
+    poolers_settled_by(all->poolers, settlers, n, &all->leader->node[side_other(all->to)]);
+    if (poolers_pause(all->poolers, all->deadline, &all->begun_us, err))
+        return fault("server.paused", err);
+    if (err->kind == ERR_TIMEOUT)
+        err_add(err, "the time budget of %lld ms passed", (long long)all->config->max_pause_ms);
+    return false;
+}
+
+/* the leader, and with it all of them, opens: or perhaps not, when this fails */
+static bool open_leader(AllSwitch *all, Err *err)
+{
+    bool ok = true;
+
+    wait_shield(true);
+    all->decided = true;
+    crew_go(all->leader, all->epoch, 0);
+    while (ok && !all->leader->ended && strcmp(all->leader->at, "open") != 0)
+        ok = crew_wait(all->crew, NEWS_MS, err);
+    wait_shield(false);
+    if (ok && all->leader->ended)
+        ok = all->leader->err->kind == ERR_NONE || err_copy(err, all->leader->err);
+    if (ok && all->poolers != NULL)
+        poolers_point_of_no_return(all->poolers);
+    return ok;
+}
+
 /* up to the point of no return, which is behind us when the leader waits at "open" */
 static bool decide(AllSwitch *all, Err *err)
 {
     if (!pass(all, "ready", err) || !crew_meet(all->crew, "steady", err))
         return false;
     all->fenced = true;
+    all->deadline = deadline_in(all->config->max_pause_ms);
+    if (!pause_poolers(all, err))
+        return false;
     /* the databases have their own limit, which says more; this is for one that hangs */
-    all->crew->deadline = deadline_in(all->config->max_pause_ms + PAUSE_GRACE_MS);
+    all->crew->deadline = all->deadline + PAUSE_GRACE_MS;
     if (!pass(all, "steady", err) || !pass(all, "prepared", err) ||
         !crew_meet(all->crew, "closed", err) || !fault("server.closed", err))
         return false;
     all->crew->deadline = NO_DEADLINE;
     if (wait_stopping())
         return err_set(err, ERR_CANCELED, "interrupted");
-    wait_shield(true);
-    all->decided = true;
-    crew_word(all->leader, "go", all->epoch);
-    bool ok = true;
-    while (ok && !all->leader->ended && strcmp(all->leader->at, "open") != 0)
-        ok = crew_wait(all->crew, NEWS_MS, err);
-    wait_shield(false);
-    if (ok && all->leader->ended)
-        ok = all->leader->err->kind == ERR_NONE || err_copy(err, all->leader->err);
-    return ok && fault("server.decided", err);
+    return open_leader(all, err) && fault("server.decided", err);
 }
 
 /* the others open; one that fails does not keep the rest */
@@ -552,7 +635,7 @@ static bool complete(AllSwitch *all, Err *err)
 
     for (size_t i = 0; i < crew->n; i++)
         if (crew->databases[i].waits && strcmp(crew->databases[i].at, "closed") == 0)
-            crew_word(&crew->databases[i], "go", all->epoch);
+            crew_go(&crew->databases[i], all->epoch, 0);
     for (bool all_open = false; !all_open;) {
         all_open = true;
         for (size_t i = 0; i < crew->n; i++)
@@ -593,7 +676,7 @@ static bool let_go(AllSwitch *all, Err *err)
 
             any = any || db->child != NULL;
             if (db->waits)
-                crew_word(db, strcmp(db->at, "open") == 0 ? "go" : "undo", 0);
+                crew_word(db, strcmp(db->at, "open") == 0 ? "go" : "undo");
         }
         if (any && !crew_wait(crew, NEWS_MS, err))
             return false;
@@ -632,7 +715,7 @@ static bool settle_rest(AllSwitch *all, Err *err)
 
             any = any || db->child != NULL;
             if (db->waits)
-                crew_word(db, "go", 0);
+                crew_word(db, "go");
         }
         if (any && !crew_wait(crew, NEWS_MS, err))
             return false;
@@ -673,12 +756,26 @@ static bool not_complete(const AllSwitch *all, const char *why, Err *err)
     AUTO_CTX(tmp, NULL);
     const char *copy = mem_strdup(tmp, why);
 
+    /* clients wait: of those that are not open yet some would fail */
+    if (all->poolers != NULL)
+        poolers_point_of_no_return(all->poolers);
     err_set(err, ERR_STATE, "the %s of all databases has happened, but is not complete: %s",
             all->event, copy);
-    return err_hint(err, "Run the same command again to complete it.");
+    return err_hint(err, "Run the same command again to complete it%s.",
+                    all->poolers == NULL ? "" : "; until then the poolers stay paused");
 }
 
 static bool after_all(AllSwitch *all, Err *err);
+
+/* a switch that was given up; where it may have happened the guardian looks what is to be done, when we end */
+static void resume_poolers(AllSwitch *all, bool all_back)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *err = err_new(tmp);
+
+    if (all->poolers != NULL && (all_back || !all->decided) && !poolers_resume(all->poolers, err))
+        log_err(LOG_ERROR, err);
+}
 
 /*
  * Everything back to before; err is why. If the leader has opened nevertheless, the switch has happened, and then
@@ -711,6 +808,7 @@ static bool undo(AllSwitch *all, Err *err)
     }
     if (there > 0)
         return not_complete(all, err->msg, err);
+    resume_poolers(all, back == crew->n);
     char *why = mem_strdup(tmp, err->msg),
          *hint = err->hint == NULL ? NULL : mem_strdup(tmp, err->hint);
     char *detail = err->detail == NULL ? NULL : mem_strdup(tmp, err->detail);
@@ -732,20 +830,38 @@ static bool undo(AllSwitch *all, Err *err)
     return hint == NULL ? false : err_hint(err, "%s", hint);
 }
 
-static bool run_hook(AllSwitch *all, Err *err)
+static Address address_of(const AllSwitch *all, Side side, const char *dbname)
+{
+    const Conn *conn = all->crew->conn[side];
+
+    return (Address){.host = conn_value(all->crew, conn, "host"),
+                     .port = conn_value(all->crew, conn, "port"),
+                     .dbname = dbname};
+}
+
+static Move move_of(const AllSwitch *all, const char *dbname)
+{
+    return (Move){.from = address_of(all, side_other(all->to), dbname),
+                  .to = address_of(all, all->to, dbname)};
+}
+
+static bool open_poolers(AllSwitch *all, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Address address[2];
+    const Crew *crew = all->crew;
+    Move *moves = mem_array(tmp, Move, crew->n);
 
-    if (all->config->on_switch == NULL)
-        return true;
+    for (size_t i = 0; i < crew->n; i++)
+        moves[i] = move_of(all, crew->databases[i].name);
+    return poolers_open(crew, all->config, moves, crew->n, &all->poolers, err);
+}
+
+static bool redirect(AllSwitch *all, Err *err)
+{
     /* one command for all of them: no database's name */
-    for (int side = 0; side < 2; side++)
-        address[side] = (Address){.host = conn_value(tmp, all->crew->conn[side], "host"),
-                                  .port = conn_value(tmp, all->crew->conn[side], "port"),
-                                  .dbname = ""};
-    return hook_run(all->config->on_switch, all->event, &address[side_other(all->to)],
-                    &address[all->to], NO_DEADLINE, err) ||
+    Move move = move_of(all, "");
+
+    return poolers_redirect(all->poolers, all->config, all->event, &move, &all->open_us, err) ||
            err_add(err, "the %s is done and the %s takes the writes, but what follows failed",
                    all->event, side_name(all->to));
 }
@@ -761,6 +877,10 @@ static void tell(const AllSwitch *all)
         if (crew->databases[i].open_us > open)
             open = crew->databases[i].open_us;
     }
+    if (all->begun_us > 0)
+        begun = all->begun_us;
+    if (all->open_us > 0)
+        open = all->open_us;
     log_info("%s done: the application is on the %s with %zu %s; writes were paused for %.1f ms",
              all->event, side_name(all->to), crew->n, server_plural(crew->n),
              (double)(open - begun) / 1000.0);
@@ -769,10 +889,14 @@ static void tell(const AllSwitch *all)
 /* all databases are open: what is left can be done again by the same command */
 static bool after_all(AllSwitch *all, Err *err)
 {
-    tell(all);
-    if (!run_hook(all, err))
+    if (all->poolers == NULL)
+        tell(all);
+    bool ok = redirect(all, err);
+    if (all->open_us > 0)
+        tell(all);
+    if (!ok)
         return false;
-    word_to_all(all, "go");
+    go_all(all);
     if (!all_ended(all->crew, err) || !crew_result(all->crew, err))
         return err_add(err, "the %s is done", all->event);
     log_info("\"pgtandem upgrade --all-databases\" keeps the %s in step from now on; \"pgtandem %s "
@@ -798,16 +922,6 @@ static bool finish_switch(AllSwitch *all, Err *err)
         return not_complete(all, trouble->msg == NULL ? first->msg : trouble->msg, err);
     log_warn("%s", first->msg);
     return after_all(all, err);
-}
-
-static bool refuse_poolers(const Config *config, Err *err)
-{
-    if (config->n_pgbouncers == 0 && config->pgbouncer_ini == NULL)
-        return true;
-    err_set(err, ERR_USAGE, "--pgbouncer does not go with --all-databases yet");
-    return err_hint(err,
-                    "Pause, re-point and resume the poolers around the switch with --on-switch and "
-                    "your own commands. Nothing was changed.");
 }
 
 static bool refuse_outsiders(const Crew *crew, Err *err)
@@ -836,11 +950,11 @@ static bool run_switch(AllSwitch *all, Err *err)
     }
     if (!crew_meet(crew, "state", err) || !agree(all, &there, err))
         return undo(all, err);
-    word_to_all(all, "go");
+    go_all(all);
     if (there) {
         log_info("the application is on the %s already", side_name(all->to));
         return all_ended(crew, err) && crew_result(crew, err) &&
-               (all->config->dry_run || run_hook(all, err));
+               (all->config->dry_run || redirect(all, err));
     }
     if (all->config->dry_run) {
         if (!all_ended(crew, err) || !crew_result(crew, err))
@@ -864,12 +978,12 @@ static bool switch_all(const Config *config, Side to, Err *err)
     AllSwitch all = {.config = config,
                      .to = to,
                      .event = to == SIDE_TARGET ? "switchover" : "rollback",
-                     .epoch = 1};
+                     .epoch = 1,
+                     .deadline = NO_DEADLINE};
 
-    if (!refuse_poolers(config, err))
-        return false;
     all.crew = open_run(tmp, config, err);
-    if (all.crew == NULL || (to == SIDE_TARGET && !refuse_outsiders(all.crew, err)))
+    if (all.crew == NULL || (to == SIDE_TARGET && !refuse_outsiders(all.crew, err)) ||
+        !open_poolers(&all, err))
         return false;
     bool ok = run_switch(&all, err);
     crew_stop(all.crew);
@@ -922,7 +1036,7 @@ static bool end_run(const Config *config, const char *command, bool switched, Er
     }
     for (size_t i = 0; ok && i < crew->n; i++)
         if (&crew->databases[i] != leader && crew->databases[i].waits)
-            crew_word(&crew->databases[i], "go", 0);
+            crew_word(&crew->databases[i], "go");
     while (ok) {
         bool others = false;
 
@@ -934,7 +1048,7 @@ static bool end_run(const Config *config, const char *command, bool switched, Er
     }
     ok = ok && crew_result(crew, err) && fault("server.ending", err);
     if (ok && leader != NULL && leader->waits)
-        crew_word(leader, "go", 0);
+        crew_word(leader, "go");
     ok = ok && all_ended(crew, err) && crew_result(crew, err);
     crew_stop(crew);
     if (!ok)

@@ -100,7 +100,7 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
         status->state = "half-way";
     if (strcmp(run->phase, PHASE_ABORTING) == 0 || strcmp(run->phase, PHASE_FINISHING) == 0)
         status->state = run->phase;
-    if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], &holder, &n, err))
+    if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], LOCK_RUN, &holder, &n, err))
         return false;
     if (n > 0)
         status->worker =

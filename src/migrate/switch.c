@@ -52,10 +52,10 @@ typedef struct Switch {
     int fence_pid;     /* its server process */
     Conn *horizon;     /* see large_narrow(); or NULL */
     Conn *large_fence; /* a second one, for large objects: it outlives the first; or NULL */
-    Poolers *poolers;
-    Address from_address;
-    Address to_address;
+    Poolers *poolers;  /* or NULL */
+    Move move;         /* of the application */
     int64_t epoch;
+    int64_t budget_ms; /* for the pause */
     int64_t deadline;
     int64_t begun_us; /* poolers paused, or the tables locked; 0: not known */
     int64_t open_us;  /* the new node takes writes, and poolers let them through */
@@ -71,7 +71,7 @@ typedef struct Switch {
 
 static bool step_pause(Switch *sw, Err *err)
 {
-    return sw->poolers == NULL || poolers_pause(sw->poolers, sw->deadline, err);
+    return sw->poolers == NULL || poolers_pause(sw->poolers, sw->deadline, &sw->begun_us, err);
 }
 
 /* LOCK TABLE of everything that is replicated; a partitioned table stands for its partitions */
@@ -406,8 +406,7 @@ static bool meet(Switch *sw, const char *where, Err *err)
     if (closed)
         wait_shield(true);
     /* a little longer than the others have: the one that is late says why */
-    bool go =
-        member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, NULL, err);
+    bool go = member_meet(config, where, closed ? NO_DEADLINE : sw->deadline + MEET_GRACE_MS, err);
     if (closed)
         wait_shield(false);
     if (!go)
@@ -547,32 +546,24 @@ static bool undo(Switch *sw, const char *doing, Err *err)
  * ------------------------------------------------------------------------------------------
  */
 
-static void fill_addresses(Switch *sw)
+static Address address_of(Switch *sw, Side side)
 {
-    Address *addresses[2];
+    const Conn *conn = sw->run->conn[side];
 
-    addresses[sw->from] = &sw->from_address;
-    addresses[sw->to] = &sw->to_address;
-    for (int side = 0; side < 2; side++)
-        *addresses[side] = (Address){.host = conn_value(sw, sw->run->conn[side], "host"),
-                                     .port = conn_value(sw, sw->run->conn[side], "port"),
-                                     .dbname = conn_value(sw, sw->run->conn[side], "dbname")};
+    return (Address){.host = conn_value(sw, conn, "host"),
+                     .port = conn_value(sw, conn, "port"),
+                     .dbname = conn_value(sw, conn, "dbname")};
+}
+
+static void find_addresses(Switch *sw)
+{
+    sw->move = (Move){.from = address_of(sw, sw->from), .to = address_of(sw, sw->to)};
 }
 
 static bool open_poolers(Switch *sw, Err *err)
 {
     const Config *config = sw->run->config;
 
-    if (config->n_pgbouncers == 0 && config->pgbouncer_ini != NULL) {
-        err_set(err, ERR_USAGE,
-                "--pgbouncer-ini needs --pgbouncer, the console that is told to read the file");
-        return err_hint(err, "Nothing was changed.");
-    }
-    if (config->n_pgbouncers > 0 && config->pgbouncer_ini == NULL && config->on_switch == NULL) {
-        err_set(err, ERR_USAGE, "--pgbouncer alone would lead clients back to the closed node");
-        return err_hint(err, "Name its configuration file with --pgbouncer-ini, or a command that "
-                             "re-points it with --on-switch. Nothing was changed.");
-    }
     if (config->n_pgbouncers > 0 && sw->run->selection != NULL &&
         !config_accepts(config, "pooler-whole-database")) {
         err_set(err, ERR_REFUSED,
@@ -582,10 +573,7 @@ static bool open_poolers(Switch *sw, Err *err)
                              "--on-switch. If nobody else comes through this PgBouncer, go on with "
                              "--accept pooler-whole-database. Nothing was changed.");
     }
-    if (config->n_pgbouncers == 0)
-        return true;
-    sw->poolers = poolers_open(sw, config, &sw->from_address, &sw->to_address, err);
-    return sw->poolers != NULL;
+    return poolers_open(sw, config, &sw->move, 1, &sw->poolers, err);
 }
 
 static bool refuse_prepared_transactions(Switch *sw, Err *err)
@@ -670,7 +658,7 @@ static bool switch_preflight(Switch *sw, Err *err)
     if (run->selection == NULL && !run->config->dry_run &&
         !sleep_set_aside(run->conn[sw->from], run->conn[sw->to], err))
         return false;
-    fill_addresses(sw);
+    find_addresses(sw);
     if (!open_poolers(sw, err))
         return false;
     const ConnSpec *spec = sw->from == SIDE_SOURCE ? &run->config->source : &run->config->target;
@@ -690,36 +678,13 @@ static bool switch_preflight(Switch *sw, Err *err)
            rounds_until_close(run, err);
 }
 
-static bool run_hook(Switch *sw, Err *err)
-{
-    return sw->run->config->on_switch == NULL ||
-           hook_run(sw->run->config->on_switch, sw->event, &sw->from_address, &sw->to_address,
-                    NO_DEADLINE, err);
-}
-
-/*
- * What follows the point of no return; done again when it is not known whether it was done. Clients
- * of a pooler whose file we re-point need not wait for the hook; without a file it is the hook that
- * re-points, so it comes first.
- */
+/* what follows the point of no return; done again when it is not known whether it was done */
 static bool redirect(Switch *sw, Err *err)
 {
-    bool by_file = sw->poolers != NULL && sw->run->config->pgbouncer_ini != NULL;
-    bool ok = by_file ? poolers_repoint(sw->poolers, err) : run_hook(sw, err);
-
-    if (!ok && sw->poolers != NULL)
-        err_hint(err, "The poolers stay paused: re-point them by hand and RESUME, or run the same "
-                      "command again.");
-    if (ok && sw->poolers != NULL) {
-        ok = poolers_resume(sw->poolers, err);
-        sw->open_us = clock_us();
-    }
-    if (ok && by_file)
-        ok = run_hook(sw, err);
-    if (!ok)
-        err_add(err, "the %s is done and the %s takes the writes, but what follows failed",
-                sw->event, side_name(sw->to));
-    return ok;
+    return poolers_redirect(sw->poolers, sw->run->config, sw->event, &sw->move, &sw->open_us,
+                            err) ||
+           err_add(err, "the %s is done and the %s takes the writes, but what follows failed",
+                   sw->event, side_name(sw->to));
 }
 
 static void tell(Switch *sw)
@@ -782,7 +747,7 @@ static bool run_steps(Switch *sw, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
-    sw->deadline = deadline_in(sw->run->config->max_pause_ms);
+    sw->deadline = deadline_in(sw->budget_ms);
     sw->begun_us = clock_us();
     conn_set_deadline(sw->run->conn[sw->from], sw->deadline);
     conn_set_deadline(sw->run->conn[sw->to], sw->deadline);
@@ -831,6 +796,7 @@ static Switch *new_switch(const void *ctx, Run *run, Side to)
                     ? run->node[SIDE_SOURCE].epoch
                     : run->node[SIDE_TARGET].epoch;
     sw->epoch++;
+    sw->budget_ms = run->config->max_pause_ms;
     return sw;
 }
 
@@ -847,7 +813,7 @@ static bool complete_halfway(Run *run, Side to, Err *err)
 
     log_warn("an earlier %s stopped when the %s was closed already; completing it", sw->event,
              side_name(sw->from));
-    fill_addresses(sw);
+    find_addresses(sw);
     if (!open_poolers(sw, err))
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
@@ -906,7 +872,7 @@ bool switch_application(Run *run, Side to, Err *err)
             return err_hint(err, "\"pgtandem abort\" ends a run before its switchover.");
         }
         log_info("the application is on the %s already", side_name(to));
-        fill_addresses(sw);
+        find_addresses(sw);
         return run->config->dry_run || (open_poolers(sw, err) && after_switch(sw, err));
     }
     if (!switch_preflight(sw, err))
@@ -917,9 +883,8 @@ bool switch_application(Run *run, Side to, Err *err)
     }
     /* those that were ready first have a backlog again when the last one is */
     if (member_is(run->config) &&
-        (!member_meet(run->config, "ready", NO_DEADLINE, NULL, err) ||
-         !follow_until_close(run, err) ||
-         !member_meet(run->config, "steady", NO_DEADLINE, &sw->epoch, err)))
+        (!member_meet(run->config, "ready", NO_DEADLINE, err) || !follow_until_close(run, err) ||
+         !member_meet_steady(run->config, &sw->epoch, &sw->budget_ms, err)))
         return false;
     return run_steps(sw, err) && after_switch(sw, err);
 }

@@ -156,11 +156,12 @@ select c.tab, c.no, c.rel_schema, c.rel_name, c.kind, c.lo::text, c.hi::text, c.
 select tab from pgtandem.settled
 
 -- name: lock_holder
--- doc: who holds the run's advisory lock
+-- doc: who holds an advisory lock of runs; lock: which of them
+-- params: lock int
 -- returns: pid int, application text, client text
 select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), coalesce(host(a.client_addr), '')
   from pg_locks l join pg_stat_activity a on a.pid = l.pid
- where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = 1 and l.granted
+ where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = $1 and l.granted
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
 
 -- name: set_aside

@@ -83,7 +83,8 @@ ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.co
              "ddl.one", "ddl.renamed", "ddl.registered", "ddl.marked", "ddl.settled", "ddl.remembered", "switch.closed"]
 # in test_whole_server.py
 WHOLE_SERVER = ["globals.roles", "globals.database", "server.created", "server.ready", "server.prepared",
-                "server.closed", "server.decided", "server.undo", "server.ending", "member.asked"]
+                "server.closed", "server.decided", "server.undo", "server.ending", "member.asked",
+                "server.paused", "pooler.write", "pooler.written", "pooler.repointed"]
 
 
 def states():

@@ -2,13 +2,16 @@
 
 import os
 import re
+import shutil
 import signal
 
+import psycopg2
 import pytest
 
-from lib import servers
+from lib import place, servers
 from lib.compare import assert_same_catalog, assert_same_content, catalog_fingerprint, differences
 from lib.ledger import Ledger
+from lib.pgbouncer import PgBouncer, entries
 from lib.tool import ABORTED, DONE, FAILED, INTERRUPTED, REFUSED, USAGE, Tool
 from lib.wait import poll_until
 
@@ -397,6 +400,239 @@ def test_one_database_in_the_way(three):
     both.check_all(both.new)
 
 
+# Through PgBouncer
+
+
+class Pooled:
+    """Two PgBouncers in front of all databases of the old server, which read one file of entries."""
+
+    def __init__(self, both, databases):
+        self.both = both
+        self.directory = place.new_dir("e")
+        self.file = os.path.join(self.directory, "databases.ini")
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write(entries(databases))
+        for path in (self.directory, self.file):
+            place.hand_over(path)
+        self.bouncers = [PgBouncer(self.file).start() for _ in range(2)]
+        self.options = ["--all-databases", "--pgbouncer-ini", self.file]
+        for bouncer in self.bouncers:
+            self.options += ["--pgbouncer", bouncer.admin_conninfo]
+
+    @property
+    def text(self):
+        with open(self.file, encoding="utf-8") as file:
+            return file.read()
+
+    def load(self, names, writers=2, rate=60):
+        """Writers on each, half of them by the one PgBouncer, half by the other."""
+        for i, name in enumerate(names):
+            schema = Ledger(self.both.old.conninfo(name)).create_schema()
+            ledger = Ledger(self.bouncers[i % 2].conninfo(name), writers=writers, rate=rate)
+            assert schema.schema == ledger.schema
+            self.both.ledgers[name] = ledger
+            ledger.start()
+
+    def assert_none_failed(self):
+        for name, ledger in self.both.ledgers.items():
+            assert not ledger.refused, (name, ledger.refused[:3])
+            assert not ledger.ambiguous, (name, ledger.ambiguous[:3])
+
+    def assert_led(self, cluster, names):
+        """By the file, and by what the PgBouncers made of it."""
+        for name in names:
+            assert f"{name} = host={cluster.directory} port={cluster.port}" in self.text, self.text
+        for bouncer in self.bouncers:
+            shown = {row["name"]: row for row in bouncer.admin("show databases")}
+            for name in set(names) & set(shown):
+                assert (shown[name]["host"], shown[name]["port"]) == (cluster.directory, cluster.port), shown[name]
+                assert shown[name]["paused"] == 0, shown[name]
+
+    def remove(self):
+        for bouncer in self.bouncers:
+            bouncer.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@pytest.fixture
+def pooled(both, request):
+    """Three databases in a run; the PgBouncers also serve a fourth, which is not, and lead elsewhere, too."""
+    kind = getattr(request, "param", "entries")
+    both.create(SMALL + ["outside"])
+    own = {name: (both.old, name) for name in SMALL}
+    pooled = Pooled(both, {
+        "entries": {**own, "outside": (both.old, "outside"), "elsewhere": (both.new, "postgres")},
+        "only": own,
+        "fallback": {"mmm": (both.old, "mmm"), "*": (both.old, None)},
+    }[kind])
+    pooled.load(SMALL)
+    tool = both.tool(env={"PGTANDEM_EXCLUDE_DATABASE": "postgres,outside"})
+    end(follow(tool))
+    yield both, tool, pooled
+    both.stop()
+    pooled.remove()
+
+
+@pytest.mark.parametrize("pooled", ["entries", "only", "fallback"], indirect=True)
+def test_no_transaction_fails_through_pgbouncers(pooled):
+    """Forth, back and forth through two PgBouncers: nobody fails, and databases of others stay where they are."""
+    both, tool, poolers = pooled
+    before = poolers.text
+    done = tool.ok("switchover", *poolers.options, "--dry-run")
+    assert "ready: a switchover of 3 databases could begin now" in done.err
+    assert poolers.text == before
+    both.written()
+    for command, node, other in [("switchover", both.new, both.old), ("rollback", both.old, both.new)] * 2:
+        done = tool.ok(command, *poolers.options)
+        assert re.search(r"3 databases; writes were paused for [0-9.]+ ms", done.err), done.err
+        assert len(re.findall(r"entries now lead", done.err)) == 1, done.err
+        poolers.assert_led(node, SMALL)
+        assert set(gates(both, SMALL).values()) == {"target" if node is both.new else "source"}
+        both.written()
+        # What is not in the run is as it was.
+        foreign = [line for line in before.splitlines() if line.split(" ")[0] in ("outside", "elsewhere", "*")]
+        assert [line for line in poolers.text.splitlines() if line in foreign] == foreign
+        assert poolers.text.count("\n") == before.count("\n") + (2 if "*" in before else 0)
+    tool.ok("rollback", *poolers.options)  # again: nothing to do
+    both.written()
+    poolers.assert_none_failed()
+    both.stop()
+    tool.ok("verify", "--all-databases")
+    both.check_all(both.old)
+
+
+def test_poolers_are_resumed_when_one_database_is_in_the_way(pooled):
+    both, tool, poolers = pooled
+    before = poolers.text
+
+    def given_up(done, *texts):
+        assert done.rc == ABORTED, done
+        for text in texts:
+            assert text in done.err, done
+        both.written(5)
+        assert poolers.text == before
+        poolers.assert_led(both.old, SMALL)
+        assert set(gates(both, SMALL).values()) == {"source"}
+
+    # The fence of one of them cannot be had.
+    holder = both.old.connect("mmm", autocommit=False)
+    holder.cursor().execute("lock table ledger.tally in row exclusive mode")
+    given_up(tool.run("switchover", *poolers.options, "--max-pause", "1500ms"), 'database "mmm"', "could not be locked")
+    holder.rollback()
+    holder.close()
+
+    # A client of one keeps a transaction open: the time budget is for the pause of the poolers as well.
+    idle = psycopg2.connect(poolers.bouncers[1].conninfo("zebra"))
+    with idle.cursor() as cursor:
+        cursor.execute("select count(*) from ledger.tally")
+    given_up(tool.run("switchover", *poolers.options, "--max-pause", "1s"), "PgBouncer 2: the clients of database zebra "
+             "did not become idle", "the time budget of 1000 ms passed")
+    idle.rollback()
+    idle.close()
+
+    # Ctrl-C in the pause.
+    run = tool.start("switchover", *poolers.options, fault="switch.drain.after@zebra:sleep=4000")
+    run.wait_for_output(r"fault point switch.drain.after")
+    run.sigint()
+    given_up(run.wait(30))
+
+    # The process of one of them dies.
+    given_up(tool.run("switchover", *poolers.options, fault="switch.close.after@zebra"))
+    poolers.assert_none_failed()
+    tool.ok("switchover", *poolers.options)
+    both.written(5)
+    poolers.assert_none_failed()
+    both.check_all(both.new)
+
+
+def test_poolers_that_cannot_be_switched(pooled):
+    """Found before anybody has to wait."""
+    both, tool, poolers = pooled
+    before = poolers.text
+
+    def refused(*texts, options=poolers.options, rc=REFUSED):
+        for more in (["--dry-run"], []):
+            done = tool.run("switchover", *options, *more)
+            assert done.rc == rc, done
+            for text in texts:
+                assert text in done.err, done
+            assert "paused" not in done.err, done
+        assert set(gates(both, SMALL).values()) == {"source"}
+        both.written(5)
+
+    # Nothing leads to the old server.
+    with open(poolers.file, "w", encoding="utf-8") as file:
+        file.write(before.replace(both.old.directory, "/nowhere"))
+    refused("and a database of this run")
+    # Some do: the others are told.
+    with open(poolers.file, "w", encoding="utf-8") as file:
+        file.write(before.replace(f"mmm = host={both.old.directory}", "mmm = host=/nowhere").replace("zebra", "other"))
+    done = tool.ok("switchover", *poolers.options, "--dry-run")
+    assert 'entries for "mmm", "zebra" lead to other servers' not in done.err
+    assert 'entries for "mmm" lead to other servers' in done.err and 'has no entry for "zebra"' in done.err, done
+    # A name that would need an entry of its own, which is not the same for all versions of PgBouncer.
+    both.old.sql("postgres", f"create database {quoted(ODD)}")
+    end(follow(tool))
+    with open(poolers.file, "w", encoding="utf-8") as file:
+        file.write(f"[databases]\n* = host={both.old.directory} port={both.old.port}\n")
+    refused('is served by PgBouncer\'s entry "*"')
+    with open(poolers.file, "w", encoding="utf-8") as file:
+        file.write(before)
+    # One of the consoles is not there.
+    poolers.bouncers[1].stop()
+    both.ledgers["mmm"].stop()
+    del both.ledgers["mmm"]
+    refused("PgBouncer 2", rc=FAILED)
+    poolers.assert_none_failed()
+
+
+# Where the command dies, and whether it has happened by then.
+POOLER_DEATHS = [
+    ("server.paused", False),
+    ("server.prepared", False),
+    ("server.closed", False),
+    ("server.decided", True),
+    ("pooler.write", True),
+    ("pooler.written", True),
+    ("pooler.repointed", True),
+    ("switch.open.before@mmm,server.undo", True),
+]
+
+
+@pytest.mark.timeout(400)
+def test_killed_while_poolers_are_paused(pooled):
+    """Before it has happened a guardian resumes, to nodes that are open; later the same command does."""
+    both, tool, poolers = pooled
+    for i, (death, happened) in enumerate(POOLER_DEATHS):
+        command, node, other = [("switchover", both.new, both.old), ("rollback", both.old, both.new)][i % 2]
+        killed = tool.run(command, *poolers.options, fault=death)
+        assert killed.rc == -9, (death, killed)
+        if not happened:
+            both.written(5)
+            poolers.assert_led(other, SMALL)
+            poll_until(lambda: no_sessions(both), 40, f"{death}: the end of all processes")
+            assert set(gates(both, SMALL).values()) == {"target" if other is both.new else "source"}, death
+        poolers.assert_none_failed()
+        tool.ok(command, *poolers.options)
+        both.written(5)
+        poolers.assert_led(node, SMALL)
+        poolers.assert_none_failed()
+
+    # It dies in the moment of the decision: the databases find out that it has happened, the guardian as well.
+    command, node = [("switchover", both.new), ("rollback", both.old)][len(POOLER_DEATHS) % 2]
+    run = tool.start(command, *poolers.options, fault="switch.open.before@aaa:sleep=3000")
+    run.wait_for_output(r"fault point switch.open.before")
+    run.kill9(tree=False)
+    run.wait()
+    poll_until(lambda: no_sessions(both), 40)
+    assert "nobody" not in assert_not_torn(both, SMALL).values()
+    tool.ok(command, *poolers.options)
+    both.written(5)
+    poolers.assert_led(node, SMALL)
+    poolers.assert_none_failed()
+    both.check_all(node)
+
+
 # What belongs to the server
 
 
@@ -485,12 +721,37 @@ def test_wrong_use(both):
     assert done.rc == REFUSED and "[database-closed]" in done.err and "bbb" in done.err, done
     end(follow(tool, "--exclude-database", "bbb"))
     assert set(states(tool)) == {"aaa", "postgres"}
-    done = tool.run("switchover", "--all-databases", "--pgbouncer", "dbname=pgbouncer", "--on-switch", "true",
-                    "--exclude-database", "bbb")
-    assert done.rc == USAGE and "--pgbouncer" in done.err, done
+    done = tool.run("switchover", "--all-databases", "--pgbouncer", "dbname=pgbouncer", "--exclude-database", "bbb")
+    assert done.rc == USAGE and "--pgbouncer alone" in done.err, done
     done = tool.run("switchover", "--all-databases", "--on-switch", "exit 3", "--exclude-database", "bbb")
     assert done.rc == FAILED and "is done" in done.err, done
     tool.ok("switchover", "--all-databases", "--on-switch", "true", "--exclude-database", "bbb")
+
+
+def test_two_runs_of_one_source(both, new_cluster):
+    """With two targets, one after the other and at the same moment: one is refused before it has done anything."""
+    both.create(["aaa", "zebra"])
+    both.old.sql("aaa", "create table t (id int primary key)")
+    third = new_cluster(both.new.version, name="third")
+    tool, other = both.tool(), both.tool(target=third.conninfo())
+
+    def untouched():
+        return third.sql("postgres", "select datname from pg_database order by 1") == [
+            ("postgres",), ("template0",), ("template1",)]
+
+    run = tool.start("upgrade", "--all-databases", fault="server.created:sleep=5000")
+    run.wait_for_output("fault point server.created")
+    done = other.run("upgrade", "--all-databases")
+    assert done.rc == FAILED and "another pgtandem begins a run of this source" in done.err, done
+    assert untouched()
+    run.wait_for_output(r"all \d+ databases are in sync", timeout=90)
+    for command in ("upgrade", "switchover", "abort"):
+        done = other.run(command, "--all-databases")
+        assert done.rc == FAILED and "that the target knows nothing of" in done.err, done
+        assert "drop" not in done.err and "target-lost" not in done.err, done
+    assert untouched()
+    end(run)
+    tool.ok("abort", "--all-databases")
 
 
 @pytest.mark.long

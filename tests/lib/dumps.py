@@ -52,6 +52,8 @@ EXPECTED = [
              "columns of a view's only table are written without its name"),
     Expected(170000, r"TABLE .*; Type: ACL;", r"(?<=^REVOKE )[A-Z,]+(?= ON TABLE)", r"(?<=^REVOKE )[A-Z,]+(?= ON TABLE)|,MAINTAIN\b",
              "the right MAINTAIN is new: those known before are no longer all, and an owner who gave some of his away has it"),
+    Expected(180000, r".*; Type: TABLE;", NOTHING, r"(?<= )CONSTRAINT \w+_not_null\d+ (?=NOT NULL)",
+             "NOT NULL is a constraint with a name; where another table's has the usual name already it is numbered"),
 ]
 
 HEAD = re.compile(r"(?m)^--\n-- Name: (.*)\n--\n")

@@ -28,9 +28,21 @@ PORT = 6432
 _running = []
 
 
+def entries(databases):
+    """The section for a configuration file."""
+    return "[databases]\n" + "".join(
+        f"{name} = host={cluster.directory} port={cluster.port}"
+        + ("\n" if dbname is None else f" dbname={dbname}\n")
+        for name, (cluster, dbname) in databases.items()
+    )
+
+
 class PgBouncer:
     def __init__(self, databases, *, users=(SUPERUSER,), pool_mode="transaction", settings=None):
-        """`databases`: {name that clients use: (cluster, database)}; `users` may log in."""
+        """
+        `databases`: {name that clients use: (cluster, database)}, or a file that has them, for several
+        PgBouncers; `users` may log in.
+        """
         self.directory = place.new_dir("b")
         self.ini = os.path.join(self.directory, "pgbouncer.ini")
         self.log_file = os.path.join(self.directory, "log")
@@ -56,11 +68,10 @@ class PgBouncer:
 
     def write_ini(self, databases):
         with open(self.ini, "w", encoding="utf-8") as file:
-            file.write("[databases]\n")
-            for name, (cluster, dbname) in databases.items():
-                file.write(
-                    f"{name} = host={cluster.directory} port={cluster.port} dbname={dbname}\n"
-                )
+            if isinstance(databases, str):
+                file.write(f"%include {databases}\n")
+            else:
+                file.write(entries(databases))
             file.write("\n[pgbouncer]\n")
             for name, value in self._settings.items():
                 file.write(f"{name} = {value}\n")

@@ -18,6 +18,13 @@ static const Address to_renamed = {"10.0.0.2", "5432", "shop 2's"};
 static const Address from_local = {"localhost", "", "shop"};
 static const Address from_socket = {"/run/postgresql/", "5432", "shop"};
 
+static bool plan(PoolerIni *ini, const Address *old, const Address *new, Err *err)
+{
+    Move move = {.from = *old, .to = *new};
+
+    return pooler_ini_plan(ini, &move, 1, err);
+}
+
 static char *new_dir(void *ctx)
 {
     char *dir = mem_strdup(ctx, "/tmp/pgtandem-unit-XXXXXX");
@@ -158,7 +165,7 @@ static void test_cases(void **state)
         path = put_file(*state, dir, "ini", c->before);
         PoolerIni *ini = pooler_ini_read(*state, path, err);
         assert_non_null(ini);
-        bool ok = pooler_ini_plan(ini, c->from, c->to, err);
+        bool ok = plan(ini, c->from, c->to, err);
         assert_int_equal(ok, c->after != NULL);
         if (ok) {
             assert_string_equal(pooler_ini_text(ini), c->after);
@@ -167,7 +174,7 @@ static void test_cases(void **state)
             put_file(*state, dir, "ini", c->after);
             PoolerIni *again = pooler_ini_read(*state, path, err);
             assert_non_null(again);
-            assert_true(pooler_ini_plan(again, c->from, c->to, err));
+            assert_true(plan(again, c->from, c->to, err));
             assert_int_equal(pooler_ini_changes(again), 0);
             assert_string_equal(pooler_ini_text(again), c->after);
         } else {
@@ -176,6 +183,70 @@ static void test_cases(void **state)
             assert_non_null(err->detail);
             assert_non_null(err->hint);
         }
+    }
+    unlink(path);
+    rmdir(dir);
+}
+
+/* one change for several databases; those of others stay, as does "*" for them */
+static void test_several(void **state)
+{
+    static const Move moves[] = {
+        {{"old.example", "5432", "shop"}, {"new.example", "5433", "shop"}},
+        {{"old.example", "5432", "crm"}, {"new.example", "5433", "crm"}},
+        {{"old.example", "5432", "postgres"}, {"new.example", "5433", "postgres"}},
+    };
+    static const struct {
+        const char *before, *after;
+        size_t changes;
+        bool led[3];
+    } several[] = {
+        {DB "crm = host=old.example\nother = host=old.example\na = host=old.example dbname=shop "
+            "user=u\nshop = host=x\n",
+         DB "crm = host=new.example port=5433\nother = host=old.example\na = host=new.example "
+            "port=5433 dbname=shop user=u\nshop = host=x\n",
+         2,
+         {true, true, false}},
+        {DB "crm = host=old.example\n\t* = host=old.example user=u\nother = host=old.example\n",
+         DB
+         "crm = host=new.example port=5433\nshop = host=new.example port=5433 user=u\npostgres = "
+         "host=new.example port=5433 user=u\n\t* = host=old.example user=u\nother = "
+         "host=old.example\n",
+         3,
+         {true, true, true}},
+        /* a second time, and the rest of what was done in part */
+        {DB "crm = host=new.example port=5433\nshop = host=old.example\n* = host=x\n",
+         DB "crm = host=new.example port=5433\nshop = host=new.example port=5433\n* = host=x\n",
+         1,
+         {true, true, false}},
+        {DB "other = host=old.example\nshop = host=x\n", NULL, 0, {false, false, false}},
+    };
+    char *dir = new_dir(*state);
+    char *path = NULL;
+
+    for (size_t i = 0; i < sizeof several / sizeof *several; i++) {
+        Err *err = err_new(*state);
+
+        path = put_file(*state, dir, "ini", several[i].before);
+        PoolerIni *ini = pooler_ini_read(*state, path, err);
+        assert_non_null(ini);
+        assert_int_equal(pooler_ini_plan(ini, moves, 3, err), several[i].after != NULL);
+        for (size_t m = 0; m < 3; m++)
+            assert_int_equal(pooler_ini_leads(ini, m), several[i].led[m]);
+        if (several[i].after == NULL) {
+            assert_non_null(strstr(err->msg, "and a database of this run"));
+            continue;
+        }
+        assert_string_equal(pooler_ini_text(ini), several[i].after);
+        assert_int_equal(pooler_ini_changes(ini), several[i].changes);
+        put_file(*state, dir, "ini", several[i].after);
+        ini = pooler_ini_read(*state, path, err);
+        assert_non_null(ini);
+        assert_true(pooler_ini_plan(ini, moves, 3, err));
+        assert_int_equal(pooler_ini_changes(ini), 0);
+        assert_string_equal(pooler_ini_text(ini), several[i].after);
+        assert_int_equal(pooler_ini_mentions(ini, "crm"), true);
+        assert_int_equal(pooler_ini_mentions(ini, "nowhere"), false);
     }
     unlink(path);
     rmdir(dir);
@@ -220,7 +291,7 @@ static void test_write(void **state)
 
     PoolerIni *ini = pooler_ini_read(*state, link, err);
     assert_non_null(ini);
-    assert_true(pooler_ini_plan(ini, &from, &to_plain, err));
+    assert_true(plan(ini, &from, &to_plain, err));
     assert_int_equal(pooler_ini_changes(ini), 1);
     assert_true(pooler_ini_write(ini, true, err));
     assert_non_null(strstr(get_file(*state, included), "old.example\n"));
@@ -268,7 +339,7 @@ static void test_errors(void **state)
     path = put_file(*state, dir, "ini", DB "* = host=old.example\n");
     PoolerIni *odd_ini = pooler_ini_read(*state, path, odd_err);
     assert_non_null(odd_ini);
-    assert_false(pooler_ini_plan(odd_ini, &odd, &to, odd_err));
+    assert_false(plan(odd_ini, &odd, &to, odd_err));
     assert_string_equal(odd_err->msg,
                         "the database \"the shop\" is served by PgBouncer's entry \"*\"");
 
@@ -277,12 +348,12 @@ static void test_errors(void **state)
     path = put_file(*state, dir, "ini", DB "shop = host=db1 password=secret\n");
     PoolerIni *ini = pooler_ini_read(*state, path, err);
     assert_non_null(ini);
-    assert_false(pooler_ini_plan(ini, &from, &to, err));
+    assert_false(plan(ini, &from, &to, err));
     assert_non_null(strstr(err->msg, "leads to host=old.example port=5432 dbname=shop"));
     assert_string_equal(err->detail, "It has: \"shop\" to host=db1 port=5432 dbname=shop.");
     unlink(path);
     rmdir(dir);
 }
 
-UNIT_MAIN(UNIT_TEST(test_cases), UNIT_TEST(test_fallback), UNIT_TEST(test_write),
-          UNIT_TEST(test_errors))
+UNIT_MAIN(UNIT_TEST(test_cases), UNIT_TEST(test_several), UNIT_TEST(test_fallback),
+          UNIT_TEST(test_write), UNIT_TEST(test_errors))
