@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "apply/part.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "pg/sqlstate.h"
@@ -52,8 +53,7 @@ static void add_ref(Sql *q, const Table *table)
     sql_add(q, " t");
 }
 
-/* t.key = s.k1 AND …, with the key index's own operators; `other` is the alias that has k1, k2 … */
-static void add_match(Sql *q, const Table *table, const char *other)
+void apply_add_match(Sql *q, const Table *table, const char *other)
 {
     for (size_t k = 0; k < table->n_keys; k++) {
         if (k > 0)
@@ -83,7 +83,7 @@ static void add_read_ref_of_key(Sql *q, const TablePair *pair)
 {
     add_read_ref(q, pair);
     sql_add(q, " ON (");
-    add_match(q, pair->src, "d");
+    apply_add_match(q, pair->src, "d");
     sql_add(q, ")");
 }
 
@@ -226,7 +226,7 @@ static bool delete_rows(const TablePair *table, Conn *dst, Deletion which, int64
         sql_add(q, " WHERE NOT EXISTS (SELECT 1 FROM ");
         add_stage_name(q, table);
         sql_add(q, " s WHERE s.present IS NOT FALSE AND ");
-        add_match(q, table->dst, "s");
+        apply_add_match(q, table->dst, "s");
         sql_add(q, ")");
         return exec_counted(dst, q, ret_rows, err);
     }
@@ -235,7 +235,7 @@ static bool delete_rows(const TablePair *table, Conn *dst, Deletion which, int64
     sql_add(q, " s WHERE ");
     if (which == DELETE_GONE)
         sql_add(q, "NOT s.present AND ");
-    add_match(q, table->dst, "s");
+    apply_add_match(q, table->dst, "s");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -278,7 +278,7 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
         sql_add(count, " JOIN ");
         add_stage_name(count, table);
         sql_add(count, " s ON ");
-        add_match(count, table->dst, "s");
+        apply_add_match(count, table->dst, "s");
         sql_add(count, " WHERE s.present");
         if (!conn_query(tmp, dst, count, &rows, err))
             return false;
@@ -288,7 +288,7 @@ static bool update_rows(const TablePair *table, Conn *dst, int64_t *ret_rows, Er
     sql_add(q, " FROM ");
     add_stage_name(q, table);
     sql_add(q, " s WHERE s.present AND ");
-    add_match(q, table->dst, "s");
+    apply_add_match(q, table->dst, "s");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -308,7 +308,7 @@ static bool unstage_existing(const TablePair *table, Conn *dst, bool keep, int64
     sql_trusted(q, keep ? " s SET present = NULL FROM " : " s USING ");
     add_ref(q, table->dst);
     sql_add(q, " WHERE s.present AND ");
-    add_match(q, table->dst, "s");
+    apply_add_match(q, table->dst, "s");
     return exec_counted(dst, q, ret_rows, err);
 }
 
@@ -379,6 +379,8 @@ static bool delete_everything(const TablePair *table, Conn *dst, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
+    if (table->dst->part != NULL)
+        return part_empty(table, dst, err);
     sql_add(q, "DELETE FROM ");
     add_ref(q, table->dst);
     return conn_exec(dst, q, err);
@@ -497,7 +499,18 @@ static bool write_staged(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilte
         return outrun(filter, dst, err);
     stats->deleted += deleted;
     return fault("apply.between", err) &&
-           upsert_staged(table, dst, replace, false, filter, expected, err);
+           upsert_staged(table, dst, replace, table->dst->part != NULL, filter, expected, err);
+}
+
+/* the staged rows to dst, and nothing to rows there that are not in the run */
+static bool write_part(TablePair *table, Conn *dst, ApplyMode mode, ApplyFilter *filter,
+                       const ApplyExpected *expected, ApplyStats *stats, Err *err)
+{
+    if (table->dst->part == NULL)
+        return write_staged(table, dst, mode, filter, expected, stats, err);
+    return part_begin(table, dst, err) &&
+           write_staged(table, dst, mode, filter, expected, stats, err) &&
+           part_end(table, dst, err);
 }
 
 static bool add_table(Err *err, const TablePair *table)
@@ -596,7 +609,7 @@ bool apply_count_existing(const TablePair *table, Conn *dst, int64_t *count, Err
     sql_add(q, " JOIN ");
     add_stage_name(q, table);
     sql_add(q, " s ON ");
-    add_match(q, table->dst, "s");
+    apply_add_match(q, table->dst, "s");
     sql_add(q, " WHERE s.present");
     if (!conn_query(tmp, dst, q, &rows, err))
         return add_table(err, table);
@@ -640,7 +653,7 @@ bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool wh
         if (!delete_everything(table, dst, err))
             return add_table(err, table);
     }
-    if (table->staged_now > 0 && !write_staged(table, dst, mode, filter, &expected, stats, err))
+    if (table->staged_now > 0 && !write_part(table, dst, mode, filter, &expected, stats, err))
         return add_table(err, table);
     return apply_unstage(table, dst, err);
 }

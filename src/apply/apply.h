@@ -69,6 +69,9 @@ char *apply_stage_sql(const void *ctx, const TablePair *table);
 /* the key columns k1 … of a stage, each behind prefix: a separator with an alias, such as ", s.k" */
 void apply_add_keys(Sql *q, const TablePair *table, const char *prefix);
 
+/* t.key = s.k1 AND …, with the key index's own operators; `other` is the alias that has k1, k2 … */
+void apply_add_match(Sql *q, const Table *table, const char *other);
+
 /* makes the staging table unless it is there, and that of apply_kept_sql() */
 CHECKED bool apply_make_stage(TablePair *table, Conn *dst, Err *err);
 
@@ -90,7 +93,7 @@ CHECKED bool apply_staged_inserts(const TablePair *table, Conn *dst, ApplyFilter
  * Applies the keys that the query `keys` (columns k1, k2 …) finds on src. whole: the table was
  * truncated, so all rows on dst go first. Both connections are in the round's transactions. Adds to
  * *stats. Compares the number of rows it wrote with the number it was sent; a difference is
- * ERR_STATE. filter may be NULL.
+ * ERR_STATE. filter may be NULL. Where dst has rows that are not in the run these are left alone: part.h.
  */
 CHECKED bool apply_keys(TablePair *table, Conn *src, Conn *dst, const Sql *keys, bool whole,
                         ApplyMode mode, ApplyFilter *filter, ApplyStats *stats, Err *err);

@@ -282,6 +282,11 @@ int child_watch(pid_t pid)
 #endif
 }
 
+bool child_is_gone(pid_t pid)
+{
+    return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
 void child_signal(const Child *child, int sig)
 {
     if (child->pid > 0)

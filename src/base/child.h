@@ -72,6 +72,9 @@ CHECKED bool child_reap(Child *child, bool *ret_ended, int *ret_status);
  */
 int child_watch(pid_t pid);
 
+/* whether no process has that number */
+bool child_is_gone(pid_t pid);
+
 /* sends a signal to its process group; nothing when it has ended */
 void child_signal(const Child *child, int sig);
 

@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "check/filters.h"
 #include "model/provider.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -766,6 +767,39 @@ static bool check_unmatched(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+/* --- some rows of a table --- */
+
+static void found_filter(void *arg, const char *text)
+{
+    add_object(arg, "%s", text);
+}
+
+static bool check_filters_unmatched(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    filters_unmatched(p->in->source_catalog, p->in->filters, found_filter, f);
+    return true;
+}
+
+static bool check_filters_unfit(const Preflight *p, Finding *f, Err *err)
+{
+    (void)err;
+    filters_unfit(p->in->source_catalog, p->in->filters, found_filter, f);
+    return true;
+}
+
+static bool check_filters_refused(const Preflight *p, Finding *f, Err *err)
+{
+    return filters_refused(p->in->source, p->in->source_catalog, p->in->filters, found_filter, f,
+                           err);
+}
+
+static bool check_filters_orphans(const Preflight *p, Finding *f, Err *err)
+{
+    return filters_orphans(p->in->source, p->in->source_catalog, p->in->source_scope,
+                           p->in->filters, found_filter, f, err);
+}
+
 static bool check_torn(const Preflight *p, Finding *f, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -1344,6 +1378,39 @@ static const Check checks[] = {
      .title = "nothing on the source has a name that was selected or left out",
      .hint = "Look at the spelling: names in upper case stand in double quotes. Partitions go with "
              "their table, and sequences with the table that they belong to."},
+    {.id = "filter-unmatched",
+     .severity = SEVERITY_ERROR,
+     .run = check_filters_unmatched,
+     .title = "a condition of --where is of no table that is moved",
+     .hint =
+         "Look at the spelling: names in upper case stand in double quotes. The table has to be "
+         "selected, and may not belong to an extension."},
+    {.id = "filter-table",
+     .severity = SEVERITY_ERROR,
+     .run = check_filters_unfit,
+     .title = "some rows only can be moved of tables that have a key and stand for themselves",
+     .hint =
+         "Add a primary key, or move the table whole. Partitioned tables and inheritance trees go "
+         "whole, or not at all."},
+    {.id = "filter-condition",
+     .severity = SEVERITY_ERROR,
+     .run = check_filters_refused,
+     .title =
+         "conditions of --where that the server does not take, or that depend on more than the "
+         "row",
+     .hint = "A condition is a boolean expression over columns of the table, by their bare names, "
+             "with functions, operators and types outside of pg_catalog under their schema. What "
+             "depends on the time, on settings or on other tables would change without a change of "
+             "the row: so no subqueries, and of functions (comparisons of a date with a timestamp "
+             "with time zone are such, too) only IMMUTABLE ones; compare with constants."},
+    {.id = "filter-orphans",
+     .severity = SEVERITY_ERROR,
+     .acceptable = true,
+     .run = check_filters_orphans,
+     .title = "rows that are moved refer to rows that are not",
+     .hint =
+         "Give the first table a condition, too, or a wider one to the other. If it is accepted "
+         "the foreign keys stay NOT VALID on the target: they hold for new rows only."},
     {.id = "selection-inheritance",
      .severity = SEVERITY_ERROR,
      .run = check_torn,

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "model/filter.h"
 #include "model/scope.h"
 #include "model/table.h"
 #include "pg/conn.h"
@@ -31,6 +32,7 @@ typedef struct CheckInput {
     const Catalog *source_catalog;
     const Catalog *target_catalog;
     const Selection *selection; /* of the run, or NULL */
+    const Filters *filters;     /* rows that are moved, or NULL: all */
     const Scope *source_scope;  /* what is selected, or NULL: everything */
     const Scope *target_scope;
     const char *pg_dump;        /* path of the client program, NULL when none was found */

@@ -498,11 +498,11 @@ bool command_run(const Cli *cli, Err *err)
 
     if (config->all_databases && config->n_schemas + config->n_tables + config->n_excluded_schemas +
                                          config->n_excluded_tables + config->n_renamed_schemas +
-                                         config->n_renamed_tables >
+                                         config->n_renamed_tables + config->n_conditions >
                                      0) {
         err_set(err, ERR_USAGE,
                 "--all-databases moves whole databases: --schema, --table, --exclude-schema, "
-                "--exclude-table and --rename-... do not go with it");
+                "--exclude-table, --rename-... and --where do not go with it");
         return err_hint(err,
                         "Name the one database with --source and --target. Nothing was changed.");
     }

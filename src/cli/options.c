@@ -88,6 +88,19 @@ const Option cli_options[] = {
       .doc  = "OLD is schema.table as on the source (without a schema it is in public), NEW a name without schema. "
               "The rest is as with --rename-schema." },
 
+    { .name = "where", .type = OPT_TEXT, .flags = OPT_REPEAT, .arg = "TABLE=CONDITION",
+      LIST(config.conditions, config.n_conditions), .commands = CMD_NODES,
+      .help = "move only those rows of a table",
+      .doc  = "For leaving old or other people's rows behind, e.g. --where \"shop.orders=created >= '2024-01-01+00'\". "
+              "The condition is SQL over columns of the table, with functions and types outside of pg_catalog under "
+              "their schema; it may depend on the row only. Rows that come to fulfil it are inserted on the new node, "
+              "others are deleted there; on the old node they stay. May be given once for each table, with --table "
+              "and the like or without; remembered with the run.\n\n"
+              "With the switchover the old node refuses writes to the whole table, the rows that were left behind "
+              "included. They are not touched by the way back: a row of the new node that has the key of one of them "
+              "stops it until it has another one. The table needs a key, and may not be partitioned. Not with "
+              "--all-databases." },
+
     { .name = "jobs", .short_name = 'j', .type = OPT_INT, .arg = "N", .def = "4",
       .min = 1, .max = 64,
       .field = FIELD(int64_t, config.jobs), .commands = CMD_UPGRADE | CMD_VERIFY,

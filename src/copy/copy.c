@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/str.h"
 #include "model/binary.h"
+#include "model/filter.h"
 #include "sql/queries.h"
 
 enum {
@@ -238,7 +239,8 @@ static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chu
     Sql *q = sql_new(ctx);
 
     /* straight from the table is faster than through a query */
-    if (strcmp(chunk->kind, "whole") == 0 && table->n_columns > 0 && !is_tree(table)) {
+    if (strcmp(chunk->kind, "whole") == 0 && table->n_columns > 0 && !is_tree(table) &&
+        table->src->filter == NULL) {
         sql_add(q, "COPY ");
         sql_name(q, chunk->rel_schema, chunk->rel_name);
         sql_add(q, " (");
@@ -253,8 +255,13 @@ static Sql *read_chunk(const void *ctx, const TablePair *table, const Chunk *chu
     sql_trusted(q, is_tree(table) ? " FROM " : " FROM ONLY ");
     sql_name(q, chunk->rel_schema, chunk->rel_name);
     sql_add(q, " t");
-    if (chunk->lo != NULL || chunk->hi != NULL)
+    if (table->src->filter != NULL || chunk->lo != NULL || chunk->hi != NULL)
         sql_add(q, " WHERE ");
+    /* while the copy is made no row is in the run in spite of its condition */
+    if (table->src->filter != NULL)
+        sql_trusted(q, filter_condition(q, table->src->filter));
+    if (table->src->filter != NULL && (chunk->lo != NULL || chunk->hi != NULL))
+        sql_add(q, " AND ");
     if (chunk->lo != NULL)
         add_bound(q, table->src, chunk, ">=", chunk->lo);
     if (chunk->lo != NULL && chunk->hi != NULL)

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "capture/capture.h"
 #include "capture/queue.h"
 #include "daemon/conflict_sql.h"
 #include "pg/sqlstate.h"
@@ -35,6 +36,22 @@ static bool lock_rows(const TablePair *pair, Conn *to, bool *ret_locked, int64_t
         return conn_do(to, "SET LOCAL lock_timeout = 0", err);
     }
     return err_is(err, SQLSTATE_LOCK_NOT_AVAILABLE) || err_is(err, SQLSTATE_DEADLOCK);
+}
+
+/*
+ * A deletion that wins here is carried back once more. The opposite edge may have carried it already, when the row was
+ * not there yet: nothing could be locked then, and who inserted it at that moment was not seen. (Of an insertion that
+ * wins it meets a unique violation, see conflict.h.) Where the rule knows no winner both sides keep what they have.
+ */
+static void add_deletion_again(Sql *q, const EdgeSpec *spec, const TablePair *pair)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *lost = sql_new(tmp);
+
+    sql_add(lost, "(SELECT key FROM w WHERE to_row IS NULL AND winner = ");
+    sql_literal(lost, spec->to->name);
+    sql_add(lost, ") b");
+    capture_add_recall(q, pair->dst, lost->text->text);
 }
 
 /* finds, records and settles; the result is how many were found, and how many this side won */
@@ -73,7 +90,9 @@ static Sql *settle_statement(const void *ctx, const ConflictFilter *filter, cons
                "kept AS (");
     conflict_add_record(q, spec, pair, "row");
     sql_add(q, "key, NULL, winner, from_row, to_row, from_at, to_at, "
-               "txid_current_snapshot()::text, false FROM w), gone AS (DELETE FROM ");
+               "txid_current_snapshot()::text, false FROM w)");
+    add_deletion_again(q, spec, pair);
+    sql_add(q, ", gone AS (DELETE FROM ");
     sql_trusted(q, stage);
     sql_add(q, " s USING w WHERE s.ctid = w.sid AND w.winner <> ");
     sql_literal(q, spec->from->name);

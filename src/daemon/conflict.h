@@ -5,7 +5,8 @@
  * then reads the queue of `to`: a change of one of the keys that `from` had not got when the round read
  * it, and that did not come from there, is a conflict. A change that comes later has to wait for our
  * locks, and so knows of what we apply. (A row that is being inserted cannot be locked. It shows as a
- * unique violation, or in the number of rows that are updated or deleted, and the round is made again.)
+ * unique violation, or in the number of rows that are updated or deleted, and the round is made again. A deletion
+ * shows neither; if it wins it is carried once more.)
  *
  * The rule gives the same answer on both sides, so it does not matter who finds the conflict first: when
  * the other edge comes, this side's progress has the change, and there is no conflict any more. Every

@@ -95,7 +95,7 @@ static bool ensure_schema(Conn *conn, Err *err)
     bool present;
 
     return install_is_present(conn, &present, err) &&
-           (present || (control_create(conn, "", CONTROL_SERVICE, true, "", "", err) &&
+           (present || (control_create(conn, "", CONTROL_SERVICE, true, "", "", "", err) &&
                         control_script(conn, &script_control_service, err)));
 }
 

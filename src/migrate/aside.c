@@ -323,8 +323,7 @@ static bool run_deeds(AsidePlan *plan, const char *kind, bool rehearsal, Err *er
 {
     bool done;
 
-    return do_together(plan, kind, &done, err) &&
-           (done || do_singly(plan, kind, rehearsal, err));
+    return do_together(plan, kind, &done, err) && (done || do_singly(plan, kind, rehearsal, err));
 }
 
 bool aside_rehearse(AsidePlan *plan, Err *err)
@@ -420,8 +419,7 @@ bool aside_follow(const void *ctx, Run *run, Side to, AsideWork **ret_work, size
     if (!look(tmp, run, to, &both, err))
         return false;
     for (size_t i = 0; i < both.n_have; i++) {
-        const SetAsideRow *row = &both.have[i],
-                          *wanted = find(both.wanted, both.n_wanted, row);
+        const SetAsideRow *row = &both.have[i], *wanted = find(both.wanted, both.n_wanted, row);
 
         if (is_carried(&both, row) && (wanted == NULL || strcmp(wanted->print, row->print) != 0)) {
             AsideWork work = {.statement = follow_one(ctx, row, wanted, true),

@@ -34,6 +34,8 @@ typedef struct Config {
     size_t n_schemas, n_excluded_schemas, n_tables, n_excluded_tables;
     const char **renamed_schemas, **renamed_tables; /* OLD=NEW */
     size_t n_renamed_schemas, n_renamed_tables;
+    const char **conditions; /* TABLE=CONDITION: rows that are moved; remembered in the same way */
+    size_t n_conditions;
     const struct Member *member; /* this process works on one database of such a run; else NULL */
     bool switchover;             /* upgrade: switch as soon as the copy is in step */
     bool dry_run;

@@ -14,7 +14,7 @@ bool control_script(Conn *conn, const Query *script, Err *err)
 }
 
 bool control_create(Conn *conn, const char *run_id, const char *side, bool open, const char *leader,
-                    const char *selection, Err *err)
+                    const char *selection, const char *filters, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
@@ -22,7 +22,7 @@ bool control_create(Conn *conn, const char *run_id, const char *side, bool open,
     if (!control_script(conn, &script_control, err))
         return false;
     sql_add(q, "INSERT INTO pgtandem.node (format, tool_version, run_id, side, leader, selection, "
-               "gate) VALUES (");
+               "filters, gate) VALUES (");
     sql_i64(q, CONTROL_FORMAT);
     sql_add(q, ", ");
     sql_text(q, PGTANDEM_VERSION);
@@ -34,6 +34,8 @@ bool control_create(Conn *conn, const char *run_id, const char *side, bool open,
     sql_text(q, leader);
     sql_add(q, ", ");
     sql_text(q, selection);
+    sql_add(q, ", ");
+    sql_text(q, filters);
     sql_add(q, ", 'open')");
     if (!conn_exec(conn, q, err))
         return err_add(err, "while creating the schema pgtandem");

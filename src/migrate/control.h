@@ -18,9 +18,11 @@ CHECKED bool control_script(Conn *conn, const Query *script, Err *err);
 
 /*
  * creates the schema, in the caller's transaction; side: "source", "target" or CONTROL_SERVICE; open:
- * applications may write here; leader: of a run of all databases, or ""; selection: what selection_text() says
+ * applications may write here; leader: of a run of all databases, or ""; selection: what selection_text() says;
+ * filters: what filters_text() says
  */
 CHECKED bool control_create(Conn *conn, const char *run_id, const char *side, bool open,
-                            const char *leader, const char *selection, Err *err);
+                            const char *leader, const char *selection, const char *filters,
+                            Err *err);
 
 #endif

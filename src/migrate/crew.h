@@ -48,6 +48,7 @@ typedef struct Crew {
     size_t n;
     const char *leader; /* the name of the one whose gate decides a switch */
     int64_t deadline;   /* of crew_meet() */
+    Conn *reservation;  /* keeps others from beginning a run of this source; or NULL */
 } Crew;
 
 /* forgets the processes of before; there must be none */

@@ -305,10 +305,11 @@ static bool plan(Ddl *ddl, const char *snapshot, Err *err)
         if (!ddl_refuse_other(ddl, err))
             return false;
         ddl_follow_tabs(ddl);
-        return true;
+        return ddl_refuse_filtered(ddl, err);
     }
-    return ddl_refuse_taken(ddl, err) && ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) &&
-           plan_work(ddl, snapshot, err);
+    return ddl_refuse_dropped(ddl, err) && ddl_refuse_taken(ddl, err) &&
+           ddl_follow_names(ddl, err) && ddl_read_copy(ddl, err) && plan_work(ddl, snapshot, err) &&
+           ddl_refuse_filtered(ddl, err);
 }
 
 /* in one snapshot of `from`: what changed, and what follows from it for the copy */

@@ -8,6 +8,7 @@
  *     ddl_tabs.c   numbers of tables, their triggers, marks for all of their rows
  *     ddl_keys.c   foreign keys
  *     ddl_border.c what must not cross the border of a selection
+ *     ddl_filter.c tables of which some rows only are moved
  *     ddl_other.c  runs that give other names, where changes are only compared
  *     ddl.c        all of it in order, and what is in order then
  */
@@ -41,6 +42,7 @@ typedef struct Work {
     const char *object; /* as in schema_prints */
     const char *statement;
     const char *otherwise; /* … or this, if the server refuses that; or NULL */
+    bool destroys;         /* … also of rows that were left behind: see ddl_filter.c */
     bool stops;            /* without it rows of the table cannot be carried exactly */
     bool done;
     char *refusal; /* what the server said */
@@ -108,6 +110,8 @@ void ddl_mark_unsettled(Ddl *ddl, int64_t relid);
 /* ---- ddl_work.c */
 
 void ddl_add_work(Ddl *ddl, const char *object, const char *statement, bool stops);
+/* what was added last takes values away from rows that are on the copy only */
+void ddl_work_destroys(Ddl *ddl);
 /* the same for what was added last, in another way */
 void ddl_add_otherwise(Ddl *ddl, const char *statement);
 /* DROP … of an object by its name in schema_prints; NULL: nothing to do, others do it */
@@ -185,6 +189,16 @@ CHECKED bool ddl_refuse_other(Ddl *ddl, Err *err);
 bool ddl_is_same_elsewhere(const Ddl *ddl, const char *object);
 /* the same of foreign keys, which no fingerprint tells */
 CHECKED bool ddl_refuse_other_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err);
+
+/* ---- ddl_filter.c */
+
+/*
+ * ERR_STATE when a table is gone from the target and the source's would have to go with it, rows that were left
+ * behind included. Before ddl_follow_names(), which drops tables that are in the way.
+ */
+CHECKED bool ddl_refuse_dropped(const Ddl *ddl, Err *err);
+/* ERR_STATE when what is planned would concern such rows, or make them impossible to tell from others */
+CHECKED bool ddl_refuse_filtered(const Ddl *ddl, Err *err);
 
 /* ---- ddl_border.c */
 

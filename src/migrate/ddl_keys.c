@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "migrate/filtered.h"
 #include "migrate/sleep.h"
 #include "pg/lock.h"
 
@@ -43,8 +44,10 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
     ForeignKeysRow *copy;
     AsleepRow *asleep;
     size_t n_copy, n_asleep;
+    Filtered filtered;
 
-    if (!q_foreign_keys(tmp, ddl->to, &copy, &n_copy, err) ||
+    if (!filtered_read(tmp, ddl->from, &filtered, err) ||
+        !q_foreign_keys(tmp, ddl->to, &copy, &n_copy, err) ||
         !q_asleep(tmp, ddl->to, &asleep, &n_asleep, err))
         return false;
     for (size_t i = 0; i < n_now; i++) {
@@ -74,7 +77,7 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
                  now[i].name, now[i].schema_name, now[i].table_name, side_name(ddl->side[1]));
         if (!conn_do(ddl->to, "BEGIN", err) ||
             !sleep_add_foreign_key(ddl->to, now[i].schema_name, now[i].table_name, now[i].name,
-                                   q->text->text, err) ||
+                                   q->text->text, filtered_has_key(&filtered, &now[i]), err) ||
             !conn_do(ddl->to, "COMMIT", err)) {
             conn_rollback(ddl->to);
             return false;

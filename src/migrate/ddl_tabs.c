@@ -130,6 +130,9 @@ static bool register_new(Ddl *ddl, const Table *on_from, const Table *on_to, int
     Table from = *on_from, to = *on_to;
 
     from.id = to.id = id;
+    /* a condition is of what is called so on the source */
+    filters_apply(ddl->run->filters, ddl->side[0] == SIDE_SOURCE ? &from : &to, 1);
+    from.filter = to.filter = ddl->side[0] == SIDE_SOURCE ? from.filter : to.filter;
     return (to_knows || catalog_register(ddl->to, &to, 1, err)) && fault("ddl.registered", err) &&
            (from_knows || catalog_register(ddl->from, &from, 1, err));
 }

@@ -16,6 +16,11 @@ void ddl_add_work(Ddl *ddl, const char *object, const char *statement, bool stop
     mem_push(ddl, ddl->work, ddl->n_work, work);
 }
 
+void ddl_work_destroys(Ddl *ddl)
+{
+    ddl->work[ddl->n_work - 1].destroys = true;
+}
+
 void ddl_add_otherwise(Ddl *ddl, const char *statement)
 {
     ddl->work[ddl->n_work - 1].otherwise = mem_strdup(ddl, statement);
@@ -164,10 +169,12 @@ static void alter_generated(Ddl *ddl, const TableRelationsRow *table, const Colu
     add_definition(ddl, again, table, c);
     if (ddl_is_generated(c)) {
         ddl_add_work(ddl, table->object, again->text->text, true);
+        ddl_work_destroys(ddl);
         return;
     }
     sql_add(q, " DROP EXPRESSION");
     ddl_add_work(ddl, table->object, q->text->text, true);
+    ddl_work_destroys(ddl); /* where it has to be made otherwise */
     ddl_add_otherwise(ddl, again->text->text);
     ddl_carry_anew(ddl, table->relid);
     if (c->fallback != NULL)
@@ -235,6 +242,7 @@ static void alter_existing(Ddl *ddl, const TableRelationsRow *table, const Colum
             sql_trusted(q, c->fallback);
         }
         ddl_add_work(ddl, table->object, q->text->text, true);
+        ddl_work_destroys(ddl);
         ddl_carry_anew(ddl, table->relid);
     } else if (!ddl_is_generated(c) && !ddl_same_text(c->fallback, on_copy->fallback) &&
                (old == NULL || !ddl_same_text(old->fallback, c->fallback) || c->fallback == NULL ||
@@ -325,6 +333,7 @@ void ddl_alter_columns(Ddl *ddl, const TableRelationsRow *table, const TableRela
         sql_add(q, "DROP COLUMN ");
         sql_ident(q, c->name);
         ddl_add_work(ddl, object, q->text->text, false);
+        ddl_work_destroys(ddl);
     }
 }
 

@@ -385,8 +385,29 @@ static Sql *keys_of(const void *ctx, const Edge *edge, const TablePair *pair,
     return queue_keys(ctx, pair->src, &all, &window);
 }
 
-static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
-                        Err *err)
+/* what may be wrong where some rows of the source are in the run and others are not */
+static bool explain_part(const TablePair *pair, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Table *source = pair->src->part != NULL ? pair->src : pair->dst;
+
+    if (source->part == NULL || err->kind != ERR_SQL || err->hint != NULL)
+        return false;
+    if (pair->dst == source && err_remedy(err) == REMEDY_CONFLICT)
+        err_hint(err,
+                 "It may be a row that was left behind there: then give the one that is in use "
+                 "other values, and run the same command again. Nothing is lost meanwhile.");
+    else if (err_remedy(err) == REMEDY_GIVE_UP)
+        err_hint(err,
+                 "If it is about the condition of --where for table %s (%s): that has to fit the "
+                 "table and each of its rows. A column that was renamed or dropped has to come "
+                 "back under its name; nothing is lost meanwhile.",
+                 table_label(tmp, source), source->filter);
+    return false;
+}
+
+static bool apply_rows(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
+                       Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
@@ -396,10 +417,16 @@ static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, App
 
     /* in the first round all that was copied meanwhile is there already */
     if (pending->inserts && edge->applied != NULL && !edge->replace_next &&
-        (edge->filter == NULL || !edge->filter->looks))
+        pair->dst->part == NULL && (edge->filter == NULL || !edge->filter->looks))
         return apply_inserts(pair, edge->from, edge->to, keys, stats, err);
     return apply_keys(pair, edge->from, edge->to, keys, pending->whole,
                       edge->replace_next ? APPLY_REPLACE : APPLY_UPDATE, edge->filter, stats, err);
+}
+
+static bool apply_table(Edge *edge, TablePair *pair, const Pending *pending, ApplyStats *stats,
+                        Err *err)
+{
+    return apply_rows(edge, pair, pending, stats, err) || explain_part(pair, err);
 }
 
 /* SQL of the user */

@@ -171,7 +171,7 @@ static bool wake_others(Conn *conn, Err *err)
 bool migrate_abort(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Run *run = run_open(tmp, config, RUN_LOCK_HANDOVER, "abort", err);
+    Run *run = run_open_to_abort(tmp, config, err);
 
     if (run == NULL)
         return false;

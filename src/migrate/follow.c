@@ -18,6 +18,7 @@
 #include "capture/queue.h"
 #include "migrate/commands.h"
 #include "migrate/ddl.h"
+#include "migrate/filtered.h"
 #include "migrate/keyless.h"
 #include "migrate/large.h"
 #include "migrate/member.h"
@@ -82,7 +83,8 @@ bool follow_prepare(Run *run, Err *err)
 
         if (ddl_carry(run, err) &&
             sleep_node(run->conn[to], run_selection(run, to), run->replica[to], err) &&
-            sleep_validate(run->conn[from], err) && run_load_edge(run, err))
+            sleep_validate(run->conn[from], err) && run_load_edge(run, err) &&
+            filtered_check(run, err))
             return true;
         /* what was read first and what was read last may not fit together */
         if ((err->kind != ERR_STATE && err->kind != ERR_SQL) || tries == SHAPE_TRIES ||
@@ -257,7 +259,7 @@ bool rounds_until_close(Run *run, Err *err)
 static bool refuse_lost_source(Run *run, Err *err)
 {
     if (run->node[SIDE_SOURCE].present || !run->node[SIDE_TARGET].present ||
-        strcmp(run->phase, "") == 0 || strcmp(run->phase, PHASE_SCHEMA) == 0)
+        step_is_before_capture(run->phase))
         return true;
     err_set(err, ERR_STATE, "the target is in a run that the source knows nothing of any more");
     return err_hint(
@@ -287,6 +289,8 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
     }
     if (!steps_refuse_ending(run, err) || !refuse_lost_source(run, err) ||
         (run_is_halfway(run) && !switch_take_back(run, err)))
+        return false;
+    if (!run->node[SIDE_SOURCE].present && !run_reserve_source(run, lock == RUN_LOCK_WAIT, err))
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;

@@ -210,7 +210,37 @@ bool items_build(Conn *conn, int tab, Err *err)
     return build(conn, tab, 0, err);
 }
 
-bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
+bool item_is_one_of(Conn *conn, int no, const ForeignKeysRow *keys, size_t n, bool *ret_is,
+                    Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+    Rows *rows;
+    DumpEntry entry = {0};
+    const char *schema, *table, *name;
+
+    *ret_is = false;
+    if (n == 0)
+        return true;
+    sql_add(q, "SELECT type, name, statement FROM pgtandem.post_item WHERE no = ");
+    sql_i64(q, no);
+    if (!conn_query(tmp, conn, q, &rows, err))
+        return false;
+    if (rows_count(rows) != 1)
+        return err_set(err, ERR_BUG, "there is no item %d", no);
+    entry = (DumpEntry){.type = rows_text(rows, 0, 0),
+                        .name = rows_text(rows, 0, 1),
+                        .statement = rows_text(rows, 0, 2)};
+    if (!dump_entry_constraint(tmp, &entry, &schema, &table, &name))
+        return err_set(err, ERR_BUG, "cannot read the foreign key \"%s\" of pg_dump", entry.name);
+    for (size_t i = 0; i < n; i++)
+        *ret_is =
+            *ret_is || (strcmp(keys[i].name, name) == 0 && strcmp(keys[i].table_name, table) == 0 &&
+                        strcmp(keys[i].schema_name, schema) == 0);
+    return true;
+}
+
+bool item_foreign_key_asleep(Conn *conn, int no, bool loose, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     ClaimItemsRow *row;
@@ -228,7 +258,7 @@ bool item_foreign_key_asleep(Conn *conn, int no, Err *err)
             err_set(err, ERR_BUG, "cannot read the foreign key \"%s\" of pg_dump", row->name);
             goto failed;
         }
-        if (!sleep_add_foreign_key(conn, schema, table, name, row->statement, err))
+        if (!sleep_add_foreign_key(conn, schema, table, name, row->statement, loose, err))
             goto failed;
     }
     if (conn_do(conn, "COMMIT", err))

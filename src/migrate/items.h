@@ -10,6 +10,7 @@
 #include "model/table.h"
 #include "pg/conn.h"
 #include "schema/dump.h"
+#include "sql/queries.h"
 
 typedef enum ItemStage {
     ITEM_INDEX, /* indexes, primary keys, unique and exclusion constraints */
@@ -46,8 +47,12 @@ CHECKED bool item_build(Conn *conn, int no, Err *err);
  */
 CHECKED bool items_build(Conn *conn, int tab, Err *err);
 
-/* lets a foreign key sleep from the beginning instead of creating it; see sleep.h */
-CHECKED bool item_foreign_key_asleep(Conn *conn, int no, Err *err);
+/* whether an item is one of these foreign keys */
+CHECKED bool item_is_one_of(Conn *conn, int no, const ForeignKeysRow *keys, size_t n, bool *ret_is,
+                            Err *err);
+
+/* lets a foreign key sleep from the beginning instead of creating it; loose: see sleep.h */
+CHECKED bool item_foreign_key_asleep(Conn *conn, int no, bool loose, Err *err);
 
 /*
  * Runs a statement of pg_dump's that the copy can do without (comments, grants, owners) behind a

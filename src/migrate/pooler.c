@@ -609,14 +609,19 @@ static struct pollfd *watch_settlers(const void *ctx, const Poolers *poolers)
 }
 
 /* until then a node may be closed that will be open again */
-static void wait_for_settlers(struct pollfd *fds, size_t n, Err *err)
+static void wait_for_settlers(const Poolers *poolers, struct pollfd *fds, Err *err)
 {
     int64_t deadline = deadline_in(GUARDIAN_MS);
     size_t ready;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < poolers->n_settlers; i++) {
         if (fds[i].fd >= 0 && !wait_fds(&fds[i], 1, deadline, &ready, err))
             log_debug("%s", err->msg);
+        /* older kernels */
+        while (fds[i].fd < 0 && !child_is_gone(poolers->settlers[i]) &&
+               deadline_left(deadline) > 0 && wait_ms(SERVERS_POLL_MS, err))
+            ;
+    }
 }
 
 /* whether the switch has happened although the process that decided it could not tell us any more */
@@ -644,7 +649,7 @@ static int guard(void *arg)
     if (told_to_go())
         return 0;
     forget_connections(poolers);
-    wait_for_settlers(settlers, poolers->n_settlers, err);
+    wait_for_settlers(poolers, settlers, err);
     if (is_closed(&poolers->old, err)) {
         log_warn("the process that paused PgBouncer is gone, and the %s is closed: run the same "
                  "command again, which resumes",

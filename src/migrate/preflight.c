@@ -22,6 +22,7 @@ static bool find(const void *ctx, Run *run, Finding **ret_findings, size_t *ret_
                         .target_to_be_made =
                             member_is(run->config) && run->config->member->stand_in,
                         .selection = run->selection,
+                        .filters = run->filters,
                         .accepted = run->config->accepted,
                         .n_accepted = run->config->n_accepted,
                         .jobs = run->config->jobs};

@@ -14,10 +14,7 @@
 #include "schema/catalog.h"
 #include "sql/queries.h"
 
-/* keys of the advisory locks on the target: who works on the run, and who would like to */
 #define LOCK_CLASS "1885827188" /* "pgtt" */
-#define LOCK_RUN "1"
-#define LOCK_WISH "2"
 
 /*
  * TAKE waits a moment: the session of a process that was just killed lasts a little longer than the
@@ -100,6 +97,7 @@ static bool read_node(Run *run, Side side, Err *err)
     node->leader = mem_strdup(run, row->leader);
     node->voided = row->voided;
     node->selection = mem_strdup(run, row->selection);
+    node->filters = mem_strdup(run, row->filters);
     return true;
 }
 
@@ -191,6 +189,38 @@ static bool settle_selection(Run *run, Err *err)
                          "run; \"pgtandem abort\" ends this one. Nothing was changed.");
 }
 
+/* the same of conditions of rows */
+static bool settle_filters(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
+    const char *has = t->present ? t->filters : s->present ? s->filters : NULL;
+    Filters *wish = mem_new(run, Filters), *remembered;
+
+    for (size_t i = 0; i < run->config->n_conditions; i++) {
+        const char *wrong = filters_add(wish, run->config->conditions[i]);
+
+        if (wrong == NULL)
+            continue;
+        err_set(err, ERR_USAGE, "--where \"%s\" %s", run->config->conditions[i], wrong);
+        return err_hint(err, "Write SCHEMA.TABLE=CONDITION, e.g. --where \"shop.orders=year >= "
+                             "2024\"; what is odd in the table's name stands in double quotes.");
+    }
+    run->filters = wish->n > 0 ? wish : NULL;
+    if (has == NULL)
+        return true;
+    if (!filters_read(run, has, &remembered) ||
+        (s->present && t->present && strcmp(s->filters, t->filters) != 0))
+        return err_set(err, ERR_BUG, "the nodes do not agree on which rows this run moves");
+    run->filters = remembered;
+    if (wish->n == 0 || strcmp(filters_text(tmp, wish), has) == 0)
+        return true;
+    err_set(err, ERR_USAGE, "this run moves other rows: %s",
+            remembered == NULL ? "all of them" : filters_options(tmp, remembered));
+    return err_hint(err, "Leave the conditions out: the run remembers them. Others need another "
+                         "run; \"pgtandem abort\" ends this one. Nothing was changed.");
+}
+
 const Selection *run_selection(const Run *run, Side side)
 {
     return side == SIDE_SOURCE ? run->selection : run->selection_there;
@@ -263,21 +293,54 @@ static bool refuse_unknown_run(Run *run, Err *err)
                     "from the source: \"pgtandem abort\" with --accept target-lost.");
 }
 
-bool run_read_state(Run *run, Err *err)
+/*
+ * The two nodes are in different runs. That of the target may have died before it came to the source,
+ * or after it was taken off, and another one began there: then nothing can be done for it but to
+ * remove its copy. That it is a copy of this source is seen to by refuse_other_source().
+ */
+static bool refuse_different_runs(Run *run, Err *err)
+{
+    NodeState *s = &run->node[SIDE_SOURCE];
+    const NodeState *t = &run->node[SIDE_TARGET];
+    bool orphan = step_is_before_capture(run->phase) || strcmp(run->phase, PHASE_ABORTING) == 0;
+
+    if (orphan && run->aborting) {
+        *s = (NodeState){0};
+        return true;
+    }
+    err_set(err, ERR_STATE, "source and target belong to different runs (%s and %s)", s->run_id,
+            t->run_id);
+    return err_hint(err, "Name the two databases that the run was started with.%s",
+                    orphan ? " If they are: another run of this source was begun meanwhile. "
+                             "\"pgtandem abort\" removes what there is of this copy."
+                           : "");
+}
+
+/* phase of the run; "" when there is none */
+static bool read_phase(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     RunStateRow *row;
     size_t n;
 
     run->phase = "";
-    if (!read_node(run, SIDE_SOURCE, err) || !read_node(run, SIDE_TARGET, err))
+    if (!run->node[SIDE_TARGET].present)
+        return true;
+    if (!q_run_state(tmp, run->conn[SIDE_TARGET], &row, &n, err))
+        return false;
+    run->phase = n == 1 ? mem_strdup(run, row->phase) : "";
+    return true;
+}
+
+bool run_read_state(Run *run, Err *err)
+{
+    if (!read_node(run, SIDE_SOURCE, err) || !read_node(run, SIDE_TARGET, err) ||
+        !read_phase(run, err))
         return false;
     const NodeState *s = &run->node[SIDE_SOURCE], *t = &run->node[SIDE_TARGET];
-    if (s->present && t->present && strcmp(s->run_id, t->run_id) != 0) {
-        err_set(err, ERR_STATE, "source and target belong to different runs (%s and %s)", s->run_id,
-                t->run_id);
-        return err_hint(err, "Name the two databases that the run was started with.");
-    }
+    if (s->present && t->present && strcmp(s->run_id, t->run_id) != 0 &&
+        !refuse_different_runs(run, err))
+        return false;
     if (s->present && !t->present && !config_accepts(run->config, "target-lost"))
         return refuse_unknown_run(run, err);
     if (s->present && s->open && t->open) {
@@ -286,40 +349,90 @@ bool run_read_state(Run *run, Err *err)
             err, "This must not happen. Stop the application on one of them and compare the two "
                  "with \"pgtandem verify\".");
     }
-    if (!refuse_other_source(run, err) || !settle_selection(run, err))
-        return false;
-    if (!t->present)
-        return true;
-    if (!q_run_state(tmp, run->conn[SIDE_TARGET], &row, &n, err))
-        return false;
-    run->phase = n == 1 ? mem_strdup(run, row->phase) : "";
-    return true;
+    return refuse_other_source(run, err) && settle_selection(run, err) && settle_filters(run, err);
 }
 
-/* who holds the lock, for the message */
-static char *lock_holder(const void *ctx, Conn *conn)
+/* who holds a lock, for the message */
+static char *lock_holder(const void *ctx, Conn *conn, int key)
 {
     AUTO_CTX(tmp, NULL);
     LockHolderRow *row;
     size_t n;
 
-    if (!q_lock_holder(tmp, conn, &row, &n, err_new(tmp)) || n == 0)
+    if (!q_lock_holder(tmp, conn, key, &row, &n, err_new(tmp)) || n == 0)
         return mem_strdup(ctx, "unknown");
-    return mem_printf(ctx, "server process %d on the target, \"%s\"%s%s", row->pid,
+    return mem_printf(ctx, "server process %d on the %s, \"%s\"%s%s", row->pid, conn_label(conn),
                       row->application, row->client[0] == '\0' ? "" : " from ", row->client);
 }
 
-static bool try_lock(Run *run, bool *ret_locked, Err *err)
+/* calls a function of advisory locks */
+static bool call_lock(Conn *conn, const char *function, int key, Rows **ret_rows, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+
+    sql_add(q, "SELECT ");
+    sql_trusted(q, function);
+    sql_add(q, "(" LOCK_CLASS ", ");
+    sql_number(q, key);
+    sql_add(q, ")");
+    return ret_rows == NULL ? conn_exec(conn, q, err) : conn_query(conn, conn, q, ret_rows, err);
+}
+
+static bool try_lock(Conn *conn, int key, bool *ret_locked, Err *err)
+{
     Rows *rows;
 
-    sql_add(q, "SELECT pg_try_advisory_lock(" LOCK_CLASS ", " LOCK_RUN ")");
-    if (!conn_query(tmp, run->lock, q, &rows, err))
+    if (!call_lock(conn, "pg_try_advisory_lock", key, &rows, err))
         return false;
     *ret_locked = rows_bool(rows, 0, 0);
+    talloc_free(rows);
     return true;
+}
+
+/* until the deadline; *ret_locked is false then */
+static bool wait_lock(Conn *conn, int key, int64_t deadline, bool *ret_locked, Err *err)
+{
+    for (;;) {
+        if (!try_lock(conn, key, ret_locked, err))
+            return false;
+        if (*ret_locked || deadline_left(deadline) == 0)
+            return true;
+        if (!wait_ms(LOCK_POLL_MS, err))
+            return false;
+    }
+}
+
+static bool refuse_begin(Conn *source, int key, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+
+    err_set(err, ERR_STATE, "another pgtandem begins a run of this source");
+    err_detail(err, "Its lock is held by %s. Nothing was changed.", lock_holder(tmp, source, key));
+    return err_hint(err, "A source is in one run at a time.");
+}
+
+bool run_reserve_source(Run *run, bool patient, Err *err)
+{
+    Conn *source = run->conn[SIDE_SOURCE];
+    bool locked;
+
+    do {
+        if (!wait_lock(source, LOCK_BEGIN, deadline_in(TAKE_MS), &locked, err))
+            return false;
+        /* whoever has it, or had, may have come to the end of the beginning meanwhile */
+        if (!run_read_state(run, err))
+            return false;
+    } while (!locked && patient);
+    return locked || refuse_begin(source, LOCK_BEGIN, err);
+}
+
+bool run_reserve_all(Conn *leader, Err *err)
+{
+    bool locked;
+
+    return wait_lock(leader, LOCK_BEGIN_ALL, deadline_in(TAKE_MS), &locked, err) &&
+           (locked || refuse_begin(leader, LOCK_BEGIN_ALL, err));
 }
 
 /* who makes the copy does not step aside, so waiting for it is in vain */
@@ -339,7 +452,7 @@ static bool refuse_while_copying(Run *run, Err *err)
             return true;
     }
     err_set(err, ERR_REFUSED, "another pgtandem is still making the copy");
-    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
+    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock, LOCK_RUN));
     return err_hint(
         err, "Let it run until it says that it is in sync, or stop it first. Nothing was changed.");
 }
@@ -352,7 +465,7 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
                                    : lock == RUN_LOCK_HANDOVER ? HANDOVER_MS
                                                                : TAKE_MS);
 
-    if (!try_lock(run, &locked, err))
+    if (!try_lock(run->lock, LOCK_RUN, &locked, err))
         return false;
     if (!locked && lock == RUN_LOCK_TRY) {
         talloc_free(run->lock);
@@ -362,22 +475,18 @@ static bool take_lock(Run *run, RunLock lock, Err *err)
     if (!locked && lock == RUN_LOCK_HANDOVER) {
         if (!refuse_while_copying(run, err))
             return false;
-        log_info("asking the running pgtandem to hand over (%s)", lock_holder(tmp, run->lock));
+        log_info("asking the running pgtandem to hand over (%s)",
+                 lock_holder(tmp, run->lock, LOCK_RUN));
         wished = true;
-        if (!conn_do(run->lock, "SELECT pg_advisory_lock_shared(" LOCK_CLASS ", " LOCK_WISH ")",
-                     err))
+        if (!call_lock(run->lock, "pg_advisory_lock_shared", LOCK_WISH, NULL, err))
             return false;
     }
-    while (!locked && deadline_left(deadline) != 0) {
-        if (!wait_ms(LOCK_POLL_MS, err) || !try_lock(run, &locked, err))
-            return false;
-    }
+    if (!locked && !wait_lock(run->lock, LOCK_RUN, deadline, &locked, err))
+        return false;
     if (locked)
-        return !wished ||
-               conn_do(run->lock, "SELECT pg_advisory_unlock_shared(" LOCK_CLASS ", " LOCK_WISH ")",
-                       err);
+        return !wished || call_lock(run->lock, "pg_advisory_unlock_shared", LOCK_WISH, NULL, err);
     err_set(err, ERR_STATE, "another pgtandem works on this run");
-    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock));
+    err_detail(err, "Its lock is held by %s.", lock_holder(tmp, run->lock, LOCK_RUN));
     return err_hint(err,
                     "Stop it first, or let it finish; \"pgtandem status\" shows how far it is.");
 }
@@ -389,9 +498,10 @@ bool run_handover_wanted(Run *run, bool *ret_wanted, Err *err)
     Rows *rows;
 
     sql_add(q, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid "
-               "= " LOCK_CLASS " AND objid = " LOCK_WISH
-               " AND granted AND database = (SELECT oid FROM pg_database WHERE "
-               "datname = current_database()))");
+               "= " LOCK_CLASS " AND objid = ");
+    sql_number(q, LOCK_WISH);
+    sql_add(q, " AND granted AND database = (SELECT oid FROM pg_database WHERE datname = "
+               "current_database()))");
     if (!conn_query(tmp, run->lock, q, &rows, err))
         return false;
     *ret_wanted = rows_bool(rows, 0, 0);
@@ -456,13 +566,15 @@ static bool refuse_member(Run *run, Err *err)
     return true;
 }
 
-Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err)
+static Run *open_run(const void *ctx, const Config *config, RunLock lock, const char *purpose,
+                     bool aborting, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Run *run = mem_new(ctx, Run);
 
     run->config = config;
     run->phase = "";
+    run->aborting = aborting;
     run->conn[SIDE_SOURCE] = conn_open(run, &config->source, purpose, err);
     if (run->conn[SIDE_SOURCE] == NULL)
         goto failed;
@@ -484,6 +596,16 @@ Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *p
 failed:
     talloc_free(run);
     return NULL;
+}
+
+Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose, Err *err)
+{
+    return open_run(ctx, config, lock, purpose, false, err);
+}
+
+Run *run_open_to_abort(const void *ctx, const Config *config, Err *err)
+{
+    return open_run(ctx, config, RUN_LOCK_HANDOVER, "abort", true, err);
 }
 
 bool run_load_edge(Run *run, Err *err)
@@ -511,6 +633,12 @@ bool run_load_edge(Run *run, Err *err)
         return err_set(err, ERR_BUG, "the nodes list %zu and %zu tables", n[0], n[1]);
     run->n_tables = n[0];
 
+    for (size_t i = 0; i < run->n_tables; i++) {
+        Table *table = &run->tables[SIDE_SOURCE][i];
+
+        if (table->filter != NULL)
+            table->part = filter_part(run, table);
+    }
     Edge *edge = mem_new(run, Edge);
     edge->name = EDGE_OF_RUN;
     edge->from = run->conn[from];
@@ -570,7 +698,7 @@ bool config_accepts(const Config *config, const char *id)
 
 bool run_release_lock(Run *run, Err *err)
 {
-    return conn_do(run->lock, "SELECT pg_advisory_unlock(" LOCK_CLASS ", " LOCK_RUN ")", err);
+    return call_lock(run->lock, "pg_advisory_unlock", LOCK_RUN, NULL, err);
 }
 
 void run_journal(Conn *conn, const char *event, const char *detail, double ms)

@@ -11,6 +11,7 @@
 
 #include "migrate/config.h"
 #include "migrate/edge.h"
+#include "model/filter.h"
 #include "model/selection.h"
 #include "model/table.h"
 #include "pg/conn.h"
@@ -24,6 +25,7 @@ typedef struct NodeState {
     const char *run_id;
     const char *leader;    /* of a run of all databases, or "": see member.h */
     const char *selection; /* as selection_text() wrote it */
+    const char *filters;   /* … filters_text() */
     int64_t voided;        /* switches of all databases up to this number do not happen any more */
 } NodeState;
 
@@ -32,6 +34,7 @@ typedef struct Run {
     /* what it moves, or NULL: everything. Of the run when there is one, else of config */
     const Selection *selection;
     const Selection *selection_there; /* the same by the names of the target: see run_selection() */
+    const Filters *filters;           /* rows that it moves, or NULL: all; in the same way */
     Conn *lock;                       /* on the target; its session holds the run's lock */
     Conn *conn[2];                    /* by Side */
     NodeState node[2];
@@ -46,8 +49,15 @@ typedef struct Run {
     bool ddl_left;
     const char **unsafe;
     size_t n_unsafe;
-    Edge *edge; /* from the open node to the other; NULL until run_load_edge() */
+    bool aborting; /* see run_open_to_abort() */
+    Edge *edge;    /* from the open node to the other; NULL until run_load_edge() */
 } Run;
+
+/*
+ * keys of our advisory locks: on the target, who works on the run, and who would like to; on the source,
+ * who begins a run, and who one of all databases (in the leader)
+ */
+enum { LOCK_RUN = 1, LOCK_WISH = 2, LOCK_BEGIN = 3, LOCK_BEGIN_ALL = 4 };
 
 /* how run_open() treats the run's lock */
 typedef enum RunLock {
@@ -65,6 +75,18 @@ typedef enum RunLock {
  */
 CHECKED Run *run_open(const void *ctx, const Config *config, RunLock lock, const char *purpose,
                       Err *err);
+
+/* the same for `abort`, which may also remove a copy whose run never came to the source */
+CHECKED Run *run_open_to_abort(const void *ctx, const Config *config, Err *err);
+
+/*
+ * Before a run begins: nobody else begins one of this source, until this connection ends, and nobody
+ * has. Refuses if somebody does; `patient` where it may be a lost session of ours.
+ */
+CHECKED bool run_reserve_source(Run *run, bool patient, Err *err);
+
+/* the same for a run of all databases, by a connection to the leader on the source */
+CHECKED bool run_reserve_all(Conn *leader, Err *err);
 
 /* reads gates and phase again */
 CHECKED bool run_read_state(Run *run, Err *err);

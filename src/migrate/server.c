@@ -143,6 +143,23 @@ static bool is_member(const Database *db)
     return db->member[SIDE_SOURCE] || db->member[SIDE_TARGET];
 }
 
+/* a target of another run: to look for what is lost there would be wrong advice */
+static bool refuse_other_target(const Crew *crew, Err *err)
+{
+    size_t members[2] = {0, 0};
+
+    for (size_t i = 0; i < crew->n; i++)
+        for (int side = 0; side < 2; side++)
+            members[side] += crew->databases[i].member[side] ? 1 : 0;
+    if (members[SIDE_SOURCE] == 0 || members[SIDE_TARGET] > 0 ||
+        config_accepts(crew->config, "target-lost"))
+        return true;
+    err_set(err, ERR_STATE,
+            "the source is in a run of all databases that the target knows nothing of");
+    return err_hint(err, "Name the target that the run was started with. A source is in one run at "
+                         "a time. Nothing was changed.");
+}
+
 /* what is on one side only cannot go on: it was dropped there, or restored */
 static bool refuse_lost(const Crew *crew, Err *err)
 {
@@ -242,7 +259,7 @@ Crew *server_open(const void *ctx, const Config *config, ServerScope scope, Err 
     keep_those(crew, scope);
     if (crew->leader == NULL && crew->n > 0)
         crew->leader = crew->databases[0].name;
-    if (!refuse_lost(crew, err))
+    if (!refuse_other_target(crew, err) || !refuse_lost(crew, err))
         return NULL;
     crew_reset(crew);
     return crew;
@@ -433,6 +450,8 @@ static bool upgrade_crew(Crew *crew, bool forever, Err *err)
             return true;
         if (!told && following == crew->n) {
             told = true;
+            talloc_free(crew->reservation);
+            crew->reservation = NULL;
             log_info("all %zu %s are in sync; Ctrl-C stops, the same command goes on", crew->n,
                      server_plural(crew->n));
             if (!forever)
@@ -445,10 +464,34 @@ static bool upgrade_crew(Crew *crew, bool forever, Err *err)
 
 static bool switch_all(const Config *config, Side to, Err *err);
 
+/* before a run begins, so that of two that begin at the same moment none gets a part of the databases */
+static Crew *open_upgrade(const void *ctx, const Config *config, Err *err)
+{
+    Crew *crew = server_open(ctx, config, SERVER_ALL, err);
+    const Database *leader = NULL;
+
+    for (size_t i = 0; crew != NULL && i < crew->n; i++) {
+        if (is_member(&crew->databases[i]))
+            return crew;
+        if (strcmp(crew->databases[i].name, crew->leader) == 0)
+            leader = &crew->databases[i];
+    }
+    if (leader == NULL || !leader->there[SIDE_SOURCE])
+        return crew;
+    Conn *reservation = conn_open(ctx, &leader->node[SIDE_SOURCE], "server", err);
+    if (reservation == NULL || !run_reserve_all(reservation, err))
+        return NULL;
+    /* whoever had it may have begun meanwhile */
+    crew = server_open(ctx, config, SERVER_ALL, err);
+    if (crew != NULL)
+        crew->reservation = reservation;
+    return crew;
+}
+
 bool server_upgrade(const Config *config, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    Crew *crew = server_open(tmp, config, SERVER_ALL, err);
+    Crew *crew = open_upgrade(tmp, config, err);
 
     if (crew == NULL || !refuse_others(crew, err))
         return false;

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "migrate/filtered.h"
 #include "model/scope.h"
 #include "pg/lock.h"
 #include "pg/sqlstate.h"
@@ -19,7 +20,7 @@ static const struct {
 
 static void add_memory(Sql *q, const char *kind, const char *schema, const char *table,
                        const char *name, const char *was, const char *definition,
-                       const char *comment, bool leaves)
+                       const char *comment, bool leaves, bool loose)
 {
     sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = ");
     sql_literal(q, kind);
@@ -30,7 +31,7 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
     sql_add(q, " AND name = ");
     sql_literal(q, name);
     sql_add(q, "; INSERT INTO pgtandem.asleep (kind, schema_name, table_name, name, was, "
-               "definition, comment, leaves) VALUES (");
+               "definition, comment, leaves, loose) VALUES (");
     sql_literal(q, kind);
     sql_add(q, ", ");
     sql_literal(q, schema);
@@ -50,10 +51,8 @@ static void add_memory(Sql *q, const char *kind, const char *schema, const char 
         sql_add(q, "NULL");
     else
         sql_literal(q, comment);
-    if (leaves)
-        sql_add(q, ", true); ");
-    else
-        sql_add(q, ", false); ");
+    sql_trusted(q, leaves ? ", true" : ", false");
+    sql_trusted(q, loose ? ", true); " : ", false); ");
 }
 
 static bool alter(Conn *conn, const Sql *work, const char *name, Err *err)
@@ -83,7 +82,7 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    add_memory(q, kind, schema, table, name, was, NULL, NULL, false);
+    add_memory(q, kind, schema, table, name, was, NULL, NULL, false, false);
     add_alter(q, conn);
     sql_name(q, schema, table);
     if (strcmp(kind, "rule") == 0)
@@ -126,14 +125,15 @@ static char *comment_statement(const void *ctx, const ForeignKeysRow *fk)
     return mem_strdup(ctx, q->text->text);
 }
 
-static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, bool leaves, Err *err)
+static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, bool leaves, bool loose,
+                             Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", fk->schema_name, fk->table_name, fk->name,
                fk->valid ? "valid" : "not valid", fk_statement(tmp, fk), comment_statement(tmp, fk),
-               leaves);
+               leaves, loose);
     sql_add(q, "ALTER TABLE ");
     sql_name(q, fk->schema_name, fk->table_name);
     sql_add(q, " DROP CONSTRAINT ");
@@ -164,7 +164,7 @@ void sleep_event_trigger(Sql *q, const char *name, const char *was)
 {
     AUTO_CTX(tmp, NULL);
 
-    add_memory(q, "event trigger", "", "", name, was, NULL, NULL, false);
+    add_memory(q, "event trigger", "", "", name, was, NULL, NULL, false, false);
     sql_splice(q, sleep_event_trigger_state(tmp, name, "D"));
 }
 
@@ -186,7 +186,8 @@ static bool read_before(const void *ctx, Conn *conn, BeforeAsideRow **ret, size_
     sql_add(q, "SELECT side = 'target' FROM pgtandem.node");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
-    return !rows_bool(rows, 0, 0) || q_before_aside(ctx, conn, ret, ret_n, err);
+    return rows_count(rows) == 0 || !rows_bool(rows, 0, 0) ||
+           q_before_aside(ctx, conn, ret, ret_n, err);
 }
 
 static bool is_others(const BeforeAsideRow *before, size_t n, const char *name)
@@ -205,8 +206,7 @@ static bool disable_event_triggers(Conn *conn, Err *err)
     BeforeAsideRow *before;
     size_t n, n_before;
 
-    if (!q_set_aside(tmp, conn, &rows, &n, err) ||
-        !read_before(tmp, conn, &before, &n_before, err))
+    if (!q_set_aside(tmp, conn, &rows, &n, err) || !read_before(tmp, conn, &before, &n_before, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
@@ -252,6 +252,7 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
     UserTriggersRow *triggers;
     UserRulesRow *rules;
     ForeignKeysRow *fks;
+    Filtered filtered;
     const Scope *scope;
     size_t n;
 
@@ -276,16 +277,19 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
             return false;
     if (scope == NULL && !disable_event_triggers(conn, err))
         return false;
-    if (replica && scope == NULL)
+    if (!filtered_read(tmp, conn, &filtered, err))
+        return false;
+    if (replica && scope == NULL && filtered.n == 0)
         return true;
     if (!q_foreign_keys(tmp, conn, &fks, &n, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         /* in the sessions of others it acts: who deletes from a table that stays would meet the copy */
         const bool leaves = !scope_has(scope, fks[i].to_schema, fks[i].to_table);
+        const bool loose = leaves || filtered_has_key(&filtered, &fks[i]);
 
         if (!fks[i].foreign_owner && scope_has(scope, fks[i].schema_name, fks[i].table_name) &&
-            (leaves || !replica) && !drop_foreign_key(conn, &fks[i], leaves, err))
+            (loose || !replica) && !drop_foreign_key(conn, &fks[i], leaves, loose, err))
             return false;
     }
     return true;
@@ -329,7 +333,7 @@ static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validat
         sql_trusted(q, row->comment);
     }
     *ret_validate = defer && strcmp(row->was, "valid") == 0;
-    if (defer || !row->leaves)
+    if (defer || !row->loose)
         return conn_exec(conn, q, err);
     if (!conn_do(conn, "SAVEPOINT wake", err))
         return false;
@@ -368,7 +372,8 @@ bool sleep_function(Conn *conn, const char *function, Err *err)
     Sql *q = sql_new(tmp);
 
     add_memory(q, "function", "pg_catalog", "", function, "O",
-               mem_printf(tmp, "GRANT EXECUTE ON FUNCTION %s TO PUBLIC", function), NULL, false);
+               mem_printf(tmp, "GRANT EXECUTE ON FUNCTION %s TO PUBLIC", function), NULL, false,
+               false);
     sql_add(q, "REVOKE EXECUTE ON FUNCTION ");
     sql_trusted(q, function);
     sql_add(q, " FROM PUBLIC");
@@ -510,10 +515,12 @@ bool sleep_validate(Conn *conn, Err *err)
         bool ok = validate_foreign_key(conn, &rows[i], err);
 
         /* both tables went on without each other, and nobody may change the rows while the run is there */
-        if (!ok && rows[i].leaves && err_is(err, SQLSTATE_FOREIGN_KEY)) {
-            log_warn("foreign key \"%s\" of table %s.%s leads to a table that was not moved and "
-                     "stays NOT VALID: it holds for new rows only (%s)",
-                     rows[i].name, rows[i].schema_name, rows[i].table_name, err->msg);
+        if (!ok && rows[i].loose && err_is(err, SQLSTATE_FOREIGN_KEY)) {
+            log_warn("foreign key \"%s\" of table %s.%s leads to %s and "
+                     "stays NOT VALID: it holds for new rows only (%s: %s)",
+                     rows[i].name, rows[i].schema_name, rows[i].table_name,
+                     rows[i].leaves ? "a table that was not moved" : "rows that are not here",
+                     err->msg, err->detail == NULL ? "" : err->detail);
             err_clear(err);
             ok = true;
         }
@@ -525,14 +532,14 @@ bool sleep_validate(Conn *conn, Err *err)
 }
 
 bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table, const char *name,
-                           const char *definition, Err *err)
+                           const char *definition, bool loose, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
     add_memory(q, "foreign key", schema, table, name,
                is_not_valid(trimmed(tmp, definition)) ? "not valid" : "valid", definition, NULL,
-               false);
+               false, loose);
     return conn_exec(conn, q, err);
 }
 

@@ -1,9 +1,9 @@
 /*
  * What sleeps on the node that is the copy: users' triggers and rules that would fire when changes
- * are applied, event triggers (unless they are the target's own), and, where our role may not set session_replication_role, foreign keys (which then
- * cannot be kept from firing; the copy is consistent after every round without them). What was
- * there is written to pgtandem.asleep in the transaction that changes it, and put back when the
- * node takes over.
+ * are applied, event triggers (unless they are the target's own), and, where our role may not set
+ * session_replication_role, foreign keys (which then cannot be kept from firing; the copy is
+ * consistent after every round without them). What was there is written to pgtandem.asleep in the
+ * transaction that changes it, and put back when the node takes over.
  */
 #ifndef MIGRATE_SLEEP_H
 #define MIGRATE_SLEEP_H
@@ -47,10 +47,10 @@ void sleep_forget_event_trigger(Sql *q, const char *name);
 
 /*
  * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD
- * CONSTRAINT …
+ * CONSTRAINT …; loose: rows may lack their counterpart then, which is told and no error
  */
 CHECKED bool sleep_add_foreign_key(Conn *conn, const char *schema, const char *table,
-                                   const char *name, const char *definition, Err *err);
+                                   const char *name, const char *definition, bool loose, Err *err);
 
 /*
  * keeps the comment of a foreign key for when it wakes; *ret_asleep: there is such a sleeping key

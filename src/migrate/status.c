@@ -23,9 +23,10 @@ typedef struct Status {
     const char
         *state; /* one word: none, copying, following, switched, half-way, aborting, finishing */
     const char *phase;
-    const char *writes;    /* the node that takes writes, or "nobody" */
-    const char *selection; /* as options, or "": the whole database */
-    const char *worker;    /* who works on the run now, or "" */
+    const char *writes;     /* the node that takes writes, or "nobody" */
+    const char *selection;  /* as options, or "": the whole database */
+    const char *rows_moved; /* the same, or "": all rows */
+    const char *worker;     /* who works on the run now, or "" */
     int64_t chunks, chunks_done, bytes, bytes_done, tables, queue_bytes, pending, rounds, rows;
     double age_s; /* since the last round that carried something; negative when unknown */
 } Status;
@@ -82,6 +83,7 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
 
     *status = (Status){.phase = run->phase,
                        .selection = "",
+                       .rows_moved = "",
                        .writes = "source",
                        .worker = "",
                        .age_s = -1,
@@ -89,6 +91,7 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
     if (!run->node[SIDE_TARGET].present)
         return true;
     status->selection = selection_options(ctx, run->selection);
+    status->rows_moved = filters_options(ctx, run->filters);
     status->state = strcmp(run->phase, PHASE_FOLLOWING) == 0 ? "following" : "copying";
     status->writes = run_is_halfway(run) ? "nobody" : side_name(run_active(run));
     if (run_active(run) == SIDE_TARGET)
@@ -97,7 +100,7 @@ static bool read_status(const void *ctx, Run *run, Status *status, Err *err)
         status->state = "half-way";
     if (strcmp(run->phase, PHASE_ABORTING) == 0 || strcmp(run->phase, PHASE_FINISHING) == 0)
         status->state = run->phase;
-    if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], &holder, &n, err))
+    if (!q_lock_holder(ctx, run->conn[SIDE_TARGET], LOCK_RUN, &holder, &n, err))
         return false;
     if (n > 0)
         status->worker =
@@ -118,6 +121,8 @@ static void print_json(const Status *s, bool one_line)
 
     json_object_set_new(json, "selection",
                         s->selection[0] == '\0' ? json_null() : json_string(s->selection));
+    json_object_set_new(json, "filters",
+                        s->rows_moved[0] == '\0' ? json_null() : json_string(s->rows_moved));
     json_object_set_new(json, "last_round_age_s", s->age_s < 0 ? json_null() : json_real(s->age_s));
     char *text = json_dumps(json, one_line ? JSON_COMPACT : JSON_INDENT(2));
     puts(text == NULL ? "{}" : text);
@@ -138,6 +143,8 @@ static void print_text(const Status *s)
     printf("writes go to     %s\n", s->writes);
     if (s->selection[0] != '\0')
         printf("moves only       %s\n", s->selection);
+    if (s->rows_moved[0] != '\0')
+        printf("moves only rows  %s\n", s->rows_moved);
     if (strcmp(s->state, "half-way") == 0)
         printf("                 a switch stopped between its two commits: run the same command "
                "again to complete\n"

@@ -12,6 +12,7 @@
 #include "migrate/config_rows.h"
 #include "migrate/copy_work.h"
 #include "migrate/ddl.h"
+#include "migrate/filtered.h"
 #include "migrate/items.h"
 #include "migrate/large.h"
 #include "migrate/pool.h"
@@ -74,8 +75,9 @@ bool step_copy(Run *run, Err *err)
     LargeStats large;
     int64_t rows;
 
-    if (!run_load_edge(run, err) || !config_copy(run, err) || !plan_chunks(run, err) ||
-        !fault("copy.planned", err) || !copy_work_run(run, false, &rows, err))
+    if (!run_load_edge(run, err) || !filtered_check(run, err) || !config_copy(run, err) ||
+        !plan_chunks(run, err) || !fault("copy.planned", err) ||
+        !copy_work_run(run, false, &rows, err))
         return false;
     log_info("%s rows copied", str_count(tmp, rows));
     if (!large_carry(run->edge, &large, err))
@@ -134,18 +136,24 @@ bool step_first_rounds(Run *run, Err *err)
 static bool build_items(Run *run, ItemStage stage, Err *err)
 {
     AUTO_CTX(tmp, NULL);
+    Conn *target = run->conn[SIDE_TARGET];
     Item *items;
-    size_t n;
+    ForeignKeysRow *keys;
+    size_t n, n_keys;
 
-    if (!items_load(tmp, run->conn[SIDE_TARGET], &items, &n, err))
+    if (!items_load(tmp, target, &items, &n, err) ||
+        !filtered_keys_on_target(tmp, run, &keys, &n_keys, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         if (items[i].done || items[i].stage != stage)
             continue;
         log_progress("%s %s", items[i].type, items[i].name);
-        bool ok = stage == ITEM_FK && !run->replica[SIDE_TARGET]
-                      ? item_foreign_key_asleep(run->conn[SIDE_TARGET], items[i].no, err)
-                      : item_build(run->conn[SIDE_TARGET], items[i].no, err);
+        bool loose = false;
+        if (stage == ITEM_FK && !item_is_one_of(target, items[i].no, keys, n_keys, &loose, err))
+            return false;
+        bool ok = stage == ITEM_FK && (loose || !run->replica[SIDE_TARGET])
+                      ? item_foreign_key_asleep(target, items[i].no, loose, err)
+                      : item_build(target, items[i].no, err);
         if (!ok)
             return false;
     }

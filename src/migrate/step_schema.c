@@ -35,7 +35,7 @@ static bool create_control(Run *run, const char *run_id, Side side, Err *err)
     /* either node may become the one that takes writes */
     return control_create(conn, run_id, side_name(side), side == SIDE_SOURCE,
                           member == NULL ? "" : member->leader, selection_text(tmp, run->selection),
-                          err) &&
+                          filters_text(tmp, run->filters), err) &&
            edge_register("progress", EDGE_OF_RUN, conn, err) &&
            edge_register("consumer", EDGE_OF_RUN, conn, err);
 }
@@ -99,6 +99,16 @@ static bool number_tables(const void *ctx, Run *run, const Catalog *catalog, Cat
         table->id = (int)planned->n_tables;
         table->followed = table->n_keys == 0 && !table_is_config(table) &&
                           table->bytes >= run->config->follow_keyless_bytes;
+    }
+    filters_apply(run->filters, planned->tables, planned->n_tables);
+    /* a table may have gone or changed since `check` looked: its rows are not moved as a whole then */
+    for (size_t i = 0; run->filters != NULL && i < run->filters->n; i++) {
+        const Filter *filter = &run->filters->list[i];
+        const Table *table = catalog_find(planned, filter->schema, filter->name);
+
+        if (table == NULL || !filter_is_possible(table))
+            return err_set(err, ERR_REFUSED, "table %s.%s was altered in this very moment",
+                           filter->schema, filter->name);
     }
     *ret_planned = planned;
     return true;

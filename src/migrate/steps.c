@@ -37,6 +37,11 @@ const Step *step_find(const char *phase)
     return NULL;
 }
 
+bool step_is_before_capture(const char *phase)
+{
+    return phase[0] == '\0' || strcmp(phase, PHASE_SCHEMA) == 0;
+}
+
 static bool set_phase(Run *run, const char *phase, Err *err)
 {
     AUTO_CTX(tmp, NULL);

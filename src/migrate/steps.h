@@ -18,10 +18,7 @@ typedef struct Step {
     const char *done;  /* "all rows are on the target" */
 } Step;
 
-/*
- * phases that others ask for: nothing of ours is on the source yet; the copy is complete and
- * follows
- */
+/* the definitions are on the target; the copy is complete and follows */
 #define PHASE_SCHEMA "schema"
 #define PHASE_FOLLOWING "following"
 
@@ -37,6 +34,9 @@ CHECKED bool steps_advance(Run *run, bool *ret_more, Err *err);
 
 /* the step whose `from` is the phase, or NULL */
 const Step *step_find(const char *phase);
+
+/* nothing of ours is on the source in that phase, nor was it ever */
+bool step_is_before_capture(const char *phase);
 
 /* writes the phase of an `abort` or `finish` before anything is removed */
 CHECKED bool steps_begin_ending(Run *run, const char *phase, Err *err);

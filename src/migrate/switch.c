@@ -265,8 +265,8 @@ static bool step_prepare(Switch *sw, Err *err)
     /*
      * the way back begins here: whatever the application writes on the new node is later than this
      */
-    if ((aside_has_moved(sw) && !plan_aside(sw, err)) ||
-        !queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) ||
+    if ((aside_has_moved(sw) && !plan_aside(sw, err)) || !queue_snapshot(tmp, to, &snapshot, err) ||
+        !conn_do(to, "BEGIN", err) ||
         !wake_and_open(sw, sw->to == SIDE_TARGET ? to : sw->fence, err))
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
@@ -719,8 +719,8 @@ static bool switch_preflight(Switch *sw, Err *err)
     if (run->config->dry_run)
         return plan_aside(sw, err) && aside_rehearse(sw->aside, err);
     /* views that read much may take long: so the backlog is worked off again afterwards */
-    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) &&
-           plan_aside(sw, err) && aside_rehearse(sw->aside, err) && rounds_until_close(run, err);
+    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) && plan_aside(sw, err) &&
+           aside_rehearse(sw->aside, err) && rounds_until_close(run, err);
 }
 
 /* what follows the point of no return; done again when it is not known whether it was done */
@@ -864,8 +864,8 @@ static bool complete_halfway(Run *run, Side to, Err *err)
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, run->node[sw->from].epoch);
     if (!plan_aside(sw, err) || !conn_do(conn, "BEGIN", err) ||
-        !wake_and_open(sw, run->conn[SIDE_TARGET], err) || !conn_exec(conn, q, err) || !fault("halfway.before", err) ||
-        !conn_do(conn, "COMMIT", err)) {
+        !wake_and_open(sw, run->conn[SIDE_TARGET], err) || !conn_exec(conn, q, err) ||
+        !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }

@@ -19,6 +19,8 @@ Table table_copy(const void *ctx, const Table *table)
     copy.name = copy_text(ctx, table->name);
     copy.owner = copy_text(ctx, table->owner);
     copy.config = copy_text(ctx, table->config);
+    copy.filter = copy_text(ctx, table->filter);
+    copy.part = copy_text(ctx, table->part);
     copy.config_keys = NULL; /* it is not carried by the condition */
     copy.n_config_keys = 0;
     copy.columns = mem_array(ctx, Column, table->n_columns + 1);
@@ -151,6 +153,15 @@ char *table_ref(const void *ctx, const Table *table)
     return table->inherits ? mem_printf(ctx, "ONLY %s", name) : name;
 }
 
+char *table_rows_ref(const void *ctx, const Table *table)
+{
+    char *name = table_ref(ctx, table);
+
+    return table->part == NULL
+               ? name
+               : mem_printf(ctx, "(SELECT t.tableoid, t.* FROM %s t WHERE %s)", name, table->part);
+}
+
 char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix)
 {
     Str *s = str_new(ctx);
@@ -166,7 +177,8 @@ char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefi
 
 char *pair_read_ref(const void *ctx, const TablePair *pair)
 {
-    return pair->read_sql != NULL ? mem_strdup(ctx, pair->read_sql) : table_ref(ctx, pair->src);
+    return pair->read_sql != NULL ? mem_strdup(ctx, pair->read_sql)
+                                  : table_rows_ref(ctx, pair->src);
 }
 
 char *pair_copy_in_sql(const void *ctx, const TablePair *pair)

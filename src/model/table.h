@@ -56,9 +56,13 @@ typedef struct Table {
     size_t n_keys;
     bool key_is_int; /* one key column of an integer type */
     bool followed;   /* without key: changes are captured, instead of a mark that there are some */
-    int64_t blocks;  /* all partitions together */
-    int64_t bytes;   /* with indexes and TOAST */
-    double tuples;   /* the planner's estimate; negative or 0 when unknown */
+    const char
+        *filter; /* in a run: the condition of the rows that it moves, or NULL; see filter.h */
+    const char
+        *part; /* … on the source: whether the row t is in the run. On the target all are: NULL */
+    int64_t blocks; /* all partitions together */
+    int64_t bytes;  /* with indexes and TOAST */
+    double tuples;  /* the planner's estimate; negative or 0 when unknown */
 } Table;
 
 typedef struct Sequence {
@@ -136,7 +140,10 @@ typedef struct TablePair {
 
 /* the columns that travel as a quoted list, each behind prefix (e.g. "t."); belongs to ctx */
 char *pair_columns_sql(const void *ctx, const TablePair *pair, const char *prefix);
-/* what stands behind FROM to read src; the caller adds the alias */
+/* what stands behind FROM to read the rows that are in the run; the caller adds the alias */
+char *table_rows_ref(const void *ctx, const Table *table);
+
+/* the same for src of a pair */
 char *pair_read_ref(const void *ctx, const TablePair *pair);
 /* COPY "schema"."name" ("a", "b") FROM STDIN into dst; a table may also have no column at all */
 char *pair_copy_in_sql(const void *ctx, const TablePair *pair);

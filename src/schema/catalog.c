@@ -352,7 +352,7 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
         Sql *q = sql_new(tmp);
 
         sql_add(q, "INSERT INTO pgtandem.tab (id, schema_name, table_name, key_columns, "
-                   "key_is_int, key_print, followed) VALUES (");
+                   "key_is_int, key_print, followed, filter) VALUES (");
         sql_i64(q, t->id);
         sql_add(q, ", ");
         sql_text(q, t->schema);
@@ -366,6 +366,8 @@ bool catalog_register(Conn *conn, const Table *tables, size_t n, Err *err)
         sql_text(q, table_key_print(tmp, t));
         sql_add(q, ", ");
         sql_text(q, t->followed ? "true" : "false");
+        sql_add(q, ", ");
+        sql_text(q, t->filter);
         sql_add(q, ")");
         if (!conn_exec(conn, q, err))
             return err_add(err, "while registering table %s", table_label(tmp, t));
@@ -431,6 +433,7 @@ bool catalog_tabs(const void *ctx, Conn *conn, const Catalog *catalog, const Tab
         tables[kept].id = rows[i].id;
         tables[kept].key_is_int = rows[i].key_is_int;
         tables[kept].followed = rows[i].followed;
+        tables[kept].filter = rows[i].filter == NULL ? NULL : mem_strdup(ctx, rows[i].filter);
         if (rows[i].key_columns == NULL) {
             tables[kept].n_keys = 0;
         } else if (strcmp(table_key_text(tmp, found), rows[i].key_columns) != 0) {

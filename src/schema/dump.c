@@ -209,9 +209,10 @@ void dump_split(const void *ctx, const char *text, DumpEntry **ret_entries, size
             /* stands before the header of the entry that it is for */
             str_add(ahead, line);
             str_char(ahead, '\n');
+            /* a comment behind the last statement would hide what is added to that (NOT VALID) */
         } else if (body != NULL &&
                    !(outside && (str_starts(line, "\\restrict ") ||
-                                 str_starts(line, "\\unrestrict ") || strcmp(line, "--") == 0))) {
+                                 str_starts(line, "\\unrestrict ") || str_starts(line, "--")))) {
             str_bytes(body, text, len);
             str_char(body, '\n');
         }

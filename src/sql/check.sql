@@ -751,3 +751,30 @@ select n.nspname::text, y.typname::text, y.typname::text, false
   join pg_namespace n on n.oid = y.typnamespace
  where y.typrelid = 0
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+
+-- name: check_filter_keys
+-- doc: foreign keys as they were declared; for a row c of the one table, and t of the other: filled tells that c refers to
+-- doc: a row, matches that this is t
+-- returns: schema_name text, table_name text, name text, to_schema text, to_table text, filled text, matches text
+select n.nspname::text, c.relname::text, o.conname::text, tn.nspname::text, tc.relname::text,
+       (select string_agg('c.' || quote_ident(a.attname) || ' IS NOT NULL', ' AND ' order by s.i)
+          from generate_subscripts(o.conkey, 1) s(i)
+          join pg_attribute a on a.attrelid = o.conrelid and a.attnum = o.conkey[s.i]),
+       (select string_agg('t.' || quote_ident(ta.attname) || ' OPERATOR(' || quote_ident(opn.nspname) || '.' || op.oprname
+                          || ') c.' || quote_ident(a.attname), ' AND ' order by s.i)
+          from generate_subscripts(o.conkey, 1) s(i)
+          join pg_attribute a on a.attrelid = o.conrelid and a.attnum = o.conkey[s.i]
+          join pg_attribute ta on ta.attrelid = o.confrelid and ta.attnum = o.confkey[s.i]
+          join pg_operator op on op.oid = o.conpfeqop[s.i]
+          join pg_namespace opn on opn.oid = op.oprnamespace)
+  from pg_constraint o
+  join pg_class c on c.oid = o.conrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_class tc on tc.oid = o.confrelid
+  join pg_namespace tn on tn.oid = tc.relnamespace
+ where o.contype = 'f'
+--@ >= 11   and o.conparentid = 0
+--@ >= 18   and o.conenforced
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by 1, 2, 3

@@ -15,6 +15,7 @@ CREATE TABLE pgtandem.node (
     epoch        bigint NOT NULL DEFAULT 0,     -- number of the switch that set the gate
     leader       text NOT NULL DEFAULT '',      -- in a run of all databases: the one whose gate decides a switch
     selection    text NOT NULL DEFAULT '',      -- of a run that moves a part: patterns; the gate is that of its tables
+    filters      text NOT NULL DEFAULT '',      -- of a run that leaves rows behind: conditions of tables
     voided       bigint NOT NULL DEFAULT 0,     -- leader: switches up to this number do not happen any more
     created      timestamptz NOT NULL DEFAULT now()
 );
@@ -32,6 +33,7 @@ CREATE TABLE pgtandem.tab (
     followed     boolean NOT NULL DEFAULT false,-- no key: its changes are captured here, and not only marked
     copied_mark  bigint NOT NULL DEFAULT 0,     -- no key: the peer's mark of the last copy that is here
     adrift       boolean NOT NULL DEFAULT false,-- no key: this copy cannot be followed any more, copied under the fence
+    filter       text,                          -- in a run: the condition of its rows, on the source; NULL: all rows
     UNIQUE (schema_name, table_name)
 );
 
@@ -79,6 +81,14 @@ CREATE TABLE pgtandem.progress (
     reads        bigint NOT NULL DEFAULT 0      -- the number that the peer had then: a smaller one was restored
 );
 
+-- in a run that leaves rows behind, on the source: keys of rows that fail their table's condition and are in the run
+-- all the same, because the way back wrote them. What fails it and is not here is left alone.
+CREATE TABLE pgtandem.outside (
+    tab          integer NOT NULL,
+    key          text[] NOT NULL,
+    PRIMARY KEY (tab, key)
+);
+
 -- who reads this node's queue, one row for each edge that begins here: a segment is emptied when all of them
 -- have confirmed what is in it. As txid_snapshots of this node.
 CREATE TABLE pgtandem.consumer (
@@ -101,8 +111,8 @@ CREATE TABLE pgtandem.tab_edge (
     PRIMARY KEY (edge, tab)
 );
 
--- triggers, rules, foreign keys, event triggers and functions (those that write large objects: the right to call them) that sleep
--- while this node is the copy, to be put back as they were
+-- triggers, rules, foreign keys, event triggers and functions (those that write large objects: the right to call them)
+-- that sleep while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
     kind         text NOT NULL
                  CHECK (kind IN ('trigger', 'rule', 'foreign key', 'function', 'event trigger')),
@@ -113,6 +123,8 @@ CREATE TABLE pgtandem.asleep (
     definition   text,                          -- of what is not there while it sleeps
     comment      text,                          -- the statement of a foreign key's comment
     leaves       boolean NOT NULL DEFAULT false,-- a foreign key to a table that is not part of the run
+    loose        boolean NOT NULL DEFAULT false,-- one whose rows may lack their counterpart: it leaves, or rows of one
+                                                -- of its tables were left behind
     awake        boolean NOT NULL DEFAULT false,-- put back, but a foreign key still has to be validated
     PRIMARY KEY (kind, schema_name, table_name, name)
 );

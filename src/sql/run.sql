@@ -9,9 +9,10 @@ select exists (select 1 from pg_namespace n where n.nspname = 'pgtandem'),
 
 -- name: node_state
 -- doc: by way of JSON what other versions' schemas lack is empty, and no error
--- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8, selection text
+-- returns: format int, tool_version text, run_id text, side text, gate text, epoch int8, leader text, voided int8, selection text, filters text
 select format, tool_version, run_id, side, gate, epoch, coalesce(row_to_json(n)->>'leader', ''),
-       coalesce((row_to_json(n)->>'voided')::int8, 0), coalesce(row_to_json(n)->>'selection', '')
+       coalesce((row_to_json(n)->>'voided')::int8, 0), coalesce(row_to_json(n)->>'selection', ''),
+       coalesce(row_to_json(n)->>'filters', '')
   from pgtandem.node n
 
 -- name: run_state
@@ -27,12 +28,17 @@ select snapshot, applied_at::text, extract(epoch from clock_timestamp() - applie
 
 -- name: tabs
 -- doc: key_columns are separated by the character 31; rel is the oid of the table that was captured, or 0
--- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8, followed bool, adrift bool
+-- returns: id int, schema_name text, table_name text, key_columns text?, key_is_int bool, captured bool, copied_mark int8, captures int, key_print text, rel int8, followed bool, adrift bool, filter text?
 select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)), t.key_is_int, t.captured, t.copied_mark,
-       t.captures, t.key_print, coalesce(r.rel, 0), t.followed, t.adrift
+       t.captures, t.key_print, coalesce(r.rel, 0), t.followed, t.adrift, t.filter
   from pgtandem.tab t
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
+
+-- name: filtered_tabs
+-- doc: tables of which the run moves some rows only
+-- returns: schema_name text, table_name text
+select schema_name, table_name from pgtandem.tab where filter is not null and schema_name <> '' order by 1, 2
 
 -- name: lost_tabs
 -- doc: captured tables that are gone; those of extensions are in no baseline
@@ -150,11 +156,12 @@ select c.tab, c.no, c.rel_schema, c.rel_name, c.kind, c.lo::text, c.hi::text, c.
 select tab from pgtandem.settled
 
 -- name: lock_holder
--- doc: who holds the run's advisory lock
+-- doc: who holds an advisory lock of runs; lock: which of them
+-- params: lock int
 -- returns: pid int, application text, client text
 select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), coalesce(host(a.client_addr), '')
   from pg_locks l join pg_stat_activity a on a.pid = l.pid
- where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = 1 and l.granted
+ where l.locktype = 'advisory' and l.classid = 1885827188 and l.objid = $1 and l.granted
    and l.database = (select d.oid from pg_database d where d.datname = current_database())
 
 -- name: set_aside
@@ -249,8 +256,8 @@ select m.object from pgtandem.made m where m.object ~ '^(event trigger|publicati
 
 -- name: asleep
 -- doc: what sleeps on this node, in an order in which it can wake
--- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, leaves bool, awake bool, partitioned bool
-select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.leaves, a.awake,
+-- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, leaves bool, loose bool, awake bool, partitioned bool
+select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.leaves, a.loose, a.awake,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = a.schema_name and c.relname = a.table_name and c.relkind = 'p')
   from pgtandem.asleep a

@@ -172,7 +172,7 @@ static void add_from(Sql *q, const Table *side)
     AUTO_CTX(tmp, NULL);
 
     sql_add(q, " FROM ");
-    sql_trusted(q, table_ref(tmp, side));
+    sql_trusted(q, table_rows_ref(tmp, side));
     sql_add(q, " t");
 }
 
@@ -514,7 +514,7 @@ static bool read_keys(const void *ctx, Conn *conn, const Compare *c, const Table
         sql_number(q, (int64_t)k + 1);
     }
     sql_add(q, ") JOIN ");
-    sql_trusted(q, table_ref(ctx, side));
+    sql_trusted(q, table_rows_ref(ctx, side));
     sql_add(q, " t ON ");
     for (size_t k = 0; k < n_keys; k++) {
         const KeyColumn *key = side_key(c->pair, side, k);

@@ -10,6 +10,7 @@ import pytest
 from lib.cluster import make_conninfo
 from lib.compare import assert_same_catalog, catalog_fingerprint
 from lib.tool import DONE, FAILED, INTERRUPTED, REFUSED, USAGE, Tool
+from lib.wait import poll_until
 
 TABLES = """
     create table t (id int primary key, v text);
@@ -290,6 +291,77 @@ def test_a_run_is_protected(shop, tool):
     finally:
         new.cluster.drop_db(other)
         old.cluster.drop_db(third)
+
+
+def end(run):
+    run.sigint()
+    assert run.wait().rc == INTERRUPTED
+
+
+def test_two_runs_of_one_source(shop, tool):
+    """Begun at the same moment with two targets: one wins, the other leaves nothing behind and is told the truth."""
+    old, first = shop.old, shop.new
+    name = first.cluster.create_db()
+    second = type(first)(first.cluster, name)
+    other = shop.tool(target=second.conninfo)
+    try:
+        # the one is not through with the target yet, so there is nothing of it to be seen on the source
+        run = tool.start("upgrade", fault="schema.filled:sleep=4000")
+        run.wait_for_output("fault point schema.filled")
+        with Unchanged(old, second):
+            assert_says(other.run("upgrade"), FAILED, "another pgtandem begins a run of this source", "pgtandem upgrade")
+        run.wait_for_output("in sync", timeout=60)
+        end(run)
+        tool.ok("abort")
+
+        # a session of its own that was lost and has not ended yet is waited for
+        run = tool.start("upgrade", fault="schema.filled:sleep=2000")
+        run.wait_for_output("fault point schema.filled")
+        holder = old.connect()
+        with holder.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                           "and application_name like 'pgtandem%'")
+            cursor.execute("select pg_advisory_lock(1885827188, 3)")
+        run.wait_for_output("trying again")
+        time.sleep(4)
+        holder.close()
+        run.wait_for_output("in sync", timeout=60)
+        end(run)
+        tool.ok("abort")
+
+        # really at the same moment
+        for _ in range(3):
+            runs = [tool.start("upgrade"), other.start("upgrade")]
+            poll_until(lambda: not all(r.running for r in runs), 60)
+            won, lost = sorted(runs, key=lambda r: not r.running)
+            done = lost.wait()
+            assert_says(done, FAILED)
+            assert "a run of this source" in done.err or "works on that run at this moment" in done.err, done
+            assert "--accept" not in done.err, done
+            won.wait_for_output("in sync", timeout=60)
+            end(won)
+            winner, loser = (tool, second) if won is runs[0] else (other, first)
+            assert loser.value("select count(*) from pg_class where relname in ('t', 'node')") == 0
+            winner.ok("abort")
+
+        # one that died before it came to the source finds it in another run: nothing can be done but to remove its copy
+        with Unchanged(first):
+            for fault in ("step.schema.before", "step.schema.after", "step.schema.persisted"):
+                assert tool.run("upgrade", fault=fault).rc == -9
+                run = other.start("upgrade")
+                run.wait_for_output("in sync", timeout=60)
+                if fault != "step.schema.before":
+                    assert_says(tool.run("upgrade"), FAILED, "different runs", '"pgtandem abort"')
+                    assert_says(tool.run("switchover"), FAILED, "different runs")
+                    tool.ok("abort")
+                assert run.running and old.value("select count(*) from pgtandem.node") == 1
+                old.sql("insert into t values (1000, 'still followed')")
+                poll_until(lambda: second.value("select count(*) from t where id = 1000") == 1, 20)
+                end(run)
+                other.ok("abort")
+                old.sql("delete from t where id = 1000")
+    finally:
+        first.cluster.drop_db(name)
 
 
 def test_nothing_asked_nothing_done(shop, tool):

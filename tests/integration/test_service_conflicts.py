@@ -527,6 +527,34 @@ def test_numbers_of_sequences(dbs):
 # Under load
 
 
+@pytest.mark.parametrize("rule, winner, rows", [("latest", "A", []), ("source", "A", []), ("target", "B", [(1, "inserted")]), ("skip", None, None)])
+def test_a_row_that_its_deletion_did_not_see(dbs, rule, winner, rows):
+    """A deletion has looked for its row in vain, and is not committed, while the row is inserted there, and judged."""
+    nodes, service = masters(dbs, 2, f"conflict = {rule}", "after-round = select pg_advisory_xact_lock(42)")
+    service.start()
+    settle(service, nodes)
+    holder, writer = nodes[1].connect(), nodes[1].connect()
+    held_up, inserted = holder.cursor(), writer.cursor()
+    held_up.execute("select pg_advisory_lock(42)")
+    inserted.execute("begin; insert into t values (1, 'inserted')")
+    nodes[0].sql("insert into t values (1, 'first'); delete from t where id = 1")
+    poll_until(lambda: nodes[1].value("select count(*) from pg_locks where locktype = 'advisory' and not granted"
+                                      " and database = (select oid from pg_database where datname = current_database())"),
+               30, "the round of the deletion at its end")  # fmt: skip
+    inserted.execute("commit")
+    poll_until(lambda: kept(service, kind="row"), 30, "the row is judged against the deletion")
+    assert kept(service)[0]["winner"] == winner
+    held_up.execute("select pg_advisory_unlock(42)")
+    if rows is None:  # each keeps what it has
+        service.in_step()
+        assert [node.sql("select * from t") for node in nodes] == [[], [(1, "inserted")]]
+    else:
+        assert settle(service, nodes)["t"] == rows
+    # and the row goes its way afterwards
+    nodes[1].sql("delete from t; insert into t values (1, 'again')")
+    assert settle(service, nodes)["t"] == [(1, "again")]
+
+
 @pytest.mark.parametrize("n, rule", [(2, "latest"), (2, "target"), (3, "latest"), (3, "source")])
 def test_violations_under_load(dbs, n, rule):
     """Writers everywhere that collide by key, by another unique column and by foreign keys: all nodes become equal,

@@ -728,6 +728,32 @@ def test_wrong_use(both):
     tool.ok("switchover", "--all-databases", "--on-switch", "true", "--exclude-database", "bbb")
 
 
+def test_two_runs_of_one_source(both, new_cluster):
+    """With two targets, one after the other and at the same moment: one is refused before it has done anything."""
+    both.create(["aaa", "zebra"])
+    both.old.sql("aaa", "create table t (id int primary key)")
+    third = new_cluster(both.new.version, name="third")
+    tool, other = both.tool(), both.tool(target=third.conninfo())
+
+    def untouched():
+        return third.sql("postgres", "select datname from pg_database order by 1") == [
+            ("postgres",), ("template0",), ("template1",)]
+
+    run = tool.start("upgrade", "--all-databases", fault="server.created:sleep=5000")
+    run.wait_for_output("fault point server.created")
+    done = other.run("upgrade", "--all-databases")
+    assert done.rc == FAILED and "another pgtandem begins a run of this source" in done.err, done
+    assert untouched()
+    run.wait_for_output(r"all \d+ databases are in sync", timeout=90)
+    for command in ("upgrade", "switchover", "abort"):
+        done = other.run(command, "--all-databases")
+        assert done.rc == FAILED and "that the target knows nothing of" in done.err, done
+        assert "drop" not in done.err and "target-lost" not in done.err, done
+    assert untouched()
+    end(run)
+    tool.ok("abort", "--all-databases")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_ten_databases(both):
