@@ -20,7 +20,7 @@ typedef struct Deed {
     const char *kind;
     const char *name;
     const char *statement;
-    bool extra;   /* an owner, a comment: not worth a word when the object itself is refused */
+    bool extra;   /* an owner, a state: not worth a word when the object itself is refused */
     bool refused; /* so it was, and this was told */
 } Deed;
 
@@ -82,17 +82,13 @@ static bool is_carried(const Look *look, const SetAsideRow *row)
     return false;
 }
 
-static bool is_listed(const BeforeAsideRow *rows, size_t n, const SetAsideRow *row)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(rows[i].kind, row->kind) == 0 && strcmp(rows[i].name, row->name) == 0)
-            return true;
-    return false;
-}
-
 static bool was_before(const Look *look, const SetAsideRow *row)
 {
-    return is_listed(look->before, look->n_before, row);
+    for (size_t i = 0; i < look->n_before; i++)
+        if (strcmp(look->before[i].kind, row->kind) == 0 &&
+            strcmp(look->before[i].name, row->name) == 0)
+            return true;
+    return false;
 }
 
 /* the state that counts: of one that sleeps that before */
@@ -165,7 +161,7 @@ static void plan_altered(AsidePlan *plan, const SetAsideRow *row, const SetAside
         return;
     }
     if (strcmp(state_of(there), row->enabled) != 0)
-        add(plan, row, sleep_event_trigger_state(tmp, row->name, row->enabled)->text->text, false);
+        add(plan, row, sleep_event_trigger_state(tmp, row->name, row->enabled)->text->text, true);
     add_extras(plan, row, there);
 }
 
@@ -434,22 +430,26 @@ bool aside_follow(const void *ctx, Run *run, Side to, AsideWork **ret_work, size
 bool aside_drop_new(Conn *target, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    SetAsideRow *rows;
-    BeforeAsideRow *before;
-    size_t n, n_before;
+    Look both = {0};
 
-    if (!q_set_aside(tmp, target, &rows, &n, err) ||
-        !q_before_aside(tmp, target, &before, &n_before, err))
+    if (!q_set_aside(tmp, target, &both.have, &both.n_have, err) ||
+        !q_made_aside(tmp, target, &both.made, &both.n_made, err) ||
+        !q_before_aside(tmp, target, &both.before, &both.n_before, err))
         return false;
-    for (size_t i = n; i > 0; i--) {
-        const SetAsideRow *row = &rows[i - 1];
+    for (size_t i = both.n_have; i > 0; i--) {
+        const SetAsideRow *row = &both.have[i - 1];
         Sql *q = sql_new(tmp);
 
-        if (is_listed(before, n_before, row))
+        if (was_before(&both, row))
             continue;
         sql_trusted(q, drop(tmp, row));
-        if (!conn_exec(target, q, err))
+        if (conn_exec(target, q, err))
+            continue;
+        /* whoever made it while the run was there may do more than our role */
+        if (!err_is(err, SQLSTATE_INSUFFICIENT_PRIVILEGE) || is_carried(&both, row))
             return err_add(err, "while dropping %s \"%s\"", row->kind, row->name);
+        log_warn("%s \"%s\" of the target stays: %s", row->kind, row->name, err->msg);
+        err_clear(err);
     }
     return true;
 }

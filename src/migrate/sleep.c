@@ -199,12 +199,13 @@ static bool is_others(const BeforeAsideRow *before, size_t n, const char *name)
 }
 
 /* those of a copy would fire for what is carried */
-static bool disable_event_triggers(Conn *conn, Err *err)
+static bool disable_event_triggers(Conn *conn, bool *told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     SetAsideRow *rows;
     BeforeAsideRow *before;
     size_t n, n_before;
+    bool tell = !*told;
 
     if (!q_set_aside(tmp, conn, &rows, &n, err) || !read_before(tmp, conn, &before, &n_before, err))
         return false;
@@ -219,8 +220,11 @@ static bool disable_event_triggers(Conn *conn, Err *err)
             continue;
         if (err->kind != ERR_SQL || conn_is_broken(conn))
             return false;
-        log_warn("event trigger \"%s\" stays awake on the %s, and fires for what is carried: %s",
-                 rows[i].name, conn_label(conn), err->msg);
+        if (tell)
+            log_warn(
+                "event trigger \"%s\" stays awake on the %s, and fires for what is carried: %s",
+                rows[i].name, conn_label(conn), err->msg);
+        *told = true;
         err_clear(err);
     }
     return true;
@@ -246,7 +250,7 @@ static bool wake_event_trigger(Conn *conn, const AsleepRow *row, Err *err)
 
 /* ---- all of it */
 
-bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
+bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awake_told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     UserTriggersRow *triggers;
@@ -275,7 +279,7 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
             !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
                      rules[i].enabled, err))
             return false;
-    if (scope == NULL && !disable_event_triggers(conn, err))
+    if (scope == NULL && !disable_event_triggers(conn, awake_told, err))
         return false;
     if (!filtered_read(tmp, conn, &filtered, err))
         return false;

@@ -14,9 +14,10 @@
 
 /*
  * puts everything of what is selected (NULL: everything) that must sleep to sleep; idempotent. replica: the role may set
- * session_replication_role
+ * session_replication_role; *awake_told: which event triggers cannot sleep was told already
  */
-CHECKED bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err);
+CHECKED bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awake_told,
+                        Err *err);
 
 /*
  * Wakes everything but event triggers, in the caller's transaction. Foreign keys come back NOT VALID (they bind new

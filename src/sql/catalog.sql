@@ -738,6 +738,7 @@ seen as (
 --@ >= 10     union all select p.xmin::text::int8 from pg_publication p
 --@ >= 10     union all select r.xmin::text::int8 from pg_publication_rel r
 --@ >= 15     union all select n.xmin::text::int8 from pg_publication_namespace n
+    union all select l.xmin::text::int8 from pg_seclabel l
     union all select d.xmin::text::int8 from pg_description d where d.objoid >= 16384)
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 
