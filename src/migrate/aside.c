@@ -133,6 +133,19 @@ static void add(AsidePlan *plan, const SetAsideRow *row, const char *statement, 
     mem_push(plan, plan->deeds, plan->n_deeds, deed);
 }
 
+/* a label may have to go, too */
+static void add_labels(AsidePlan *plan, const SetAsideRow *row, const SetAsideRow *there)
+{
+    AUTO_CTX(tmp, NULL);
+    const char *bare = there == NULL ? "" : there->bare;
+
+    if (strcmp(there == NULL ? "" : there->labels, row->labels) != 0)
+        add(plan, row,
+            mem_printf(tmp, "%s%s%s", bare, bare[0] != '\0' && row->labels[0] != '\0' ? "; " : "",
+                       row->labels),
+            true);
+}
+
 /* each for itself: a role or a provider that is not there costs nothing else */
 static void add_extras(AsidePlan *plan, const SetAsideRow *row, const SetAsideRow *there)
 {
@@ -140,8 +153,7 @@ static void add_extras(AsidePlan *plan, const SetAsideRow *row, const SetAsideRo
         add(plan, row, row->owner, true);
     if (there == NULL ? row->commented : strcmp(there->remark, row->remark) != 0)
         add(plan, row, row->remark, true);
-    if (row->labels[0] != '\0' && (there == NULL || strcmp(there->labels, row->labels) != 0))
-        add(plan, row, row->labels, true);
+    add_labels(plan, row, there);
 }
 
 static void remember(AsidePlan *plan, const SetAsideRow *row)

@@ -166,9 +166,10 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 
 -- name: set_aside
 -- doc: publications and event triggers: what has to wait until the copy takes over. print: what it is, without its
--- doc: owner, comment, labels and whether it is switched off. make, owner, remark, labels: statements that make it so.
+-- doc: owner, comment, labels and whether it is switched off. make, owner, remark, labels: statements that make it so;
+-- doc: bare: those that take its labels away.
 -- doc: asleep: what it was before it was put to sleep, or empty
--- returns: kind text, name text, print text, make text, owner text, remark text, commented bool, labels text, enabled text, asleep text
+-- returns: kind text, name text, print text, make text, owner text, remark text, commented bool, labels text, bare text, enabled text, asleep text
 --@ >= 10 select 'publication', p.pubname::text, md5(d.text), d.text,
 --@ >= 10        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(p.pubowner)),
 --@ >= 10        'COMMENT ON PUBLICATION ' || quote_ident(p.pubname) || ' IS '
@@ -176,6 +177,10 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 --@ >= 10        obj_description(p.oid, 'pg_publication') is not null,
 --@ >= 10        coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON PUBLICATION '
 --@ >= 10                                    || quote_ident(p.pubname) || ' IS ' || quote_literal(l.label), '; ' order by l.provider)
+--@ >= 10                    from pg_seclabel l
+--@ >= 10                   where l.classoid = 'pg_publication'::regclass and l.objoid = p.oid), ''),
+--@ >= 10        coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON PUBLICATION '
+--@ >= 10                                    || quote_ident(p.pubname) || ' IS NULL', '; ' order by l.provider)
 --@ >= 10                    from pg_seclabel l
 --@ >= 10                   where l.classoid = 'pg_publication'::regclass and l.objoid = p.oid), ''),
 --@ >= 10        '', ''
@@ -220,6 +225,10 @@ select 'event trigger', t.evtname::text, md5(d.text),
        obj_description(t.oid, 'pg_event_trigger') is not null,
        coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON EVENT TRIGGER '
                                    || quote_ident(t.evtname) || ' IS ' || quote_literal(l.label), '; ' order by l.provider)
+                   from pg_seclabel l
+                  where l.classoid = 'pg_event_trigger'::regclass and l.objoid = t.oid), ''),
+       coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON EVENT TRIGGER '
+                                   || quote_ident(t.evtname) || ' IS NULL', '; ' order by l.provider)
                    from pg_seclabel l
                   where l.classoid = 'pg_event_trigger'::regclass and l.objoid = t.oid), ''),
        t.evtenabled::text,
