@@ -254,6 +254,26 @@ static bool wake_and_open(Switch *sw, Conn *target, Err *err)
            aside_remember(sw->aside, target, err);
 }
 
+/*
+ * Event triggers fire for it, and what they write must not be refused, as that would give up every switch: it counts as
+ * applied by us, and stays on this node. Where our role may, they do not fire.
+ */
+static bool close_gate(Switch *sw, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    if (sw->run->replica[sw->from] &&
+        !conn_do(sw->fence, "SET LOCAL session_replication_role = replica", err))
+        return false;
+    if (!gate_close(sw->fence, err))
+        return false;
+    sql_add(q, "UPDATE pgtandem.progress SET applying = NULL WHERE edge = '" EDGE_OF_RUN
+               "'; UPDATE pgtandem.node SET epoch = ");
+    sql_literal(q, mem_printf(tmp, "%lld", (long long)sw->epoch));
+    return conn_exec(sw->fence, q, err);
+}
+
 /* the other node wakes and opens, in a transaction that commits last */
 static bool step_prepare(Switch *sw, Err *err)
 {
@@ -278,7 +298,7 @@ static bool step_prepare(Switch *sw, Err *err)
     if (conn_affected(to) != 1)
         return err_set(err, ERR_STATE, "another process has given up this %s", sw->event);
     q = sql_new(tmp);
-    sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
+    sql_add(q, "UPDATE pgtandem.progress SET applying = txid_current(), snapshot = ");
     sql_text(q, snapshot);
     if (sw->run->edge->large) {
         sql_add(q, ", large_snapshot = ");
@@ -287,10 +307,7 @@ static bool step_prepare(Switch *sw, Err *err)
     sql_add(q, " WHERE edge = '" EDGE_OF_RUN "'");
     if (!conn_exec(sw->fence, q, err) || (sw->large_fence != NULL && !large_close(sw->fence, err)))
         return false;
-    q = sql_new(tmp);
-    sql_add(q, "UPDATE pgtandem.node SET epoch = ");
-    sql_i64(q, sw->epoch);
-    return conn_exec(sw->fence, q, err) && gate_close(sw->fence, err);
+    return close_gate(sw, err);
 }
 
 /*

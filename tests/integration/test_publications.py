@@ -366,7 +366,7 @@ def test_changes_in_the_moments_of_a_switch(one_pair, tool):
     prepare(pair.old)
     run = follow(tool)
     switch = tool.start("switchover", "--max-pause", "30s", fault="switch.prepare.after:sleep=3000")
-    wait_for_fence(pair.old, "CREATE OR REPLACE FUNCTION pgtandem.open()%false%")
+    wait_for_fence(pair.old, "UPDATE pgtandem.progress SET applying = NULL%")
     pair.old.psql("create publication too_late; drop publication none")
     done = switch.wait()
     assert done.rc == ABORTED and "changed in this very moment" in done.err, done
@@ -401,5 +401,44 @@ def test_a_lock_on_a_published_table_does_not_give_the_switch_up(one_pair, tool)
     assert "blocked" in names(pair.old)
     tool.ok("switchover")
     assert published(pair.new, "blocked") == ["a"]
+    end(run)
+    tool.ok("finish")
+
+
+@pytest.mark.parametrize("kind", ["superuser", "ordinary"])
+def test_an_event_trigger_that_writes(one_pair, ordinary, kind):
+    """It fires for what closes the old node: that is not refused, and keeps nobody from switching."""
+    pair = one_pair
+    owner = ordinary(pair) if kind == "ordinary" else "postgres"
+    pair.old.psql(f"""
+        set role {owner};
+        create table item (id int primary key);
+        create table audit (id serial primary key, what text, tag text);
+        create table log (what text, tag text);
+        reset role;
+        create function audit() returns event_trigger language plpgsql as $$
+            begin insert into public.audit (what, tag) values (tg_event, tg_tag);
+                  insert into public.log values (tg_event, tg_tag); end $$;
+        create event trigger audit on ddl_command_end execute procedure audit();
+        alter event trigger audit owner to postgres""")
+    tool = pair.tool()
+    run = follow(tool)
+    tool.ok("switchover")
+    pair.new.sql("insert into item values (1)")
+    with pytest.raises(psycopg2.Error, match="does not take writes"):
+        pair.old.sql("insert into item values (2)")
+    with pytest.raises(psycopg2.Error, match="does not take writes"):
+        pair.old.sql("insert into audit (what) values ('by hand')")
+    if kind == "superuser":
+        tool.ok("verify")
+        wait_until_asleep(pair.old)
+        fired = pair.new.value("select count(*) from audit")
+        pair.new.psql("create table made (id int primary key)")
+        assert pair.new.value("select count(*) from audit") > fired
+    tool.ok("rollback")
+    assert pair.old.value("select count(*) from item") == 1
+    pair.old.sql("insert into item values (2)")
+    tool.ok("switchover")
+    assert pair.new.value("select count(*) from item") == 2
     end(run)
     tool.ok("finish")
