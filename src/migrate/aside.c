@@ -32,6 +32,7 @@ struct AsidePlan {
     const char **carried; /* names for pgtandem.made */
     size_t n_carried;
     char *seen; /* what `from` had */
+    bool event_triggers;
 };
 
 /* ---- both nodes */
@@ -103,7 +104,7 @@ static char *seen(const void *ctx, const SetAsideRow *rows, size_t n)
 
     for (size_t i = 0; i < n; i++)
         str_fmt(s, "%s %s: %s, %s, %s, %s, %s\n", rows[i].kind, rows[i].name, rows[i].print,
-                rows[i].enabled, rows[i].owner, rows[i].remark, rows[i].labels);
+                state_of(&rows[i]), rows[i].owner, rows[i].remark, rows[i].labels);
     return s->text;
 }
 
@@ -172,8 +173,8 @@ static void plan_altered(AsidePlan *plan, const SetAsideRow *row, const SetAside
         add_extras(plan, row, NULL);
         return;
     }
-    if (strcmp(state_of(there), row->enabled) != 0)
-        add(plan, row, sleep_event_trigger_state(tmp, row->name, row->enabled)->text->text, true);
+    if (strcmp(state_of(there), state_of(row)) != 0)
+        add(plan, row, sleep_event_trigger_state(tmp, row->name, state_of(row))->text->text, true);
     add_extras(plan, row, there);
 }
 
@@ -222,8 +223,15 @@ AsidePlan *aside_plan(const void *ctx, Run *run, Side to, Err *err)
             find(both.wanted, both.n_wanted, &both.have[i]) == NULL)
             add(plan, &both.have[i], drop(tmp, &both.have[i]), false);
     for (size_t i = 0; i < both.n_wanted; i++)
+        plan->event_triggers |= strcmp(both.wanted[i].kind, EVENT_TRIGGER) == 0;
+    for (size_t i = 0; i < both.n_wanted; i++)
         plan_one(plan, &both, &both.wanted[i], to == SIDE_SOURCE);
     return plan;
+}
+
+bool aside_has_event_triggers(const AsidePlan *plan)
+{
+    return plan->event_triggers;
 }
 
 bool aside_is_current(const AsidePlan *plan, bool *ret_current, Err *err)
@@ -407,9 +415,9 @@ static const char *follow_one(const void *ctx, const SetAsideRow *row, const Set
         sql_trusted(q, mem_printf(tmp, "; %s; %s", wanted->make, wanted->remark));
         if (in_full)
             sql_trusted(q, mem_printf(tmp, "; %s; %s", wanted->owner, wanted->labels));
-        if (trigger && strcmp(wanted->enabled, "D") != 0) {
+        if (trigger && strcmp(state_of(wanted), "D") != 0) {
             sql_add(q, "; ");
-            sleep_event_trigger(q, row->name, wanted->enabled);
+            sleep_event_trigger(q, row->name, state_of(wanted));
         }
     }
     return mem_strdup(ctx, q->text->text);

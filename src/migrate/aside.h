@@ -30,6 +30,9 @@ CHECKED bool aside_trigger(AsidePlan *plan, Err *err);
 /* on the target: what is carried from now on belongs to the run */
 CHECKED bool aside_remember(const AsidePlan *plan, Conn *target, Err *err);
 
+/* the other node has event triggers, awake or not */
+bool aside_has_event_triggers(const AsidePlan *plan);
+
 /* whether the other node still has what the plan was made from */
 CHECKED bool aside_is_current(const AsidePlan *plan, bool *ret_current, Err *err);
 

@@ -198,8 +198,29 @@ static bool is_others(const BeforeAsideRow *before, size_t n, const char *name)
     return false;
 }
 
-/* those of a copy would fire for what is carried */
-static bool disable_event_triggers(Conn *conn, bool *told, Err *err)
+/* runs it; within a transaction of the caller that is there afterwards, too, when it is refused */
+static bool try_statements(Conn *conn, const Sql *q, bool *ret_refused, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool inside = conn_in_transaction(conn);
+
+    *ret_refused = false;
+    if (inside && !conn_do(conn, "SAVEPOINT sleep", err))
+        return false;
+    if (conn_exec(conn, q, err))
+        return !inside || conn_do(conn, "RELEASE SAVEPOINT sleep", err);
+    if (err->kind != ERR_SQL || conn_is_broken(conn))
+        return false;
+    *ret_refused = true;
+    Err *trouble = err_new(tmp);
+    if (!inside || conn_do(conn, "ROLLBACK TO SAVEPOINT sleep", trouble))
+        return true;
+    err_clear(err);
+    err_copy(err, trouble);
+    return false;
+}
+
+bool sleep_event_triggers(Conn *conn, bool *told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     SetAsideRow *rows;
@@ -211,15 +232,16 @@ static bool disable_event_triggers(Conn *conn, bool *told, Err *err)
         return false;
     for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
+        bool refused;
 
         if (strcmp(rows[i].kind, "event trigger") != 0 || strcmp(rows[i].enabled, "D") == 0 ||
             is_others(before, n_before, rows[i].name))
             continue;
         sleep_event_trigger(q, rows[i].name, rows[i].enabled);
-        if (conn_exec(conn, q, err))
-            continue;
-        if (err->kind != ERR_SQL || conn_is_broken(conn))
+        if (!try_statements(conn, q, &refused, err))
             return false;
+        if (!refused)
+            continue;
         if (tell)
             log_warn(
                 "event trigger \"%s\" stays awake on the %s, and fires for what is carried: %s",
@@ -235,17 +257,15 @@ static bool wake_event_trigger(Conn *conn, const AsleepRow *row, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sleep_event_trigger_state(tmp, row->name, row->was);
+    bool refused;
 
-    if (!conn_do(conn, "SAVEPOINT wake", err))
+    if (!try_statements(conn, q, &refused, err))
         return false;
-    if (conn_exec(conn, q, err))
-        return conn_do(conn, "RELEASE SAVEPOINT wake", err);
-    if (err->kind != ERR_SQL || conn_is_broken(conn))
-        return false;
-    log_warn("event trigger \"%s\" cannot be woken on the %s: %s. Its statement is: %s", row->name,
-             conn_label(conn), err->msg, q->text->text);
+    if (refused)
+        log_warn("event trigger \"%s\" cannot be woken on the %s: %s. Its statement is: %s",
+                 row->name, conn_label(conn), err->msg, q->text->text);
     err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT wake", err);
+    return true;
 }
 
 /* ---- all of it */
@@ -260,7 +280,9 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awak
     const Scope *scope;
     size_t n;
 
+    /* event triggers first: they would fire for the rest */
     if (!scope_read(tmp, conn, selection, &scope, err) ||
+        (scope == NULL && !sleep_event_triggers(conn, awake_told, err)) ||
         !q_user_triggers(tmp, conn, &triggers, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -279,8 +301,6 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awak
             !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
                      rules[i].enabled, err))
             return false;
-    if (scope == NULL && !disable_event_triggers(conn, awake_told, err))
-        return false;
     if (!filtered_read(tmp, conn, &filtered, err))
         return false;
     if (replica && scope == NULL && filtered.n == 0)

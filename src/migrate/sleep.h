@@ -39,6 +39,12 @@ CHECKED bool sleep_validate(Conn *conn, Err *err);
 CHECKED bool sleep_function(Conn *conn, const char *function, Err *err);
 CHECKED bool sleep_wake_functions(Conn *conn, Err *err);
 
+/*
+ * Puts the event triggers to sleep, unless they are the target's own. One that our role may not switch off stays awake;
+ * *told: that was said, and is not said again. May be within a transaction.
+ */
+CHECKED bool sleep_event_triggers(Conn *conn, bool *told, Err *err);
+
 /* ALTER EVENT TRIGGER …; state as in pg_event_trigger.evtenabled */
 Sql *sleep_event_trigger_state(const void *ctx, const char *name, const char *state);
 

@@ -255,23 +255,29 @@ static bool wake_and_open(Switch *sw, Conn *target, Err *err)
 }
 
 /*
- * Event triggers fire for it, and what they write must not be refused, as that would give up every switch: it counts as
- * applied by us, and stays on this node. Where our role may, they do not fire.
+ * Event triggers would fire for what closes a node, and what they write would be refused, or be on this node only: so
+ * they sleep from here on, and wake with a fence that is given up.
  */
+static bool calm(Switch *sw, Err *err)
+{
+    return !aside_has_event_triggers(sw->aside) ||
+           sleep_event_triggers(sw->fence, &sw->run->awake_told[sw->from], err);
+}
+
+/* with those that stay awake it is done twice: what they write before a command, too, is refused */
 static bool close_gate(Switch *sw, Err *err)
 {
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
+    bool awake = aside_has_event_triggers(sw->aside) && sw->run->awake_told[sw->from];
 
-    if (sw->run->replica[sw->from] &&
-        !conn_do(sw->fence, "SET LOCAL session_replication_role = replica", err))
-        return false;
-    if (!gate_close(sw->fence, err))
-        return false;
-    sql_add(q, "UPDATE pgtandem.progress SET applying = NULL WHERE edge = '" EDGE_OF_RUN
-               "'; UPDATE pgtandem.node SET epoch = ");
-    sql_literal(q, mem_printf(tmp, "%lld", (long long)sw->epoch));
-    return conn_exec(sw->fence, q, err);
+    if (gate_close(sw->fence, err) && (!awake || gate_close(sw->fence, err)))
+        return true;
+    if (awake && err_is(err, SQLSTATE_FENCE))
+        err_hint(err,
+                 "An event trigger of the %s writes for what closes that node, and our role may "
+                 "not switch it "
+                 "off: ALTER EVENT TRIGGER … DISABLE, until the run has ended.",
+                 side_name(sw->from));
+    return false;
 }
 
 /* the other node wakes and opens, in a transaction that commits last */
@@ -287,7 +293,7 @@ static bool step_prepare(Switch *sw, Err *err)
      */
     if ((aside_has_moved(sw) && !plan_aside(sw, err)) || !queue_snapshot(tmp, to, &snapshot, err) ||
         !conn_do(to, "BEGIN", err) ||
-        !wake_and_open(sw, sw->to == SIDE_TARGET ? to : sw->fence, err))
+        !wake_and_open(sw, sw->to == SIDE_TARGET ? to : sw->fence, err) || !calm(sw, err))
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
@@ -298,7 +304,7 @@ static bool step_prepare(Switch *sw, Err *err)
     if (conn_affected(to) != 1)
         return err_set(err, ERR_STATE, "another process has given up this %s", sw->event);
     q = sql_new(tmp);
-    sql_add(q, "UPDATE pgtandem.progress SET applying = txid_current(), snapshot = ");
+    sql_add(q, "UPDATE pgtandem.progress SET applying = NULL, snapshot = ");
     sql_text(q, snapshot);
     if (sw->run->edge->large) {
         sql_add(q, ", large_snapshot = ");
@@ -307,7 +313,10 @@ static bool step_prepare(Switch *sw, Err *err)
     sql_add(q, " WHERE edge = '" EDGE_OF_RUN "'");
     if (!conn_exec(sw->fence, q, err) || (sw->large_fence != NULL && !large_close(sw->fence, err)))
         return false;
-    return close_gate(sw, err);
+    q = sql_new(tmp);
+    sql_add(q, "UPDATE pgtandem.node SET epoch = ");
+    sql_i64(q, sw->epoch);
+    return conn_exec(sw->fence, q, err) && close_gate(sw, err);
 }
 
 /*
@@ -527,7 +536,7 @@ const SwitchStep *switch_step(size_t i)
 static bool reopen(Conn *conn, Err *err)
 {
     return conn_do(conn, "BEGIN", err) && gate_open(conn, err) && sleep_wake_functions(conn, err) &&
-           conn_do(conn, "COMMIT", err);
+           sleep_wake_event_triggers(conn, err) && conn_do(conn, "COMMIT", err);
 }
 
 /* sees with a connection of its own that the old node takes writes: the fence's session is gone */

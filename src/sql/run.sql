@@ -217,7 +217,7 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 --@ >= 10                       and e.deptype = 'e')
 --@ >= 10 union all
 select 'event trigger', t.evtname::text, md5(d.text),
-       d.text || case t.evtenabled when 'D' then s.text || ' DISABLE' when 'A' then s.text || ' ENABLE ALWAYS'
+       d.text || case coalesce(a.was, t.evtenabled::text) when 'D' then s.text || ' DISABLE' when 'A' then s.text || ' ENABLE ALWAYS'
                                    when 'R' then s.text || ' ENABLE REPLICA' else '' end,
        'ALTER EVENT TRIGGER ' || quote_ident(t.evtname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(t.evtowner)),
        'COMMENT ON EVENT TRIGGER ' || quote_ident(t.evtname) || ' IS '
@@ -232,9 +232,9 @@ select 'event trigger', t.evtname::text, md5(d.text),
                    from pg_seclabel l
                   where l.classoid = 'pg_event_trigger'::regclass and l.objoid = t.oid), ''),
        t.evtenabled::text,
-       coalesce((select a.was from pgtandem.asleep a
-                  where a.kind = 'event trigger' and a.name = t.evtname and t.evtenabled = 'D'), '')
+       coalesce(a.was, '')
   from pg_event_trigger t
+  left join pgtandem.asleep a on a.kind = 'event trigger' and a.name = t.evtname and t.evtenabled = 'D'
   join pg_proc f on f.oid = t.evtfoid
   join pg_namespace n on n.oid = f.pronamespace,
        lateral (select 'CREATE EVENT TRIGGER ' || quote_ident(t.evtname) || ' ON ' || t.evtevent

@@ -366,7 +366,7 @@ def test_changes_in_the_moments_of_a_switch(one_pair, tool):
     prepare(pair.old)
     run = follow(tool)
     switch = tool.start("switchover", "--max-pause", "30s", fault="switch.prepare.after:sleep=3000")
-    wait_for_fence(pair.old, "UPDATE pgtandem.progress SET applying = NULL%")
+    wait_for_fence(pair.old, "%pgtandem.open()%")
     pair.old.psql("create publication too_late; drop publication none")
     done = switch.wait()
     assert done.rc == ABORTED and "changed in this very moment" in done.err, done
@@ -423,22 +423,56 @@ def test_an_event_trigger_that_writes(one_pair, ordinary, kind):
         alter event trigger audit owner to postgres""")
     tool = pair.tool()
     run = follow(tool)
+    if kind == "ordinary":
+        # it may not be put to sleep: what it writes would be refused by the new node's copy, or be lost
+        done = tool.run("switchover")
+        assert done.rc == ABORTED and "does not take writes" in done.err and "ALTER EVENT TRIGGER" in done.err, done
+        pair.old.sql("insert into item values (0)")
+        assert count(pair.new) == 0
+        pair.old.psql("alter event trigger audit disable")
+    logged = pair.old.value("select count(*) from log")
     tool.ok("switchover")
     pair.new.sql("insert into item values (1)")
-    with pytest.raises(psycopg2.Error, match="does not take writes"):
-        pair.old.sql("insert into item values (2)")
-    with pytest.raises(psycopg2.Error, match="does not take writes"):
-        pair.old.sql("insert into audit (what) values ('by hand')")
+    for statement in ("insert into item values (2)", "insert into audit (what) values ('by hand')"):
+        with pytest.raises(psycopg2.Error, match="does not take writes"):
+            pair.old.sql(statement)
     if kind == "superuser":
+        assert pair.old.value("select evtenabled from pg_event_trigger") == "D"
         tool.ok("verify")
-        wait_until_asleep(pair.old)
         fired = pair.new.value("select count(*) from audit")
         pair.new.psql("create table made (id int primary key)")
         assert pair.new.value("select count(*) from audit") > fired
+    else:
+        assert pair.new.value("select count(*) from log") == pair.old.value("select count(*) from log") == logged
     tool.ok("rollback")
-    assert pair.old.value("select count(*) from item") == 1
+    assert pair.old.value("select evtenabled from pg_event_trigger") == ("O" if kind == "superuser" else "D")
     pair.old.sql("insert into item values (2)")
+    # a switch that is given up wakes them: what closed the old node is undone
+    assert tool.run("switchover", fault="switch.close.after:error").rc == ABORTED
+    if kind == "superuser":
+        assert pair.old.value("select evtenabled from pg_event_trigger") == "O"
+    pair.old.sql("insert into item values (3)")
     tool.ok("switchover")
-    assert pair.new.value("select count(*) from item") == 2
+    assert pair.new.value("select count(*) from item where id > 0") == 3
+    tool.ok("verify")
     end(run)
     tool.ok("finish")
+    assert pair.old.value("select evtenabled from pg_event_trigger") == ("O" if kind == "superuser" else "D")
+
+
+def test_an_event_trigger_that_writes_before_the_command(one_pair, ordinary):
+    """It writes before the gate closes, and after the last round: that must not be lost."""
+    pair = one_pair
+    owner = ordinary(pair)
+    pair.old.psql(f"""
+        set role {owner}; create table log (id serial primary key, tag text); reset role;
+        create function before() returns event_trigger language plpgsql as $$
+            begin insert into public.log (tag) values (tg_tag); end $$;
+        create event trigger before on ddl_command_start execute procedure before();
+        alter event trigger before owner to postgres""")
+    tool = pair.tool()
+    end(follow(tool))
+    done = tool.run("switchover")
+    assert done.rc == ABORTED and "ALTER EVENT TRIGGER" in done.err, done
+    pair.old.sql("insert into log (tag) values ('open')")
+    tool.ok("abort")
