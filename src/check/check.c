@@ -1774,8 +1774,7 @@ static const Check checks[] = {
      .severity = SEVERITY_WARNING,
      .query = &query_check_event_triggers,
      .title = "event triggers of the source also fire for what pgtandem creates",
-     .hint = "Make sure that they let it pass. They are not carried: create them on the target "
-             "after the switch."},
+     .hint = "Make sure that they let it pass. On the target they are made with the switchover."},
     {.id = "target-event-triggers",
      .of_target = true,
      .severity = SEVERITY_WARNING,

@@ -103,8 +103,8 @@ bool config_copy(Run *run, Err *err)
         if (!table_is_config(edge->pairs[i].src))
             continue;
         /* they come with triggers and foreign keys that act already, unlike all others */
-        if (!asleep &&
-            !sleep_node(edge->to, run_selection(run, SIDE_TARGET), run->replica[SIDE_TARGET], err))
+        if (!asleep && !sleep_node(edge->to, run_selection(run, SIDE_TARGET),
+                                   run->replica[SIDE_TARGET], &run->awake_told[SIDE_TARGET], err))
             return false;
         asleep = true;
         if (!copy_one(run->edge, &edge->pairs[i], &rows, err))

@@ -8,7 +8,7 @@
 #include "pg/query.h"
 
 /* of the schema; another format belongs to another version of the program. Never one that was in use before. */
-enum { CONTROL_FORMAT = 9 };
+enum { CONTROL_FORMAT = 10 };
 
 /* side of databases of the replication service; those of a run are "source" and "target" */
 #define CONTROL_SERVICE "service"

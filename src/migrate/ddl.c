@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/wait.h"
+#include "migrate/aside.h"
 #include "migrate/ddl_impl.h"
 #include "schema/catalog.h"
 
@@ -145,6 +146,14 @@ static void list_open(Ddl *ddl, const char *object)
     }
 }
 
+static void tell_refusals(const Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->n_work; i++)
+        if (ddl->work[i].object[0] == '\0' && !ddl->work[i].done)
+            log_warn("schema: not carried over: %.300s: %s", ddl->work[i].statement,
+                     ddl->work[i].refusal);
+}
+
 static void tell(Ddl *ddl)
 {
     Str *all = str_new(ddl);
@@ -153,10 +162,7 @@ static void tell(Ddl *ddl)
         log_info("schema: %s is as on the %s now", ddl->settled[i], side_name(ddl->side[0]));
     if (ddl->n_settled > TOLD_CHANGES)
         log_info("schema: and %zu more", ddl->n_settled - TOLD_CHANGES);
-    for (size_t i = 0; i < ddl->n_work; i++)
-        if (ddl->work[i].object[0] == '\0' && !ddl->work[i].done)
-            log_warn("schema: not carried over: %.300s: %s", ddl->work[i].statement,
-                     ddl->work[i].refusal);
+    tell_refusals(ddl);
     for (size_t i = 0; i < ddl->n_open; i++)
         str_fmt(all, "%s\n", ddl->open[i]);
     if (ddl->run->ddl_told != NULL && strcmp(ddl->run->ddl_told, all->text) == 0)
@@ -341,6 +347,22 @@ static bool carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *keys, size_t n, E
                                                   : ddl_carry_foreign_keys(ddl, keys, n, err);
 }
 
+/* publications and event triggers that the copy has: they may be in the way of other changes */
+static bool add_aside(Ddl *ddl, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    AsideWork *work;
+    size_t n;
+
+    if (!aside_follow(tmp, ddl->run, ddl->side[1], &work, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        ddl_add_work(ddl, "", work[i].statement, false);
+        ddl_add_otherwise(ddl, work[i].otherwise);
+    }
+    return true;
+}
+
 static bool carry(Ddl *ddl, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -351,11 +373,14 @@ static bool carry(Ddl *ddl, Err *err)
     bool ok = look(ddl, &keys, &n_keys, &changed, err);
 
     conn_rollback(ddl->from);
-    if (!ok)
+    if (!ok || !add_aside(ddl, err))
         return false;
     if (!changed) {
         ddl->run->n_unsafe = 0;
         ddl->copy = ddl->now;
+        if (!ddl_do_work(ddl, err))
+            return false;
+        tell_refusals(ddl);
         return carry_foreign_keys(ddl, keys, n_keys, err) &&
                ddl_complete_captures(ddl, ddl->from, err) && ddl_carry_rows(ddl, err);
     }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "capture/capture.h"
+#include "migrate/aside.h"
 #include "migrate/commands.h"
 #include "migrate/config_rows.h"
 #include "migrate/large.h"
@@ -24,8 +25,8 @@
 /* sleeping objects of a node come back and foreign keys are checked */
 static bool wake(Conn *conn, Err *err)
 {
-    if (conn_do(conn, "BEGIN", err) && sleep_forget_set_aside(conn, err) && sleep_wake(conn, err) &&
-        conn_do(conn, "COMMIT", err))
+    if (conn_do(conn, "BEGIN", err) && sleep_wake(conn, err) &&
+        sleep_wake_event_triggers(conn, err) && conn_do(conn, "COMMIT", err))
         return sleep_validate(conn, err);
     conn_rollback(conn);
     return false;
@@ -197,7 +198,7 @@ bool migrate_abort(const Config *config, Err *err)
         return false;
     if (!run->node[SIDE_TARGET].present)
         return true;
-    if (!sleep_drop_made(run->conn[SIDE_TARGET], err) ||
+    if ((run->selection == NULL && !aside_drop_new(run->conn[SIDE_TARGET], err)) ||
         !capture_remove_all(run->conn[SIDE_TARGET], err) ||
         !sleep_wake_functions(run->conn[SIDE_TARGET], err) ||
         (run->selection == NULL && !large_drop_all(run->conn[SIDE_TARGET], err)) ||

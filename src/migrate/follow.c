@@ -82,7 +82,8 @@ bool follow_prepare(Run *run, Err *err)
         bool moved;
 
         if (ddl_carry(run, err) &&
-            sleep_node(run->conn[to], run_selection(run, to), run->replica[to], err) &&
+            sleep_node(run->conn[to], run_selection(run, to), run->replica[to],
+                       &run->awake_told[to], err) &&
             sleep_validate(run->conn[from], err) && run_load_edge(run, err) &&
             filtered_check(run, err))
             return true;

@@ -43,7 +43,7 @@ bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *plann
 
     if (entry->statement == NULL)
         return true;
-    /* they are made with the switch: see sleep_set_aside() */
+    /* they are made with the switch: see migrate/aside.h */
     if (LISTED(entry->type, "EVENT TRIGGER", "PUBLICATION", "PUBLICATION TABLE",
                "PUBLICATION TABLES IN SCHEMA") ||
         (LISTED(entry->type, "COMMENT", "SECURITY LABEL") &&

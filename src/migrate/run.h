@@ -38,7 +38,8 @@ typedef struct Run {
     Conn *lock;                       /* on the target; its session holds the run's lock */
     Conn *conn[2];                    /* by Side */
     NodeState node[2];
-    bool replica[2]; /* session_replication_role may be set there */
+    bool replica[2];    /* session_replication_role may be set there */
+    bool awake_told[2]; /* that event triggers cannot sleep there was told */
     Catalog *catalog[2];
     Table *tables[2]; /* in the order of numbers; NULL until the capture phase */
     size_t n_tables;

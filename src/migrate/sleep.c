@@ -142,250 +142,135 @@ static bool drop_foreign_key(Conn *conn, const ForeignKeysRow *fk, bool leaves, 
            err_add(err, "while putting foreign key \"%s\" to sleep", fk->name);
 }
 
-/* ---- publications and event triggers */
+/* ---- event triggers */
 
-static bool is_set_aside(const AsleepRow *row)
-{
-    return strcmp(row->kind, "publication") == 0 || strcmp(row->kind, "event trigger") == 0;
-}
-
-/* runs it unless the server refuses; *ret_refusal is NULL when it was done. Belongs to ctx. */
-static bool try_statement(const void *ctx, Conn *conn, const char *statement,
-                          const char **ret_refusal, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *q = sql_new(tmp);
-
-    *ret_refusal = NULL;
-    sql_trusted(q, statement);
-    if (!conn_do(conn, "SAVEPOINT set_aside", err))
-        return false;
-    if (conn_exec(conn, q, err))
-        return conn_do(conn, "RELEASE SAVEPOINT set_aside", err);
-    if (err->kind != ERR_SQL || conn_is_broken(conn))
-        return false;
-    *ret_refusal = mem_strdup(ctx, err->msg);
-    err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT set_aside", err);
-}
-
-static Sql *alter_event_trigger(const void *ctx, const char *name, const char *what)
+Sql *sleep_event_trigger_state(const void *ctx, const char *name, const char *state)
 {
     Sql *q = sql_new(ctx);
 
     sql_add(q, "ALTER EVENT TRIGGER ");
     sql_ident(q, name);
-    sql_add(q, " ");
-    sql_trusted(q, what);
+    if (strcmp(state, "D") == 0)
+        sql_add(q, " DISABLE");
+    for (size_t i = 0; i < sizeof enable_words / sizeof *enable_words; i++)
+        if (strcmp(enable_words[i].was, state) == 0) {
+            sql_add(q, " ");
+            sql_trusted(q, enable_words[i].enable);
+        }
     return q;
 }
 
-/* as pgtandem.made calls it */
-static const char *made_name(const void *ctx, const char *kind, const char *name)
+void sleep_event_trigger(Sql *q, const char *name, const char *was)
 {
-    Str *s = str_new(ctx);
+    AUTO_CTX(tmp, NULL);
 
-    str_fmt(s, "%s ", kind);
-    str_ident(s, name);
-    return s->text;
+    add_memory(q, "event trigger", "", "", name, was, NULL, NULL, false, false);
+    sql_splice(q, sleep_event_trigger_state(tmp, name, "D"));
 }
 
-static bool ask_target(Conn *conn, bool *ret_target, Err *err)
+void sleep_forget_event_trigger(Sql *q, const char *name)
+{
+    sql_add(q, "DELETE FROM pgtandem.asleep WHERE kind = 'event trigger' AND name = ");
+    sql_literal(q, name);
+    sql_add(q, "; ");
+}
+
+/* what the target had before the run is for others; the source has no such list */
+static bool read_before(const void *ctx, Conn *conn, BeforeAsideRow **ret, size_t *ret_n, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     Rows *rows;
 
+    *ret_n = 0;
     sql_add(q, "SELECT side = 'target' FROM pgtandem.node");
     if (!conn_query(tmp, conn, q, &rows, err))
         return false;
-    *ret_target = rows_count(rows) > 0 && rows_bool(rows, 0, 0);
-    return true;
+    return rows_count(rows) == 0 || !rows_bool(rows, 0, 0) ||
+           q_before_aside(ctx, conn, ret, ret_n, err);
 }
 
-/* what the run has made on the target; on the source nothing is listed */
-static bool read_made(const void *ctx, Conn *conn, Rows **ret, Err *err)
+static bool is_others(const BeforeAsideRow *before, size_t n, const char *name)
 {
-    Sql *q = sql_new(ctx);
-    bool target;
-
-    if (!ask_target(conn, &target, err))
-        return false;
-    if (target)
-        sql_add(q,
-                "SELECT object FROM pgtandem.made WHERE object ~ '^(event trigger|publication) ' "
-                "ORDER BY object");
-    else
-        sql_add(q, "SELECT ''::text WHERE false");
-    return conn_query(ctx, conn, q, ret, err);
-}
-
-static bool is_made(const Rows *made, const char *name)
-{
-    for (size_t i = 0; i < rows_count(made); i++)
-        if (strcmp(rows_text(made, i, 0), name) == 0)
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(before[i].kind, "event trigger") == 0 && strcmp(before[i].name, name) == 0)
             return true;
     return false;
 }
 
-/*
- * Those of a copy would fire for what is carried; where our role may not switch them off they stay awake. What the
- * target had before the run is for others.
- */
-static bool disable_event_triggers(Conn *conn, Err *err)
+/* runs it; within a transaction of the caller that is there afterwards, too, when it is refused */
+static bool try_statements(Conn *conn, const Sql *q, bool *ret_refused, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    bool inside = conn_in_transaction(conn);
+
+    *ret_refused = false;
+    if (inside && !conn_do(conn, "SAVEPOINT sleep", err))
+        return false;
+    if (conn_exec(conn, q, err))
+        return !inside || conn_do(conn, "RELEASE SAVEPOINT sleep", err);
+    if (err->kind != ERR_SQL || conn_is_broken(conn))
+        return false;
+    *ret_refused = true;
+    Err *trouble = err_new(tmp);
+    if (!inside || conn_do(conn, "ROLLBACK TO SAVEPOINT sleep", trouble))
+        return true;
+    err_clear(err);
+    err_copy(err, trouble);
+    return false;
+}
+
+bool sleep_event_triggers(Conn *conn, bool *told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     SetAsideRow *rows;
-    Rows *made;
-    bool target;
-    size_t n;
+    BeforeAsideRow *before;
+    size_t n, n_before;
+    bool tell = !*told;
 
-    if (!q_set_aside(tmp, conn, &rows, &n, err) || !ask_target(conn, &target, err) ||
-        !read_made(tmp, conn, &made, err))
+    if (!q_set_aside(tmp, conn, &rows, &n, err) || !read_before(tmp, conn, &before, &n_before, err))
         return false;
     for (size_t i = 0; i < n; i++) {
         Sql *q = sql_new(tmp);
+        bool refused;
 
         if (strcmp(rows[i].kind, "event trigger") != 0 || strcmp(rows[i].enabled, "D") == 0 ||
-            (target && !is_made(made, made_name(tmp, rows[i].kind, rows[i].name))))
+            is_others(before, n_before, rows[i].name))
             continue;
-        add_memory(q, rows[i].kind, "", "", rows[i].name, rows[i].enabled, NULL, NULL, false,
-                   false);
-        sql_splice(q, alter_event_trigger(tmp, rows[i].name, "DISABLE"));
-        if (conn_exec(conn, q, err))
-            continue;
-        if (err->kind != ERR_SQL || conn_is_broken(conn))
+        sleep_event_trigger(q, rows[i].name, rows[i].enabled);
+        if (!try_statements(conn, q, &refused, err))
             return false;
-        log_debug("event trigger \"%s\" stays awake: %s", rows[i].name, err->msg);
+        if (!refused)
+            continue;
+        if (tell)
+            log_warn(
+                "event trigger \"%s\" stays awake on the %s, and fires for what is carried: %s",
+                rows[i].name, conn_label(conn), err->msg);
+        *told = true;
         err_clear(err);
     }
     return true;
 }
 
-static const SetAsideRow *find_set_aside(const SetAsideRow *rows, size_t n, const SetAsideRow *row)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(rows[i].kind, row->kind) == 0 && strcmp(rows[i].name, row->name) == 0)
-            return &rows[i];
-    return NULL;
-}
-
-bool sleep_set_aside(Conn *from, Conn *to, Err *err)
+/* one that somebody dropped, or that our role may not alter, keeps nobody from waking */
+static bool wake_event_trigger(Conn *conn, const AsleepRow *row, Err *err)
 {
     AUTO_CTX(tmp, NULL);
-    SetAsideRow *wanted, *have;
-    size_t n_wanted, n_have;
-    Sql *q = sql_new(tmp);
-    Rows *made;
+    Sql *q = sleep_event_trigger_state(tmp, row->name, row->was);
+    bool refused;
 
-    if (!q_set_aside(tmp, from, &wanted, &n_wanted, err) ||
-        !q_set_aside(tmp, to, &have, &n_have, err) || !read_made(tmp, to, &made, err))
+    if (!try_statements(conn, q, &refused, err))
         return false;
-    sql_add(q, "BEGIN; DELETE FROM pgtandem.asleep WHERE kind IN ('publication', 'event trigger') "
-               "AND definition IS NOT NULL; ");
-    for (size_t i = 0; i < n_wanted; i++) {
-        const SetAsideRow *there = find_set_aside(have, n_have, &wanted[i]);
-        const char *definition = wanted[i].make;
-
-        if (there != NULL && strcmp(there->print, wanted[i].print) == 0)
-            continue;
-        if (there != NULL && !is_made(made, made_name(tmp, wanted[i].kind, wanted[i].name))) {
-            log_warn("%s \"%s\" of the %s is another one on the %s: that stays as it is",
-                     wanted[i].kind, wanted[i].name, conn_label(from), conn_label(to));
-            continue;
-        }
-        if (there != NULL) {
-            Str *s = str_new(tmp);
-
-            str_fmt(s, "DROP %s ", wanted[i].kind);
-            str_ident(s, wanted[i].name);
-            str_fmt(s, "; %s", definition);
-            definition = s->text;
-        }
-        add_memory(q, wanted[i].kind, "", "", wanted[i].name, "O", definition, wanted[i].more,
-                   false, false);
-    }
-    sql_add(q, "COMMIT");
-    if (conn_exec(to, q, err))
-        return true;
-    conn_rollback(to);
-    return err_add(err, "while remembering publications and event triggers");
-}
-
-bool sleep_forget_set_aside(Conn *conn, Err *err)
-{
-    return conn_do(conn,
-                   "DELETE FROM pgtandem.asleep WHERE kind IN ('publication', 'event trigger') AND "
-                   "definition IS NOT NULL",
-                   err);
-}
-
-bool sleep_drop_made(Conn *conn, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Rows *made;
-
-    if (!read_made(tmp, conn, &made, err))
-        return false;
-    for (size_t i = 0; i < rows_count(made); i++) {
-        const char *object = rows_text(made, i, 0);
-        Sql *q = sql_new(tmp);
-
-        sql_add(q, "DROP ");
-        if (str_starts(object, "publication ")) {
-            sql_add(q, "PUBLICATION IF EXISTS ");
-            sql_trusted(q, object + strlen("publication "));
-        } else {
-            sql_add(q, "EVENT TRIGGER IF EXISTS ");
-            sql_trusted(q, object + strlen("event trigger "));
-        }
-        if (!conn_exec(conn, q, err))
-            return err_add(err, "while dropping %s", object);
-    }
+    if (refused)
+        log_warn("event trigger \"%s\" cannot be woken on the %s: %s. Its statement is: %s",
+                 row->name, conn_label(conn), err->msg, q->text->text);
+    err_clear(err);
     return true;
-}
-
-/* it was to be made here, or to be switched on again; what is refused is told, and the switch goes on */
-static bool wake_set_aside(Conn *conn, const AsleepRow *row, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    Sql *remember = sql_new(tmp);
-    const char *refusal, *statement = row->definition;
-    bool target;
-
-    if (statement == NULL)
-        statement = alter_event_trigger(tmp, row->name,
-                                        strcmp(row->was, "A") == 0   ? "ENABLE ALWAYS"
-                                        : strcmp(row->was, "R") == 0 ? "ENABLE REPLICA"
-                                                                     : "ENABLE")
-                        ->text->text;
-    if (!try_statement(tmp, conn, statement, &refusal, err))
-        return false;
-    if (refusal != NULL) {
-        log_warn("%s \"%s\" is not on the %s: %s. Its statement is: %s", row->kind, row->name,
-                 conn_label(conn), refusal, statement);
-        return true;
-    }
-    if (row->definition == NULL)
-        return true;
-    if (row->comment != NULL && !try_statement(tmp, conn, row->comment, &refusal, err))
-        return false;
-    if (refusal != NULL)
-        log_warn("not carried over: %s (%s)", row->comment, refusal);
-    if (!ask_target(conn, &target, err))
-        return false;
-    if (!target)
-        return true;
-    sql_add(remember, "INSERT INTO pgtandem.made (object) SELECT v.o FROM (VALUES (");
-    sql_literal(remember, made_name(tmp, row->kind, row->name));
-    sql_add(remember, "::text)) v(o) WHERE NOT EXISTS (SELECT 1 FROM pgtandem.made m WHERE "
-                      "m.object = v.o)");
-    return conn_exec(conn, remember, err);
 }
 
 /* ---- all of it */
 
-bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
+bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awake_told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     UserTriggersRow *triggers;
@@ -395,7 +280,9 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
     const Scope *scope;
     size_t n;
 
+    /* event triggers first: they would fire for the rest */
     if (!scope_read(tmp, conn, selection, &scope, err) ||
+        (scope == NULL && !sleep_event_triggers(conn, awake_told, err)) ||
         !q_user_triggers(tmp, conn, &triggers, &n, err))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -414,8 +301,6 @@ bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err)
             !disable(conn, "rule", rules[i].schema_name, rules[i].table_name, rules[i].name,
                      rules[i].enabled, err))
             return false;
-    if (scope == NULL && !disable_event_triggers(conn, err))
-        return false;
     if (!filtered_read(tmp, conn, &filtered, err))
         return false;
     if (replica && scope == NULL && filtered.n == 0)
@@ -549,7 +434,17 @@ static bool forget(Conn *conn, const AsleepRow *row, bool keep, Err *err)
     return conn_exec(conn, q, err);
 }
 
-static bool wake_rows(Conn *conn, bool functions_only, Err *err)
+typedef enum Waking { WAKE_ALL_BUT_EVENT_TRIGGERS, WAKE_EVENT_TRIGGERS, WAKE_FUNCTIONS } Waking;
+
+static bool wakes(const AsleepRow *row, Waking which)
+{
+    if (which == WAKE_FUNCTIONS)
+        return strcmp(row->kind, "function") == 0;
+    return !row->awake &&
+           (strcmp(row->kind, "event trigger") == 0) == (which == WAKE_EVENT_TRIGGERS);
+}
+
+static bool wake_rows(Conn *conn, Waking which, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     AsleepRow *rows;
@@ -560,16 +455,14 @@ static bool wake_rows(Conn *conn, bool functions_only, Err *err)
     for (size_t i = 0; i < n; i++) {
         bool validate = false, ok;
 
-        bool function = strcmp(rows[i].kind, "function") == 0;
-
-        if (rows[i].awake || (functions_only && !function))
+        if (!wakes(&rows[i], which))
             continue;
-        if (function)
+        if (strcmp(rows[i].kind, "function") == 0)
             ok = wake_function(conn, &rows[i], err);
         else if (strcmp(rows[i].kind, "foreign key") == 0)
             ok = wake_foreign_key(conn, &rows[i], &validate, err);
-        else if (is_set_aside(&rows[i]))
-            ok = wake_set_aside(conn, &rows[i], err);
+        else if (strcmp(rows[i].kind, "event trigger") == 0)
+            ok = wake_event_trigger(conn, &rows[i], err);
         else
             ok = wake_switched_off(conn, &rows[i], err);
         if (!ok || !forget(conn, &rows[i], validate, err))
@@ -581,12 +474,17 @@ static bool wake_rows(Conn *conn, bool functions_only, Err *err)
 
 bool sleep_wake(Conn *conn, Err *err)
 {
-    return wake_rows(conn, false, err);
+    return wake_rows(conn, WAKE_ALL_BUT_EVENT_TRIGGERS, err);
+}
+
+bool sleep_wake_event_triggers(Conn *conn, Err *err)
+{
+    return wake_rows(conn, WAKE_EVENT_TRIGGERS, err);
 }
 
 bool sleep_wake_functions(Conn *conn, Err *err)
 {
-    return wake_rows(conn, true, err);
+    return wake_rows(conn, WAKE_FUNCTIONS, err);
 }
 
 static bool validate(Conn *conn, const AsleepRow *row, const char *name, Err *err)

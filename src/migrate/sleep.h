@@ -1,28 +1,33 @@
 /*
  * What sleeps on the node that is the copy: users' triggers and rules that would fire when changes
- * are applied, and, where our role may not set session_replication_role, foreign keys (which then
- * cannot be kept from firing; the copy is consistent after every round without them). What was
- * there is written to pgtandem.asleep in the transaction that changes it, and put back when the
- * node takes over.
+ * are applied, event triggers (unless they are the target's own), and, where our role may not set
+ * session_replication_role, foreign keys (which then cannot be kept from firing; the copy is
+ * consistent after every round without them). What was there is written to pgtandem.asleep in the
+ * transaction that changes it, and put back when the node takes over.
  */
 #ifndef MIGRATE_SLEEP_H
 #define MIGRATE_SLEEP_H
 
 #include "model/selection.h"
 #include "pg/conn.h"
+#include "pg/sql.h"
 
 /*
  * puts everything of what is selected (NULL: everything) that must sleep to sleep; idempotent. replica: the role may set
- * session_replication_role
+ * session_replication_role; *awake_told: which event triggers cannot sleep was told already
  */
-CHECKED bool sleep_node(Conn *conn, const Selection *selection, bool replica, Err *err);
+CHECKED bool sleep_node(Conn *conn, const Selection *selection, bool replica, bool *awake_told,
+                        Err *err);
 
 /*
- * Wakes everything, in the caller's transaction. Foreign keys come back NOT VALID (they bind new
+ * Wakes everything but event triggers, in the caller's transaction. Foreign keys come back NOT VALID (they bind new
  * rows at once and cost no scan), to be validated by sleep_validate() when the application is
  * running again.
  */
 CHECKED bool sleep_wake(Conn *conn, Err *err);
+
+/* they fire for what comes behind: so this is the last thing */
+CHECKED bool sleep_wake_event_triggers(Conn *conn, Err *err);
 
 /* validates foreign keys that sleep_wake() put back; does not block writers */
 CHECKED bool sleep_validate(Conn *conn, Err *err);
@@ -35,17 +40,17 @@ CHECKED bool sleep_function(Conn *conn, const char *function, Err *err);
 CHECKED bool sleep_wake_functions(Conn *conn, Err *err);
 
 /*
- * Publications and event triggers of `from`, which takes writes now, are remembered on `to`, where sleep_wake() makes
- * those that are not there. Again before each switch: they may change meanwhile. Event triggers that are there sleep
- * with sleep_node(), as far as the role may do that.
+ * Puts the event triggers to sleep, unless they are the target's own. One that our role may not switch off stays awake;
+ * *told: that was said, and is not said again. May be within a transaction.
  */
-CHECKED bool sleep_set_aside(Conn *from, Conn *to, Err *err);
+CHECKED bool sleep_event_triggers(Conn *conn, bool *told, Err *err);
 
-/* they are not made any more: the run ends without another switch */
-CHECKED bool sleep_forget_set_aside(Conn *conn, Err *err);
+/* ALTER EVENT TRIGGER …; state as in pg_event_trigger.evtenabled */
+Sql *sleep_event_trigger_state(const void *ctx, const char *name, const char *state);
 
-/* drops those that the run has made here; event triggers first, as they would fire */
-CHECKED bool sleep_drop_made(Conn *conn, Err *err);
+/* appends statements that put it to sleep, or that forget it sleeps */
+void sleep_event_trigger(Sql *q, const char *name, const char *was);
+void sleep_forget_event_trigger(Sql *q, const char *name);
 
 /*
  * remembers a foreign key that is to appear when the node wakes; definition: ALTER TABLE … ADD

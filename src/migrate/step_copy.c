@@ -167,7 +167,7 @@ bool step_constraints(Run *run, Err *err)
         return false;
     return build_items(run, ITEM_FK, err) && build_items(run, ITEM_LATE, err) &&
            sleep_node(run->conn[SIDE_TARGET], run_selection(run, SIDE_TARGET),
-                      run->replica[SIDE_TARGET], err) &&
+                      run->replica[SIDE_TARGET], &run->awake_told[SIDE_TARGET], err) &&
            catch_up(run, err);
 }
 

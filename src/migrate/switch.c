@@ -10,6 +10,7 @@
 #include "base/wait.h"
 #include "capture/capture.h"
 #include "capture/queue.h"
+#include "migrate/aside.h"
 #include "migrate/baseline.h"
 #include "migrate/commands.h"
 #include "migrate/ddl.h"
@@ -52,6 +53,8 @@ typedef struct Switch {
     int fence_pid;     /* its server process */
     Conn *horizon;     /* see large_narrow(); or NULL */
     Conn *large_fence; /* a second one, for large objects: it outlives the first; or NULL */
+    AsidePlan *aside;  /* publications and event triggers that the new node lacks */
+    char *aside_mark;  /* the definitions that this was made from: Run.ddl_mark */
     Poolers *poolers;  /* or NULL */
     Move move;         /* of the application */
     int64_t epoch;
@@ -223,6 +226,60 @@ static bool step_drain(Switch *sw, Err *err)
            edge_sequences(sw->run->edge, &moved, err);
 }
 
+/* what has to be made on the new node, as definitions are now */
+static bool plan_aside(Switch *sw, Err *err)
+{
+    talloc_free(sw->aside);
+    talloc_free(sw->aside_mark);
+    sw->aside_mark = mem_strdup(sw, sw->run->ddl_mark == NULL ? "" : sw->run->ddl_mark);
+    sw->aside = aside_plan(sw, sw->run, sw->to, err);
+    return sw->aside != NULL;
+}
+
+static bool aside_has_moved(const Switch *sw)
+{
+    return sw->run->ddl_mark == NULL || strcmp(sw->run->ddl_mark, sw->aside_mark) != 0;
+}
+
+/*
+ * Everything that sleeps on the new node wakes, and what it lacks is made; publications are there before the gate
+ * opens, and event triggers come last, since they would fire.
+ */
+static bool wake_and_open(Switch *sw, Conn *target, Err *err)
+{
+    Conn *to = sw->run->conn[sw->to];
+
+    return sleep_wake(to, err) && aside_publish(sw->aside, err) && gate_open(to, err) &&
+           sleep_wake_event_triggers(to, err) && aside_trigger(sw->aside, err) &&
+           aside_remember(sw->aside, target, err);
+}
+
+/*
+ * Event triggers would fire for what closes a node, and what they write would be refused, or be on this node only: so
+ * they sleep from here on, and wake with a fence that is given up.
+ */
+static bool calm(Switch *sw, Err *err)
+{
+    return !aside_has_event_triggers(sw->aside) ||
+           sleep_event_triggers(sw->fence, &sw->run->awake_told[sw->from], err);
+}
+
+/* with those that stay awake it is done twice: what they write before a command, too, is refused */
+static bool close_gate(Switch *sw, Err *err)
+{
+    bool awake = aside_has_event_triggers(sw->aside) && sw->run->awake_told[sw->from];
+
+    if (gate_close(sw->fence, err) && (!awake || gate_close(sw->fence, err)))
+        return true;
+    if (awake && err_is(err, SQLSTATE_FENCE))
+        err_hint(err,
+                 "An event trigger of the %s writes for what closes that node, and our role may "
+                 "not switch it "
+                 "off: ALTER EVENT TRIGGER … DISABLE, until the run has ended.",
+                 side_name(sw->from));
+    return false;
+}
+
 /* the other node wakes and opens, in a transaction that commits last */
 static bool step_prepare(Switch *sw, Err *err)
 {
@@ -234,8 +291,9 @@ static bool step_prepare(Switch *sw, Err *err)
     /*
      * the way back begins here: whatever the application writes on the new node is later than this
      */
-    if (!queue_snapshot(tmp, to, &snapshot, err) || !conn_do(to, "BEGIN", err) ||
-        !sleep_wake(to, err) || !gate_open(to, err))
+    if ((aside_has_moved(sw) && !plan_aside(sw, err)) || !queue_snapshot(tmp, to, &snapshot, err) ||
+        !conn_do(to, "BEGIN", err) ||
+        !wake_and_open(sw, sw->to == SIDE_TARGET ? to : sw->fence, err) || !calm(sw, err))
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
@@ -258,7 +316,7 @@ static bool step_prepare(Switch *sw, Err *err)
     q = sql_new(tmp);
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, sw->epoch);
-    return conn_exec(sw->fence, q, err) && gate_close(sw->fence, err);
+    return conn_exec(sw->fence, q, err) && close_gate(sw, err);
 }
 
 /*
@@ -329,6 +387,23 @@ static bool commit_gate(Switch *sw, Conn *conn, Side side, bool wanted_open, Err
                     side_name(side));
 }
 
+/* what nobody keeps from being changed while the new node was prepared */
+static bool refuse_late_aside(Switch *sw, Err *err)
+{
+    bool current;
+
+    if (!aside_has_moved(sw))
+        return true;
+    if (!aside_is_current(sw->aside, &current, err))
+        return false;
+    if (current)
+        return true;
+    err_set(err, ERR_STATE,
+            "publications or event triggers on the %s were changed in this very moment",
+            side_name(sw->from));
+    return err_hint(err, "Run the same command again.");
+}
+
 static bool step_close(Switch *sw, Err *err)
 {
     /* a new node that died meanwhile is noticed while the undo is still a mere rollback */
@@ -343,7 +418,7 @@ static bool step_close(Switch *sw, Err *err)
      * from now on is made on a closed node.
      */
     return fault("switch.closed", err) && ddl_wait_for_makers(sw->run, sw->deadline, err) &&
-           ddl_refuse_late(sw->run, err);
+           ddl_refuse_late(sw->run, err) && refuse_late_aside(sw, err);
 }
 
 /*
@@ -461,7 +536,7 @@ const SwitchStep *switch_step(size_t i)
 static bool reopen(Conn *conn, Err *err)
 {
     return conn_do(conn, "BEGIN", err) && gate_open(conn, err) && sleep_wake_functions(conn, err) &&
-           conn_do(conn, "COMMIT", err);
+           sleep_wake_event_triggers(conn, err) && conn_do(conn, "COMMIT", err);
 }
 
 /* sees with a connection of its own that the old node takes writes: the fence's session is gone */
@@ -654,10 +729,6 @@ static bool switch_preflight(Switch *sw, Err *err)
         !captured_everywhere(sw, err) || !refuse_prepared_transactions(sw, err) ||
         !ddl_refuse_keys_in(run, sw->from, err) || !baseline_refuse_changes(run, err))
         return false;
-    /* publications name tables of whole databases */
-    if (run->selection == NULL && !run->config->dry_run &&
-        !sleep_set_aside(run->conn[sw->from], run->conn[sw->to], err))
-        return false;
     find_addresses(sw);
     if (!open_poolers(sw, err))
         return false;
@@ -672,10 +743,10 @@ static bool switch_preflight(Switch *sw, Err *err)
             return false;
     }
     if (run->config->dry_run)
-        return true;
+        return plan_aside(sw, err) && aside_rehearse(sw->aside, err);
     /* views that read much may take long: so the backlog is worked off again afterwards */
-    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) &&
-           rounds_until_close(run, err);
+    return refresh_views(run, sw->to, err) && prepare_large(sw, spec, err) && plan_aside(sw, err) &&
+           aside_rehearse(sw->aside, err) && rounds_until_close(run, err);
 }
 
 /* what follows the point of no return; done again when it is not known whether it was done */
@@ -818,9 +889,9 @@ static bool complete_halfway(Run *run, Side to, Err *err)
         return false;
     sql_add(q, "UPDATE pgtandem.node SET epoch = ");
     sql_i64(q, run->node[sw->from].epoch);
-    if (!conn_do(conn, "BEGIN", err) || !sleep_wake(conn, err) || !gate_open(conn, err) ||
-        !conn_exec(conn, q, err) || !fault("halfway.before", err) ||
-        !conn_do(conn, "COMMIT", err)) {
+    if (!plan_aside(sw, err) || !conn_do(conn, "BEGIN", err) ||
+        !wake_and_open(sw, run->conn[SIDE_TARGET], err) || !conn_exec(conn, q, err) ||
+        !fault("halfway.before", err) || !conn_do(conn, "COMMIT", err)) {
         conn_rollback(conn);
         return err_add(err, "while opening the %s", side_name(to));
     }

@@ -705,8 +705,8 @@ select e.enumlabel::text from pg_enum e
  order by e.enumsortorder
 
 -- name: definitions_mark
--- doc: another text as soon as anything is altered that schema_prints, definition_facts or foreign_keys would show (and
--- doc: now and then without reason): which transactions wrote the users' rows of the catalogs. Cheap.
+-- doc: another text as soon as anything is altered that schema_prints, definition_facts, foreign_keys or set_aside would
+-- doc: show (and now and then without reason): which transactions wrote the users' rows of the catalogs. Cheap.
 -- returns: mark text
 with rel as (
     select c.oid, c.xmin::text::int8 as x from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -734,6 +734,11 @@ seen as (
 --@ >= 10     union all select s.xmin::text::int8 from pg_statistic_ext s
     union all select d.xmin::text::int8 from pg_default_acl d
     union all select e.xmin::text::int8 from pg_extension e
+    union all select t.xmin::text::int8 from pg_event_trigger t
+--@ >= 10     union all select p.xmin::text::int8 from pg_publication p
+--@ >= 10     union all select r.xmin::text::int8 from pg_publication_rel r
+--@ >= 15     union all select n.xmin::text::int8 from pg_publication_namespace n
+    union all select l.xmin::text::int8 from pg_seclabel l
     union all select d.xmin::text::int8 from pg_description d where d.objoid >= 16384)
 select count(*) || ':' || coalesce(sum(x), 0) || ':' || coalesce(sum(x * (x % 10007)), 0) from seen
 

@@ -111,17 +111,17 @@ CREATE TABLE pgtandem.tab_edge (
     PRIMARY KEY (edge, tab)
 );
 
--- triggers, rules, foreign keys and functions (those that write large objects: the right to call them) that sleep
--- while this node is the copy, to be put back as they were
+-- triggers, rules, foreign keys, event triggers and functions (those that write large objects: the right to call them)
+-- that sleep while this node is the copy, to be put back as they were
 CREATE TABLE pgtandem.asleep (
     kind         text NOT NULL
-                 CHECK (kind IN ('trigger', 'rule', 'foreign key', 'function', 'publication', 'event trigger')),
+                 CHECK (kind IN ('trigger', 'rule', 'foreign key', 'function', 'event trigger')),
     schema_name  text NOT NULL,
     table_name   text NOT NULL,
     name         text NOT NULL,
     was          text NOT NULL,                 -- tgenabled / ev_enabled; for foreign keys valid or not valid
     definition   text,                          -- of what is not there while it sleeps
-    comment      text,                          -- statements that may fail: a comment, an owner
+    comment      text,                          -- the statement of a foreign key's comment
     leaves       boolean NOT NULL DEFAULT false,-- a foreign key to a table that is not part of the run
     loose        boolean NOT NULL DEFAULT false,-- one whose rows may lack their counterpart: it leaves, or rows of one
                                                 -- of its tables were left behind
@@ -306,8 +306,8 @@ CREATE TABLE pgtandem.before (
     PRIMARY KEY (class, oid)
 );
 
--- what the run made in the target that `abort` could not tell from what others made, by type and identity: under
--- other names than those of the source, publications, event triggers
+-- what the run made in the target, by type and identity, where that cannot be told otherwise: under other names than
+-- those of the source; publications and event triggers that were carried, in either direction
 CREATE TABLE pgtandem.made (
     object       text PRIMARY KEY
 );

@@ -166,12 +166,24 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 
 -- name: set_aside
 -- doc: publications and event triggers: what has to wait until the copy takes over. print: what it is, without its
--- doc: owner, comment and whether it is switched off. make: statements, to be followed by more, which may fail.
--- returns: kind text, name text, print text, make text, more text, enabled text
+-- doc: owner, comment, labels and whether it is switched off. make, owner, remark, labels: statements that make it so;
+-- doc: bare: those that take its labels away.
+-- doc: asleep: what it was before it was put to sleep, or empty
+-- returns: kind text, name text, print text, make text, owner text, remark text, commented bool, labels text, bare text, enabled text, asleep text
 --@ >= 10 select 'publication', p.pubname::text, md5(d.text), d.text,
---@ >= 10        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(p.pubowner))
---@ >= 10        || coalesce('; COMMENT ON PUBLICATION ' || quote_ident(p.pubname) || ' IS '
---@ >= 10                    || quote_literal(obj_description(p.oid, 'pg_publication')), ''), ''
+--@ >= 10        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(p.pubowner)),
+--@ >= 10        'COMMENT ON PUBLICATION ' || quote_ident(p.pubname) || ' IS '
+--@ >= 10        || coalesce(quote_literal(obj_description(p.oid, 'pg_publication')), 'NULL'),
+--@ >= 10        obj_description(p.oid, 'pg_publication') is not null,
+--@ >= 10        coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON PUBLICATION '
+--@ >= 10                                    || quote_ident(p.pubname) || ' IS ' || quote_literal(l.label), '; ' order by l.provider)
+--@ >= 10                    from pg_seclabel l
+--@ >= 10                   where l.classoid = 'pg_publication'::regclass and l.objoid = p.oid), ''),
+--@ >= 10        coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON PUBLICATION '
+--@ >= 10                                    || quote_ident(p.pubname) || ' IS NULL', '; ' order by l.provider)
+--@ >= 10                    from pg_seclabel l
+--@ >= 10                   where l.classoid = 'pg_publication'::regclass and l.objoid = p.oid), ''),
+--@ >= 10        '', ''
 --@ >= 10   from pg_publication p,
 --@ >= 10        lateral (select 'CREATE PUBLICATION ' || quote_ident(p.pubname)
 --@ >= 10                  || case when p.puballtables then ' FOR ALL TABLES' else '' end || ' WITH (publish = '''
@@ -205,12 +217,24 @@ select a.pid, regexp_replace(coalesce(a.application_name, ''), ' lock$', ''), co
 --@ >= 10                       and e.deptype = 'e')
 --@ >= 10 union all
 select 'event trigger', t.evtname::text, md5(d.text),
-       d.text || case t.evtenabled when 'D' then s.text || ' DISABLE' when 'A' then s.text || ' ENABLE ALWAYS'
+       d.text || case coalesce(a.was, t.evtenabled::text) when 'D' then s.text || ' DISABLE' when 'A' then s.text || ' ENABLE ALWAYS'
                                    when 'R' then s.text || ' ENABLE REPLICA' else '' end,
-       'ALTER EVENT TRIGGER ' || quote_ident(t.evtname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(t.evtowner))
-       || coalesce('; COMMENT ON EVENT TRIGGER ' || quote_ident(t.evtname) || ' IS '
-                   || quote_literal(obj_description(t.oid, 'pg_event_trigger')), ''), t.evtenabled::text
+       'ALTER EVENT TRIGGER ' || quote_ident(t.evtname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(t.evtowner)),
+       'COMMENT ON EVENT TRIGGER ' || quote_ident(t.evtname) || ' IS '
+       || coalesce(quote_literal(obj_description(t.oid, 'pg_event_trigger')), 'NULL'),
+       obj_description(t.oid, 'pg_event_trigger') is not null,
+       coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON EVENT TRIGGER '
+                                   || quote_ident(t.evtname) || ' IS ' || quote_literal(l.label), '; ' order by l.provider)
+                   from pg_seclabel l
+                  where l.classoid = 'pg_event_trigger'::regclass and l.objoid = t.oid), ''),
+       coalesce((select string_agg('SECURITY LABEL FOR ' || quote_ident(l.provider) || ' ON EVENT TRIGGER '
+                                   || quote_ident(t.evtname) || ' IS NULL', '; ' order by l.provider)
+                   from pg_seclabel l
+                  where l.classoid = 'pg_event_trigger'::regclass and l.objoid = t.oid), ''),
+       t.evtenabled::text,
+       coalesce(a.was, '')
   from pg_event_trigger t
+  left join pgtandem.asleep a on a.kind = 'event trigger' and a.name = t.evtname and t.evtenabled = 'D'
   join pg_proc f on f.oid = t.evtfoid
   join pg_namespace n on n.oid = f.pronamespace,
        lateral (select 'CREATE EVENT TRIGGER ' || quote_ident(t.evtname) || ' ON ' || t.evtevent
@@ -222,10 +246,25 @@ select 'event trigger', t.evtname::text, md5(d.text),
  where n.nspname not in ('_heroku', 'pgtandem')
    and not exists (select 1 from pg_depend e where e.classid = 'pg_event_trigger'::regclass and e.objid = t.oid
                       and e.deptype = 'e')
+ order by 1 desc, 2
+
+-- name: before_aside
+-- doc: publications and event triggers that were in the target before us
+-- returns: kind text, name text
+--@ >= 10 select 'publication', p.pubname::text from pg_publication p
+--@ >= 10   join pgtandem.before b on b.class = 'pg_publication' and b.oid = p.oid::int8
+--@ >= 10 union all
+select 'event trigger', t.evtname::text from pg_event_trigger t
+  join pgtandem.before b on b.class = 'pg_event_trigger' and b.oid = t.oid::int8
  order by 1, 2
 
+-- name: made_aside
+-- doc: publications and event triggers that the run has carried in one of the two directions; on the target
+-- returns: object text
+select m.object from pgtandem.made m where m.object ~ '^(event trigger|publication) ' order by 1
+
 -- name: asleep
--- doc: what sleeps on this node, in an order in which it can wake: an event trigger comes last, or it would fire
+-- doc: what sleeps on this node, in an order in which it can wake
 -- returns: kind text, schema_name text, table_name text, name text, was text, definition text?, comment text?, leaves bool, loose bool, awake bool, partitioned bool
 select a.kind, a.schema_name, a.table_name, a.name, a.was, a.definition, a.comment, a.leaves, a.loose, a.awake,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -287,6 +326,8 @@ union all select 'pg_foreign_server', oid::int8 from pg_foreign_server where oid
 union all select 'pg_language', oid::int8 from pg_language where oid >= 16384
 --@ >= 9.5 union all select 'pg_transform', oid::int8 from pg_transform where oid >= 16384
 --@ >= 9.6 union all select 'pg_am', oid::int8 from pg_am where oid >= 16384
+union all select 'pg_event_trigger', oid::int8 from pg_event_trigger
+--@ >= 10 union all select 'pg_publication', oid::int8 from pg_publication
 
 -- name: remember_schemas
 -- doc: the properties of the schemas that are in the target before us

@@ -139,3 +139,21 @@ def test_of_roles_and_databases(two_servers):
     shared = "select objtype, objname, label from pg_seclabels where objtype in ('role', 'database')"
     assert set(new.sql("shop", shared)) == set(old.sql("shop", shared)) != set()
     assert labels(new) == labels(old)
+
+
+def test_of_publications_and_event_triggers(two_servers):
+    """They come with the switch, and are altered by the next one."""
+    old, new = two_servers(both=True)
+    old.sql("shop", LABELS)
+    old.sql("shop", "create function public.e() returns event_trigger language plpgsql as 'begin end'; create event trigger e on sql_drop"
+                    f" execute procedure public.e(); security label for {NAME} on publication p is 'of a publication';"
+                    f" security label for {NAME} on event trigger e is 'of an event trigger'")
+    query = "select objtype, objname, provider, label from pg_seclabels where objtype in ('publication', 'event trigger') order by 1"
+    tool = tool_for(old, new)
+    tool.ok("upgrade", "--switchover")
+    assert new.sql("shop", query) == old.sql("shop", query) and len(new.sql("shop", query)) == 2
+    new.sql("shop", f"security label for {NAME} on publication p is 'another'; security label for {NAME} on event trigger e is null")
+    done = tool.ok("rollback")
+    assert "not carried over" not in done.err
+    assert old.sql("shop", query) == new.sql("shop", query) == [("publication", "p", PROVIDER, "another")]
+    tool.ok("abort")
