@@ -44,9 +44,10 @@ static const char *behind_ident(const char *text)
 const char *ddl_drop_statement(const void *ctx, const Caps *caps, const char *object)
 {
     static const char *const direct[] = {
-        "view ",  "materialized view ", "foreign table ", "type ",
-        "table ", "sequence ",          "index ",         "domain ",
-        "schema "};
+        "view ",   "materialized view ", "foreign table ", "type ",
+        "table ",  "sequence ",          "index ",         "domain ",
+        "schema ", "collation ",         "cast ",          "operator ",
+        "server ", "conversion ",        "text search ",   "foreign data wrapper "};
     static const char *const of_table[] = {"constraint ", "trigger ", "rule "};
 
     for (size_t i = 0; i < sizeof direct / sizeof *direct; i++)

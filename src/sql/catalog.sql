@@ -356,7 +356,7 @@ select
 
 -- name: schema_prints
 -- doc: a fingerprint of the definition of each user object, to notice changes of the schema during a run.
--- doc: Foreign keys and whether triggers are enabled are left out: both change when a node sleeps or wakes.
+-- doc: Foreign keys are left out: they change when a node sleeps or wakes.
 -- doc: entry, schema_name and name: how pg_dump heads the object's entry. relation: the one in that schema that it is
 -- doc: or belongs to.
 -- returns: object text, print text, entry text, schema_name text, name text, definition text?, relation text?
@@ -461,10 +461,74 @@ select 'parent ' || quote_ident(pn.nspname) || '.' || quote_ident(pc.relname) ||
   join pg_class pc on pc.oid = i.inhparent
   join pg_namespace pn on pn.oid = pc.relnamespace
  where r.relkind in ('r', 'p')
+union all
+select o.object, md5(o.text), o.entry, coalesce(n.nspname::text, '-'), o.name, null::text, null::text
+  from (select 'pg_collation'::regclass as class, c.oid, c.collnamespace as space, 'COLLATION' as entry, c.collname::text as name,
+               'collation ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname) as object,
+--@ >= 10               c.collprovider::text ||
+--@ >= 12               c.collisdeterministic::text ||
+               -- how ICU's are written depends on the version
+--@ >= 10               case when c.collprovider = 'i' then '' else
+               coalesce(c.collcollate, '') || ',' || coalesce(c.collctype, '')
+--@ >= 10               end
+               as text
+          from pg_collation c join nsp n on n.oid = c.collnamespace
+        union all
+        select 'pg_ts_config'::regclass, c.oid, c.cfgnamespace, 'TEXT SEARCH CONFIGURATION', c.cfgname::text,
+               'text search configuration ' || quote_ident(n.nspname) || '.' || quote_ident(c.cfgname),
+               c.cfgparser::regproc::text || coalesce((select string_agg(m.maptokentype || ' ' || m.mapdict::regdictionary::text, ','
+                                                                         order by m.maptokentype, m.mapseqno)
+                                                         from pg_ts_config_map m where m.mapcfg = c.oid), '')
+          from pg_ts_config c join nsp n on n.oid = c.cfgnamespace
+        union all
+        select 'pg_ts_dict'::regclass, d.oid, d.dictnamespace, 'TEXT SEARCH DICTIONARY', d.dictname::text,
+               'text search dictionary ' || quote_ident(n.nspname) || '.' || quote_ident(d.dictname), coalesce(d.dictinitoption, '')
+          from pg_ts_dict d join nsp n on n.oid = d.dictnamespace
+        union all
+        -- operators have no names of their own: of those that share one only the list of arguments tells
+        select 'pg_operator'::regclass, o.oid, o.oprnamespace,
+               case when count(*) over (partition by o.oprnamespace, o.oprname) = 1 then 'OPERATOR' else '' end, o.oprname::text,
+               'operator ' || quote_ident(n.nspname) || '.' || o.oprname || ' ('
+               || case when o.oprleft = 0 then 'NONE' else format_type(o.oprleft, null) end || ', '
+               || case when o.oprright = 0 then 'NONE' else format_type(o.oprright, null) end || ')',
+               o.oprcode::oid::regprocedure::text || o.oprrest::oid::regproc::text || o.oprjoin::oid::regproc::text
+               || o.oprcanmerge::text || o.oprcanhash::text
+          from pg_operator o join nsp n on n.oid = o.oprnamespace where o.oprcode::oid <> 0
+        union all
+        select 'pg_opfamily'::regclass, f.oid, f.opfnamespace, 'OPERATOR FAMILY', f.opfname::text,
+               'operator family ' || quote_ident(n.nspname) || '.' || quote_ident(f.opfname) || ' USING ' || quote_ident(m.amname), ''
+          from pg_opfamily f join nsp n on n.oid = f.opfnamespace join pg_am m on m.oid = f.opfmethod
+        union all
+        select 'pg_opclass'::regclass, c.oid, c.opcnamespace, 'OPERATOR CLASS', c.opcname::text,
+               'operator class ' || quote_ident(n.nspname) || '.' || quote_ident(c.opcname) || ' USING ' || quote_ident(m.amname),
+               format_type(c.opcintype, null) || c.opcdefault::text || format_type(c.opckeytype, null)
+          from pg_opclass c join nsp n on n.oid = c.opcnamespace join pg_am m on m.oid = c.opcmethod
+        union all
+        select 'pg_conversion'::regclass, c.oid, c.connamespace, 'CONVERSION', c.conname::text,
+               'conversion ' || quote_ident(n.nspname) || '.' || quote_ident(c.conname),
+               concat_ws(',', c.conforencoding, c.contoencoding, c.conproc::oid::regprocedure, c.condefault)
+          from pg_conversion c join nsp n on n.oid = c.connamespace
+        union all
+        select 'pg_foreign_data_wrapper'::regclass, w.oid, 0::oid, 'FOREIGN DATA WRAPPER', w.fdwname::text,
+               'foreign data wrapper ' || quote_ident(w.fdwname),
+               concat_ws(',', w.fdwhandler::oid::regprocedure, w.fdwvalidator::oid::regprocedure, w.fdwoptions)
+          from pg_foreign_data_wrapper w where w.oid >= 16384
+        union all
+        select 'pg_foreign_server'::regclass, v.oid, 0::oid, 'SERVER', v.srvname::text, 'server ' || quote_ident(v.srvname),
+               concat_ws(',', v.srvtype, v.srvversion, v.srvoptions)
+          from pg_foreign_server v
+        union all
+        select 'pg_cast'::regclass, c.oid, 0::oid, 'CAST', t.name, lower(left(t.name, 4)) || substr(t.name, 5),
+               c.castcontext::text || c.castmethod::text || c.castfunc::regprocedure::text
+          from pg_cast c,
+               lateral (select 'CAST (' || format_type(c.castsource, null) || ' AS ' || format_type(c.casttarget, null) || ')' as name) t
+         where c.oid >= 16384) o
+  left join pg_namespace n on n.oid = o.space
+ where not exists (select 1 from pg_depend d where d.classid = o.class and d.objid = o.oid and d.deptype = 'e')
 
 -- name: definition_facts
 -- doc: what else belongs to the user's objects, each fact by itself: owners, rights, comments, row-level security,
--- doc: storage options, statistics objects, extensions. object and print: as in schema_prints; of: what it is said of,
+-- doc: storage options, statistics objects, extensions, triggers that are switched off. object and print: as in schema_prints; of: what it is said of,
 -- doc: called as there. make: a statement that makes it so, whatever it was before; undo: one that makes it not so.
 -- doc: Left out is what an owner may do to himself, and comments of foreign keys, which come and go with them.
 -- returns: object text, print text, schema_name text, of text, make text, undo text?, relation text?
@@ -549,7 +613,19 @@ options as (
       left join pg_class t on t.oid = i.indrelid
       left join pg_class toast on toast.oid = r.reltoastrelid,
            lateral (select '' as prefix, r.reloptions as list union all select 'toast.', toast.reloptions) o
-     where r.relkind in ('r', 'm', 'v', 'i'))
+     where r.relkind in ('r', 'm', 'v', 'i')),
+-- triggers and rules that sleep, as pgtandem.asleep tells once it is there: a statement that names a table which is not
+-- there would fail, and only functions take one as text
+asleep as (
+    select left(w, 1) as was, substr(w, 2) as key
+      from regexp_split_to_table(
+               substring(query_to_xml(
+                   case when exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                                      where n.nspname = 'pgtandem' and c.relname = 'asleep')
+                        then 'select string_agg(was || md5(kind || chr(10) || schema_name || chr(10) || table_name || chr(10) || name), '
+                             || quote_literal(' ') || ') as x from pgtandem.asleep where kind in ('
+                             || quote_literal('trigger') || ', ' || quote_literal('rule') || ')'
+                        else 'select null as x' end, false, false, '')::text from '<x>(.*)</x>'), ' ') w)
 select 'owner of ' || of, pg_get_userbyid(owner)::text, nspname::text, of,
        'ALTER ' || word || ' ' || name || ' OWNER TO ' || quote_ident(pg_get_userbyid(owner)), null::text, relation
   from owned
@@ -602,6 +678,30 @@ select 'option ' || f.option || ' of ' || of, substr(o.option, strpos(o.option, 
        'ALTER ' || word || ' ' || name || ' SET (' || f.option || ' = ' || quote_literal(substr(o.option, strpos(o.option, '=') + 1))
        || ')', 'ALTER ' || word || ' ' || name || ' RESET (' || f.option || ')', relation
   from options o, lateral (select o.prefix || split_part(o.option, '=', 1) as option) f
+union all
+-- one that sleeps keeps its place in the list; else whoever follows puts it to sleep
+select 'state of ' || s.object, s.state, s.nspname::text, s.object,
+       case s.state when 'D' then 'DELETE' || s.memory || '; ALTER TABLE ' || s.name || ' DISABLE ' || s.what
+                    else s.set_was || quote_literal(s.state) || s.where_it || s.name || ' ENABLE '
+                         || case s.state when 'A' then 'ALWAYS ' else 'REPLICA ' end || s.what || '; END IF; END $pgtandem$' end,
+       s.set_was || quote_literal('O') || s.where_it || s.name || ' ENABLE ' || s.what || '; END IF; END $pgtandem$', s.relname::text
+  from (select x.*, 'DO $pgtandem$ BEGIN UPDATE pgtandem.asleep SET was = ' as set_was, coalesce(a.was, x.enabled) as state,
+               w.memory, substr(w.memory, length(' FROM pgtandem.asleep') + 1) || '; IF NOT FOUND THEN ALTER TABLE ' as where_it
+          from (select r.nspname, r.relname, r.name, 'trigger'::text as kind, t.tgname::text as own, t.tgenabled::text as enabled,
+                       'trigger ' || quote_ident(t.tgname) || ' of ' || r.name as object, 'TRIGGER ' || quote_ident(t.tgname) as what
+                  from rel r join pg_trigger t on t.tgrelid = r.oid
+                 where not t.tgisinternal and t.tgname !~ '^pgtandem_'
+                union all
+                select r.nspname, r.relname, r.name, 'rule', u.rulename::text, u.ev_enabled::text,
+                       'rule ' || quote_ident(u.rulename) || ' of ' || r.name, 'RULE ' || quote_ident(u.rulename)
+                  from rel r join pg_rewrite u on u.ev_class = r.oid
+                 where r.relkind in ('r', 'p')) x
+          left join asleep a on x.enabled = 'D'
+                            and a.key = md5(x.kind || chr(10) || x.nspname || chr(10) || x.relname || chr(10) || x.own),
+               lateral (select ' FROM pgtandem.asleep WHERE kind = ' || quote_literal(x.kind) || ' AND schema_name = '
+                               || quote_literal(x.nspname) || ' AND table_name = ' || quote_literal(x.relname) || ' AND name = '
+                               || quote_literal(x.own) as memory) w) s
+ where s.state <> 'O'
 --@ >= 9.5 union all
 --@ >= 9.5 select f.what || ' of ' || kind || name, '', nspname::text, kind || name, 'ALTER TABLE ' || name || f.make,
 --@ >= 9.5        'ALTER TABLE ' || name || f.undo, relname::text
@@ -735,6 +835,17 @@ seen as (
     union all select d.xmin::text::int8 from pg_default_acl d
     union all select e.xmin::text::int8 from pg_extension e
     union all select t.xmin::text::int8 from pg_event_trigger t
+    union all select o.xmin::text::int8 from pg_collation o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_ts_config o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_ts_dict o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_operator o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_opfamily o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_opclass o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_conversion o where o.oid >= 16384
+    union all select o.xmin::text::int8 from pg_cast o where o.oid >= 16384
+    union all select w.xmin::text::int8 from pg_foreign_data_wrapper w
+    union all select v.xmin::text::int8 from pg_foreign_server v
+    union all select m.xmin::text::int8 from pg_ts_config_map m where m.mapcfg >= 16384
 --@ >= 10     union all select p.xmin::text::int8 from pg_publication p
 --@ >= 10     union all select r.xmin::text::int8 from pg_publication_rel r
 --@ >= 15     union all select n.xmin::text::int8 from pg_publication_namespace n

@@ -11,7 +11,7 @@ import pytest
 from lib.cluster import random_name
 from lib.compare import assert_same_content, differences
 from lib.shop import SHOP, begin
-from lib.tool import ABORTED, FAILED, REFUSED
+from lib.tool import ABORTED, FAILED, INTERRUPTED, REFUSED
 from lib.wait import poll_until
 
 @pytest.fixture
@@ -189,6 +189,16 @@ def test_everything_else(shop):
         "create table feeling (id int primary key, m mood, s short)",
         "insert into feeling values (1, 'better', 'x'), (2, 'worst', 'y')",
         "create rule quiet as on insert to old_things do also nothing",
+        "create collation plain from \"C\"",
+        "create text search dictionary stems (template = simple, accept = false)",
+        "create text search configuration words (parser = default)",
+        "alter text search configuration words add mapping for word with stems, simple",
+        "create function much(int, int) returns bool language sql immutable as 'select $1 > 10 * $2'",
+        "create operator >>>> (leftarg = int, rightarg = int, procedure = much)",
+        "create function felt(int) returns mood language sql immutable as 'select ''good''::mood'",
+        "create cast (int as mood) with function felt(int)",
+        "create foreign data wrapper nowhere options (debug 'true')",
+        "create server far foreign data wrapper nowhere options (host 'h')",
     ):
         shop.old.sql(statement)
     shop.switch()
@@ -204,19 +214,88 @@ def test_everything_else(shop):
         "select count(*) from pg_trigger where tgname = 'touch'",
         "select count(*) from pg_rules where rulename = 'quiet'",
         "select sum is not null from sums",
+        "select collcollate from pg_collation where collname = 'plain'",
+        "select to_tsvector('words', 'a b')::text",
+        "select 100 >>>> 2",
+        "select (7::mood)::text",
+        "select srvoptions::text from pg_foreign_server",
     ):
         assert shop.old.value(query) == shop.new.value(query), query
+
+
+STATES = ("select tgname, tgrelid::regclass::text, tgenabled from pg_trigger where tgname ~ '^(stays|goes|parts)' union all"
+          " select rulename, ev_class::regclass::text, ev_enabled from pg_rewrite where rulename ~ '^rule_' order by 1, 2")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["superuser", "ordinary"])
+def test_triggers_switched_off_and_on(one_pair, ordinary, kind):
+    """Also of those that sleep on the copy: they wake as they are on the other node."""
+    owner = ordinary(one_pair) if kind == "ordinary" else "postgres"
+    one_pair.old.psql(f"""
+        set role {owner};
+        create table item (id int primary key, n int not null default 0);
+        create table part (id int primary key) partition by range (id);
+        create table part_a partition of part for values from (0) to (100);
+        create function touch() returns trigger language plpgsql as $$ begin new.n := new.n + 1; return new; end $$;
+        create function pass() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger stays before insert on item for each row execute procedure touch();
+        create trigger "stays ""too" before insert on item for each row execute procedure touch();
+        create trigger goes before insert on item for each row execute procedure touch();
+        create trigger goes_2 before insert on item for each row execute procedure touch();
+        alter table item enable always trigger goes; alter table item enable replica trigger goes_2;
+        create trigger parts after insert on part for each row execute procedure pass();
+        create rule rule_a as on delete to item do also nothing;
+        create rule rule_b as on delete to item do also nothing;
+        alter table item disable rule rule_b""")
+    tool = one_pair.tool()
+    run = tool.start("upgrade", "--jobs", "2")
+    run.wait_for_output(r"in sync", timeout=90)
+    before = one_pair.old.sql(STATES)
+    one_pair.old.psql("alter table item disable trigger goes; alter table item enable always trigger \"stays \"\"too\";"
+                      "alter table item enable trigger goes_2; alter table part disable trigger parts;"
+                      "alter table item enable always rule rule_b; alter table item disable rule rule_a")
+    wanted = one_pair.old.sql(STATES)
+    one_pair.old.sql("insert into item values (1)")
+    tool.ok("switchover")
+    assert one_pair.new.sql(STATES) == wanted != before
+    one_pair.new.sql("insert into item values (2)")
+    assert one_pair.new.sql("select id, n from item order by 1") == [(1, 3), (2, 3)]
+    one_pair.new.psql("alter table item enable always trigger goes; alter table item enable trigger \"stays \"\"too\";"
+                      "alter table item enable replica trigger goes_2; alter table part enable trigger parts;"
+                      "alter table item disable rule rule_b; alter table item enable rule rule_a")
+    # of those that sleep nothing is in the way of rows
+    one_pair.new.sql("insert into item values (3)")
+    tool.ok("rollback")
+    assert one_pair.old.sql(STATES) == before
+    assert one_pair.old.sql("select id, n from item order by 1") == one_pair.new.sql("select id, n from item order by 1")
+    run.sigint()
+    assert run.wait().rc == INTERRUPTED
+    tool.ok("abort")
+    assert one_pair.old.sql(STATES) == before
 
 
 def test_dropped_objects_go(one_pair):
     one_pair.old.sql(SHOP)
     one_pair.old.sql("create index i on item (name); create sequence s; create view v as select 1 as one;"
                      "create table c (id int primary key, item int constraint to_item references item)")
+    one_pair.old.psql("""
+        create collation plain from "C"; create text search dictionary stems (template = simple);
+        create text search configuration words (parser = default);
+        create function much(int, int) returns bool language sql immutable as 'select $1 > 10 * $2';
+        create operator >>>> (leftarg = int, rightarg = int, procedure = much);
+        create operator >>>> (leftarg = int8, rightarg = int, procedure = int84gt);
+        create operator class odd for type int using btree as operator 1 <, operator 3 =, function 1 btint4cmp(int, int);
+        create function felt(int) returns mood language sql immutable as 'select ''good''::mood';
+        create cast (int as mood) with function felt(int);
+        create foreign data wrapper nowhere; create server far foreign data wrapper nowhere""")
     tool = one_pair.tool()
     run = tool.start("upgrade", "--jobs", "2")
     run.wait_for_output(r"in sync", timeout=90)
     one_pair.old.sql("drop index i; drop sequence s; drop view v; drop function twice(int); drop view cheap;"
-                     "alter table c drop constraint to_item; alter table item drop name; drop type mood")
+                     "alter table c drop constraint to_item; alter table item drop name; drop cast (int as mood);"
+                     "drop function felt(int); drop type mood; drop collation plain; drop text search configuration words;"
+                     "drop text search dictionary stems; drop operator >>>> (int, int); drop function much(int, int);"
+                     "drop operator family odd using btree; drop server far; drop foreign data wrapper nowhere")
     tool.ok("switchover")
     run.sigint()
     run.wait()
@@ -224,6 +303,11 @@ def test_dropped_objects_go(one_pair):
         assert one_pair.new.value("select to_regclass(%s)", (name,)) is None
     assert one_pair.new.value("select count(*) from pg_proc where proname = 'twice'") == 0
     assert one_pair.new.value("select count(*) from pg_constraint where conname = 'to_item'") == 0
+    for query in ("pg_collation where collname = 'plain'", "pg_ts_config where cfgname = 'words'", "pg_ts_dict where dictname = 'stems'",
+                  "pg_opclass where opcname = 'odd'", "pg_opfamily where opfname = 'odd'", "pg_cast where oid >= 16384",
+                  "pg_foreign_server", "pg_foreign_data_wrapper"):  # fmt: skip
+        assert one_pair.new.value(f"select count(*) from {query}") == 0, query
+    assert one_pair.new.sql("select oprleft::regtype::text from pg_operator where oprname = '>>>>'") == [("bigint",)]
     assert not differences(one_pair.old.connect(), one_pair.new.connect())
 
 
