@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "migrate/sleep.h"
+#include "pg/attempt.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -222,10 +223,10 @@ AsidePlan *aside_plan(const void *ctx, Run *run, Side to, Err *err)
         if (is_carried(&both, &both.have[i]) &&
             find(both.wanted, both.n_wanted, &both.have[i]) == NULL)
             add(plan, &both.have[i], drop(tmp, &both.have[i]), false);
-    for (size_t i = 0; i < both.n_wanted; i++)
+    for (size_t i = 0; i < both.n_wanted; i++) {
         plan->event_triggers |= strcmp(both.wanted[i].kind, EVENT_TRIGGER) == 0;
-    for (size_t i = 0; i < both.n_wanted; i++)
         plan_one(plan, &both, &both.wanted[i], to == SIDE_SOURCE);
+    }
     return plan;
 }
 
@@ -271,21 +272,10 @@ static bool try_text(Conn *conn, const char *text, bool *ret_refused, Err *err)
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
 
-    sql_add(q, "SAVEPOINT aside; SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'; ");
+    sql_add(q, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'; ");
     sql_trusted(q, text);
-    sql_add(q, "; SET LOCAL lock_timeout = 0; RELEASE SAVEPOINT aside");
-    *ret_refused = false;
-    if (conn_exec(conn, q, err))
-        return true;
-    if (err->kind != ERR_SQL || conn_is_broken(conn) || err_remedy(err) == REMEDY_RECONNECT)
-        return false;
-    *ret_refused = true;
-    Err *trouble = err_new(tmp);
-    if (conn_do(conn, "ROLLBACK TO SAVEPOINT aside", trouble))
-        return true;
-    err_clear(err);
-    err_copy(err, trouble);
-    return false;
+    sql_add(q, "; SET LOCAL lock_timeout = 0");
+    return attempt_exec(conn, q, ret_refused, err);
 }
 
 /* all that is not refused in one message */

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "migrate/filtered.h"
 #include "model/scope.h"
+#include "pg/attempt.h"
 #include "pg/lock.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
@@ -198,28 +199,6 @@ static bool is_others(const BeforeAsideRow *before, size_t n, const char *name)
     return false;
 }
 
-/* runs it; within a transaction of the caller that is there afterwards, too, when it is refused */
-static bool try_statements(Conn *conn, const Sql *q, bool *ret_refused, Err *err)
-{
-    AUTO_CTX(tmp, NULL);
-    bool inside = conn_in_transaction(conn);
-
-    *ret_refused = false;
-    if (inside && !conn_do(conn, "SAVEPOINT sleep", err))
-        return false;
-    if (conn_exec(conn, q, err))
-        return !inside || conn_do(conn, "RELEASE SAVEPOINT sleep", err);
-    if (err->kind != ERR_SQL || conn_is_broken(conn))
-        return false;
-    *ret_refused = true;
-    Err *trouble = err_new(tmp);
-    if (!inside || conn_do(conn, "ROLLBACK TO SAVEPOINT sleep", trouble))
-        return true;
-    err_clear(err);
-    err_copy(err, trouble);
-    return false;
-}
-
 bool sleep_event_triggers(Conn *conn, bool *told, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -238,7 +217,7 @@ bool sleep_event_triggers(Conn *conn, bool *told, Err *err)
             is_others(before, n_before, rows[i].name))
             continue;
         sleep_event_trigger(q, rows[i].name, rows[i].enabled);
-        if (!try_statements(conn, q, &refused, err))
+        if (!attempt_exec(conn, q, &refused, err))
             return false;
         if (!refused)
             continue;
@@ -259,7 +238,7 @@ static bool wake_event_trigger(Conn *conn, const AsleepRow *row, Err *err)
     Sql *q = sleep_event_trigger_state(tmp, row->name, row->was);
     bool refused;
 
-    if (!try_statements(conn, q, &refused, err))
+    if (!attempt_exec(conn, q, &refused, err))
         return false;
     if (refused)
         log_warn("event trigger \"%s\" cannot be woken on the %s: %s. Its statement is: %s",
@@ -342,7 +321,7 @@ static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validat
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
     char *definition = trimmed(tmp, row->definition);
-    bool marked = is_not_valid(definition);
+    bool marked = is_not_valid(definition), refused;
     /*
      * a foreign key of a partitioned table cannot be NOT VALID on older servers: it is checked here
      * and now
@@ -359,16 +338,13 @@ static bool wake_foreign_key(Conn *conn, const AsleepRow *row, bool *ret_validat
     *ret_validate = defer && strcmp(row->was, "valid") == 0;
     if (defer || !row->loose)
         return conn_exec(conn, q, err);
-    if (!conn_do(conn, "SAVEPOINT wake", err))
+    if (!attempt_exec(conn, q, &refused, err) || (refused && !err_is(err, SQLSTATE_FOREIGN_KEY)))
         return false;
-    if (conn_exec(conn, q, err))
-        return conn_do(conn, "RELEASE SAVEPOINT wake", err);
-    if (!err_is(err, SQLSTATE_FOREIGN_KEY))
-        return false;
-    log_warn("foreign key \"%s\" of table %s.%s does not come back: %s. Its statement was: %s",
-             row->name, row->schema_name, row->table_name, err->msg, definition);
+    if (refused)
+        log_warn("foreign key \"%s\" of table %s.%s does not come back: %s. Its statement was: %s",
+                 row->name, row->schema_name, row->table_name, err->msg, definition);
     err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT wake", err);
+    return true;
 }
 
 static bool wake_switched_off(Conn *conn, const AsleepRow *row, Err *err)

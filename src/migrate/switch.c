@@ -274,8 +274,7 @@ static bool close_gate(Switch *sw, Err *err)
     if (awake && err_is(err, SQLSTATE_FENCE))
         err_hint(err,
                  "An event trigger of the %s writes for what closes that node, and our role may "
-                 "not switch it "
-                 "off: ALTER EVENT TRIGGER … DISABLE, until the run has ended.",
+                 "not switch it off: ALTER EVENT TRIGGER … DISABLE, until the run has ended.",
                  side_name(sw->from));
     return false;
 }

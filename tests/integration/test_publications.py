@@ -477,3 +477,19 @@ def test_an_event_trigger_that_writes_before_the_command(one_pair, ordinary):
     assert done.rc == ABORTED and "ALTER EVENT TRIGGER" in done.err, done
     pair.old.sql("insert into log (tag) values ('open')")
     tool.ok("abort")
+
+
+def test_what_the_old_version_cannot_even_read(pair, tool):
+    """A statement that the old server does not understand costs nothing but itself, and the way back goes on."""
+    prepare(pair.old)
+    end(follow(tool))
+    tool.ok("switchover")
+    if pair.new.number >= 150000:
+        pair.new.psql("create publication columns for table item (id, name); create publication plain for table item")
+    done = tool.ok("rollback")
+    if pair.old.number < 150000 <= pair.new.number:
+        assert 'publication "columns" cannot be carried over to the source: ' in done.err and "syntax error" in done.err
+        assert "columns" not in names(pair.old)
+    elif pair.new.number >= 150000:
+        assert {"columns", "plain"} <= names(pair.old)
+    tool.ok("abort")
