@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "pg/attempt.h"
 #include "sql/queries.h"
 
 /* a database that is being made; not the name of any that people would make */
@@ -20,18 +21,16 @@ static bool try_statement(const void *ctx, Conn *conn, const char *statement,
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+    bool refused;
 
     *ret_refusal = NULL;
     sql_trusted(q, statement);
-    if (!conn_do(conn, "SAVEPOINT globals", err))
+    if (!attempt_exec(conn, q, &refused, err))
         return false;
-    if (conn_exec(conn, q, err))
-        return conn_do(conn, "RELEASE SAVEPOINT globals", err);
-    if (err->kind != ERR_SQL)
-        return false;
-    *ret_refusal = mem_strdup(ctx, err->msg);
+    if (refused)
+        *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT globals", err);
+    return true;
 }
 
 /* the object that a security label is for, of that kind (" ON ROLE "), or NULL */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "migrate/sleep.h"
+#include "pg/attempt.h"
 #include "pg/sqlstate.h"
 #include "sql/queries.h"
 
@@ -117,18 +118,16 @@ bool item_try_optional(const void *ctx, Conn *conn, const char *statement, const
 {
     AUTO_CTX(tmp, NULL);
     Sql *q = sql_new(tmp);
+    bool refused;
 
     *ret_refusal = NULL;
     sql_trusted(q, statement);
-    if (!conn_do(conn, "SAVEPOINT optional", err))
+    if (!attempt_exec(conn, q, &refused, err) || (refused && !is_refusal(err, statement)))
         return false;
-    if (conn_exec(conn, q, err))
-        return conn_do(conn, "RELEASE SAVEPOINT optional", err);
-    if (!is_refusal(err, statement))
-        return false;
-    *ret_refusal = mem_strdup(ctx, err->msg);
+    if (refused)
+        *ret_refusal = mem_strdup(ctx, err->msg);
     err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT optional", err);
+    return true;
 }
 
 bool item_run_optional(Conn *conn, const char *what, const char *statement, Err *err)

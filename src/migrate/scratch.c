@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "migrate/restore.h"
 #include "model/scope.h"
+#include "pg/attempt.h"
 #include "sql/queries.h"
 
 /* what gives way while names go round */
@@ -76,16 +77,15 @@ static bool create(Run *run, const char *name, Err *err)
 /* what may fail, with the next best then */
 static bool try(Conn *conn, const Sql *q, bool *ret_done, Err *err)
 {
-    if (!conn_do(conn, "SAVEPOINT names", err))
+    bool refused;
+
+    if (!attempt_exec(conn, q, &refused, err))
         return false;
-    *ret_done = conn_exec(conn, q, err);
-    if (*ret_done)
-        return conn_do(conn, "RELEASE SAVEPOINT names", err);
-    if (err->kind != ERR_SQL)
-        return false;
-    log_debug("scratch database: %s", err->msg);
+    if (refused)
+        log_debug("scratch database: %s", err->msg);
     err_clear(err);
-    return conn_do(conn, "ROLLBACK TO SAVEPOINT names", err);
+    *ret_done = !refused;
+    return true;
 }
 
 static bool try_literally(Conn *conn, const char *statement, bool *ret_done, Err *err)
