@@ -417,6 +417,36 @@ static bool check_replica_role(const Preflight *p, Finding *f, Err *err)
     return true;
 }
 
+/* whether our role may not bring such a trigger into the state, or not from it into sleep and back */
+static bool cannot_switch(Conn *conn, const Facts *facts, bool replica, const char *enabled)
+{
+    if (conn_caps(conn)->owners_switch_inherited || facts->node->is_superuser)
+        return false;
+    return strcmp(enabled, "O") != 0 || !replica;
+}
+
+static bool check_inherited_triggers(const Preflight *p, Finding *f, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    CheckInheritedTriggersRow *rows;
+    size_t n;
+    bool source, target;
+
+    if (!q_check_inherited_triggers(tmp, p->in->source, &rows, &n, err) ||
+        !may_be_replica(p->in->source, &p->src, &source, err) ||
+        !may_be_replica(p->in->target, &p->dst, &target, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const bool is_off = strcmp(rows[i].enabled, "D") == 0;
+
+        if (scope_mentions(p->in->source_scope, rows[i].object) &&
+            ((!is_off && cannot_switch(p->in->source, &p->src, source, rows[i].enabled)) ||
+             cannot_switch(p->in->target, &p->dst, target, rows[i].enabled)))
+            add_object(f, "%s", rows[i].object);
+    }
+    return true;
+}
+
 static bool check_provider_schemas(const Preflight *p, Finding *f, Err *err)
 {
     (void)err;
@@ -1472,6 +1502,15 @@ static const Check checks[] = {
      .hint = "Connect to the source as their owner or as a superuser, or make the role a member of "
              "the owning roles "
              "(GRANT owner TO role)."},
+    {.id = "inherited-triggers",
+     .severity = SEVERITY_ERROR,
+     .run = check_inherited_triggers,
+     .title =
+         "triggers of partitioned tables would fire on the copy: before 13 none but superusers "
+         "may switch them off or on",
+     .hint = "Let a superuser do the run; or a role that may set session_replication_role, if the "
+             "triggers are neither off nor ENABLE ALWAYS or REPLICA. Or drop them and make one on "
+             "each partition, which does the same."},
     {.id = "schema-privilege",
      .of_target = true,
      .severity = SEVERITY_ERROR,

@@ -91,8 +91,14 @@ static bool disable(Conn *conn, const char *kind, const char *schema, const char
     else
         sql_add(q, " DISABLE TRIGGER ");
     sql_ident(q, name);
-    return alter(conn, q, name, err) ||
-           err_add(err, "while putting %s \"%s\" to sleep", kind, name);
+    if (alter(conn, q, name, err))
+        return true;
+    /* check refuses those that are there when the run begins */
+    if (err_is(err, SQLSTATE_INSUFFICIENT_PRIVILEGE) && !conn_caps(conn)->owners_switch_inherited)
+        err_hint(err, "Before 13 none but a superuser may switch off a trigger that partitions "
+                      "inherit. Let one do it, or drop the trigger here and make it again after "
+                      "this node has taken over.");
+    return err_add(err, "while putting %s \"%s\" to sleep", kind, name);
 }
 
 /* ALTER TABLE … ADD CONSTRAINT … as it has to be run to get the key back */

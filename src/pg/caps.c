@@ -20,6 +20,7 @@ static const struct {
     {110000, offsetof(Caps, has_partitioned_keys)},
     {110000, offsetof(Caps, has_procedures)},
     {120000, offsetof(Caps, has_short_floats)},
+    {130000, offsetof(Caps, owners_switch_inherited)},
     {140000, offsetof(Caps, has_tid_range_scan)},
     {140000, offsetof(Caps, vacuum_skips_indexes)},
     {150000, offsetof(Caps, has_parameter_rights)},

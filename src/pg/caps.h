@@ -21,12 +21,13 @@ typedef struct Caps {
     bool has_partitioned_keys;       /* 11: primary keys on partitioned tables */
     bool has_procedures;             /* 11 */
     bool has_short_floats;           /* 12: shortest exact text of floats */
-    bool has_tid_range_scan;         /* 14 */
-    bool vacuum_skips_indexes;       /* 14: unless INDEX_CLEANUP is on */
-    bool has_parameter_rights;       /* 15: GRANT SET ON PARAMETER */
-    bool has_partition_triggers;     /* 15: triggers that partitions inherit are like others */
-    bool has_transaction_timeout;    /* 17 */
-    bool analyzes_only;              /* 18: ANALYZE ONLY of a partitioned table */
+    bool owners_switch_inherited; /* 13: owners may switch off triggers that partitions inherit */
+    bool has_tid_range_scan;      /* 14 */
+    bool vacuum_skips_indexes;    /* 14: unless INDEX_CLEANUP is on */
+    bool has_parameter_rights;    /* 15: GRANT SET ON PARAMETER */
+    bool has_partition_triggers;  /* 15: triggers that partitions inherit are like others */
+    bool has_transaction_timeout; /* 17 */
+    bool analyzes_only;           /* 18: ANALYZE ONLY of a partitioned table */
     bool has_partition_fk_not_valid; /* 18: NOT VALID foreign keys on partitioned tables */
 } Caps;
 

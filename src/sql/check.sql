@@ -47,6 +47,21 @@ select n.nspname::text || '.' || c.relname::text
                       and d.deptype = 'e')
  order by c.relkind = 'S', n.nspname, c.relname
 
+-- name: check_inherited_triggers
+-- doc: triggers of partitioned tables that fire for each row, so that partitions inherit them
+-- returns: object text, enabled text
+select n.nspname::text || '.' || c.relname::text || ': ' || t.tgname::text, t.tgenabled::text
+  from pg_trigger t
+  join pg_class c on c.oid = t.tgrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'p'
+   and not t.tgisinternal
+   and (t.tgtype & 1) <> 0
+   and t.tgname !~ '^pgtandem_'
+   and n.nspname !~ '^pg_'
+   and n.nspname not in ('information_schema', 'pgtandem', '_heroku')
+ order by n.nspname, c.relname, t.tgname
+
 -- name: check_schemas
 -- doc: the schemas that are or may be the users', and what our role may do there; used: something is in it that
 -- doc: no extension brought

@@ -169,6 +169,46 @@ def test_what_a_role_lacks(pair, ordinary):
         assert_found(found, "extension-privilege", "btree_gist")
 
 
+def test_triggers_that_partitions_inherit(new_cluster):
+    """Before 13 an ordinary owner cannot put them to sleep, so the run does not begin; the way out works."""
+    cluster = new_cluster(servers.BEFORE_13)
+    app = random_name("app")
+    cluster.create_role(app)
+    for name in ("shop", "copy"):
+        cluster.create_db(name, owner=app)
+    cluster.sql("shop", """
+        create table parted (id int primary key) partition by list (id);
+        create table parted_1 partition of parted for values in (1);
+        create function noted() returns trigger language plpgsql as 'begin return null; end';
+        create trigger off after insert on parted for each row execute procedure noted();
+        alter table parted disable trigger off;
+        create trigger of_statement after insert on parted for each statement execute procedure noted();
+        create trigger follows after insert on parted for each row execute procedure noted();
+        create trigger follows_always after insert on parted for each row execute procedure noted();
+        alter table parted enable always trigger follows_always;
+        alter table parted owner to %s; alter table parted_1 owner to %s; alter function noted() owner to %s
+    """ % (app, app, app))  # fmt: skip
+    ends = {"source": cluster.conninfo("shop", app), "target": cluster.conninfo("copy", app)}
+    tool = Tool(client_version=servers.BEFORE_13, **ends)
+    found = findings(tool.run("check", "--json"))
+    assert_found(found, "inherited-triggers", "public.parted: follows", "error")
+    names = ["public.parted: follows", "public.parted: follows_always", "public.parted: off"]
+    assert found["inherited-triggers"]["objects"] == names
+    assert tool.run("upgrade").rc == REFUSED
+    every = Tool(client_version=servers.BEFORE_13, source=cluster.conninfo("shop"), target=cluster.conninfo("copy"))
+    assert "inherited-triggers" not in findings(every.run("check", "--json"))
+
+    cluster.sql("shop", "drop trigger follows on parted; drop trigger follows_always on parted;"
+                        " drop trigger off on parted; create trigger follows after insert on parted_1 for each row execute procedure noted()")  # fmt: skip
+    assert "inherited-triggers" not in findings(tool.run("check", "--json"))
+    tool.ok("upgrade", "--switchover")
+    cluster.sql("copy", "insert into parted values (1)", user=app)
+    tool.ok("rollback")
+    assert cluster.value("shop", "select count(*) from parted") == 1
+    tool.ok("switchover")
+    tool.ok("finish")
+
+
 def test_databases_that_differ(pair):
     old = pair.old
     name = pair.new.cluster.create_db(None, template="template0", encoding="SQL_ASCII", lc_collate="C", lc_ctype="C")
