@@ -383,7 +383,10 @@ static bool same_file(Conn *src, const Chunk *chunk, bool *ret_same, Err *err)
 
     if (!q_relation_filenode(tmp, src, chunk->rel_schema, chunk->rel_name, &file, &n, err))
         return false;
-    *ret_same = n > 0 && file[0].filenode == chunk->filenode;
+    if (n == 0)
+        return err_set(err, ERR_STATE, "table %s.%s is gone from the source", chunk->rel_schema,
+                       chunk->rel_name);
+    *ret_same = file[0].filenode == chunk->filenode;
     return true;
 }
 

@@ -54,7 +54,7 @@ typedef struct CopyWork {
     Run *run;
     bool indexes_only;
     CopyTable *tables; /* by number; number 0 stands for items of no table of ours */
-    size_t n_tables;   /* highest number */
+    size_t n_tables;   /* highest number; some may be of tables that are gone */
     Item *items;
     size_t n_items;
     List waiting; /* tables of which nothing was given out yet, the smallest first */
@@ -224,7 +224,7 @@ static bool load_again(CopyWork *work, size_t t, Err *err)
     if (!same_files(table, chunks, n))
         log_warn("table %s was rewritten while it was copied (VACUUM FULL, CLUSTER, ALTER TABLE?); "
                  "copying it anew",
-                 table_label(chunks, &work->run->tables[SIDE_SOURCE][t - 1]));
+                 table_label(chunks, edge_find_pair(work->run->edge, (int)t)->src));
     for (size_t i = 0; i < table->n_chunks; i++) {
         work->total_bytes -= table->chunks[i].bytes;
         work->done_bytes -= table->chunks[i].bytes;
@@ -360,15 +360,18 @@ static CopyWork *load_work(const void *ctx, Run *run, bool indexes_only, Err *er
 {
     CopyWork *work = mem_new(ctx, CopyWork);
     SettledRow *settled;
+    HighestTabRow *last;
     size_t n_settled;
 
     work->run = run;
     work->indexes_only = indexes_only;
     work->begun_ms = clock_ms();
-    work->n_tables = run->n_tables;
-    work->tables = mem_array(work, CopyTable, run->n_tables + 1);
-    for (size_t t = 1; t <= run->n_tables; t++)
-        work->tables[t].bytes = run->tables[SIDE_SOURCE][t - 1].bytes;
+    if (!q_highest_tab(work, run->conn[SIDE_TARGET], &last, &n_settled, err))
+        return NULL;
+    work->n_tables = (size_t)last->id;
+    work->tables = mem_array(work, CopyTable, work->n_tables + 1);
+    for (size_t i = 0; i < run->n_tables; i++)
+        work->tables[run->tables[SIDE_SOURCE][i].id].bytes = run->tables[SIDE_SOURCE][i].bytes;
     if (!load_chunks(work, err) || !load_items(work, err) ||
         !q_settled(work, run->conn[SIDE_TARGET], &settled, &n_settled, err))
         return NULL;

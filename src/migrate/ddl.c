@@ -33,8 +33,7 @@ static bool was_done(const Ddl *ddl, const char *object)
     return done;
 }
 
-/* the same columns with the same types: rows can be carried */
-static bool columns_agree(const Ddl *ddl, const char *schema, const char *name, bool *ret_exactly)
+bool ddl_columns_agree(const Ddl *ddl, const char *schema, const char *name, bool *ret_exactly)
 {
     const TableRelationsRow *now = baseline_find_table(&ddl->now, schema, name),
                             *copy = baseline_find_table(&ddl->copy, schema, name);
@@ -89,7 +88,7 @@ static bool is_settled(const Ddl *ddl, const char *object, bool *ret_unsafe)
     if (strcmp(print->entry, "TABLE") == 0) {
         if (now == NULL)
             return false;
-        agree = columns_agree(ddl, print->schema_name, print->name, &exactly);
+        agree = ddl_columns_agree(ddl, print->schema_name, print->name, &exactly);
         for (size_t i = 0; i < ddl->n_unsettled; i++) {
             const TableRelationsRow *t = ddl_find_relid(&ddl->now, ddl->unsettled[i]);
 
@@ -284,8 +283,7 @@ static bool plan_work(Ddl *ddl, const char *snapshot, Err *err)
         const SchemaPrintsRow *p = &ddl->now.prints[i], *copy;
 
         copy = baseline_find(&ddl->copy, p->object);
-        if (strcmp(p->entry, "TYPE") == 0 && copy != NULL && ddl_has_changed(ddl, p->object) &&
-            strcmp(copy->print, p->print) != 0 && !ddl_add_labels(ddl, p->object, err))
+        if (!ddl_follow_labels(ddl, p, err))
             return false;
         if (strcmp(p->entry, "SEQUENCE") == 0 && copy != NULL && p->definition != NULL &&
             ddl_has_changed(ddl, p->object) && strcmp(copy->print, p->print) != 0)
@@ -544,6 +542,16 @@ bool ddl_after_copy(Run *run, Err *err)
     return ddl_remember_anew(ddl, err);
 }
 
+bool ddl_may_be_why(Run *run, const Err *err)
+{
+    if ((err->kind != ERR_STATE && err->kind != ERR_SQL) ||
+        conn_is_broken(run->conn[SIDE_SOURCE]) || conn_is_broken(run->conn[SIDE_TARGET]))
+        return false;
+    conn_rollback(run->conn[SIDE_SOURCE]);
+    conn_rollback(run->conn[SIDE_TARGET]);
+    return true;
+}
+
 void ddl_explain(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -551,11 +559,6 @@ void ddl_explain(Run *run, Err *err)
     Str *all = str_new(tmp);
     size_t n = 0;
 
-    if ((err->kind != ERR_STATE && err->kind != ERR_SQL) ||
-        conn_is_broken(run->conn[SIDE_SOURCE]) || conn_is_broken(run->conn[SIDE_TARGET]))
-        return;
-    conn_rollback(run->conn[SIDE_SOURCE]);
-    conn_rollback(run->conn[SIDE_TARGET]);
     Ddl *ddl = compare_source(tmp, run, ignored);
     if (ddl == NULL || ddl->before.n_prints == 0)
         return;

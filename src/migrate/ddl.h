@@ -19,6 +19,13 @@
  */
 CHECKED bool ddl_carry(Run *run, Err *err);
 
+/*
+ * Carries what would keep the copy from being made: tables and partitions that are gone, partitions, columns and labels
+ * that came. All else waits for ddl_carry(). While no worker is at work, and before run_load_edge() of whoever
+ * goes on; *ret_carried: something was. Idempotent.
+ */
+CHECKED bool ddl_carry_while_copying(Run *run, bool *ret_carried, Err *err);
+
 /* whether definitions on the node that takes writes may have changed since ddl_carry() looked */
 CHECKED bool ddl_has_moved(Run *run, bool *ret_moved, Err *err);
 
@@ -43,7 +50,10 @@ CHECKED bool ddl_wait_for_makers(Run *run, int64_t deadline, Err *err);
  */
 CHECKED bool ddl_after_copy(Run *run, Err *err);
 
-/* adds to an error that ended the copying what was altered since it began, if anything was */
+/* whether an error that ended a step of the copying may be due to changed definitions; transactions are ended then */
+bool ddl_may_be_why(Run *run, const Err *err);
+
+/* adds to such an error what was altered since the copying began, if anything was */
 void ddl_explain(Run *run, Err *err);
 
 #endif

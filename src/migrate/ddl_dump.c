@@ -115,6 +115,8 @@ static bool wants_entry(const Ddl *ddl, const SchemaPrintsRow *now)
 {
     const SchemaPrintsRow *copy = baseline_find(&ddl->copy, now->object);
 
+    if (ddl->copying && !ddl_wants_while_copying(ddl, now))
+        return false;
     if (now->entry[0] == '\0' || strcmp(now->entry, BASELINE_FACT) == 0 ||
         !(ddl_has_changed(ddl, now->object) || (copy == NULL && ddl->remade)))
         return false;
@@ -174,7 +176,7 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
             mem_push(tmp, wanted, n_wanted, &ddl->now.prints[i]);
             add_check(ddl, &ddl->now.prints[i]);
         }
-    if (n_wanted == 0)
+    if (n_wanted == 0 && !ddl->copying)
         return true;
     if (!ddl_find_dump(tmp, ddl, &dump, &usable, err))
         return false;
@@ -192,6 +194,8 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
         err_clear(err);
         return true;
     }
+    ddl->post = entries[1];
+    ddl->n_post = n[1];
     /* one that holds selected tables only is no object of the run */
     for (size_t e = 0; ddl->now.scope != NULL && e < n[0]; e++)
         if (strcmp(entries[0][e].type, "SCHEMA") == 0 &&

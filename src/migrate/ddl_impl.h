@@ -9,6 +9,7 @@
  *     ddl_keys.c   foreign keys
  *     ddl_border.c what must not cross the border of a selection
  *     ddl_filter.c tables of which some rows only are moved
+ *     ddl_copying.c what cannot wait until the copy is complete
  *     ddl_other.c  runs that give other names, where changes are only compared
  *     ddl.c        all of it in order, and what is in order then
  */
@@ -68,7 +69,10 @@ typedef struct Ddl {
     size_t n_tabs;
     TabChange *changes;
     size_t n_changes;
-    bool remade; /* a table was dropped and made again under its name */
+    bool remade;     /* a table was dropped and made again under its name */
+    bool copying;    /* the copy is being made: see ddl_copying.c */
+    DumpEntry *post; /* what ddl_work_of_dump() was told of the second section, when copying */
+    size_t n_post;
     Work *work;
     size_t n_work;
     int64_t *anew; /* tables of `from` (relid) whose rows are all to be carried */
@@ -121,12 +125,15 @@ Sql *ddl_alter_table(const void *ctx, const char *schema, const char *name);
 bool ddl_is_generated(const ColumnDefinitionsRow *column);
 /* columns of a table that changed on the node that takes writes */
 void ddl_alter_columns(Ddl *ddl, const TableRelationsRow *table, const TableRelationsRow *copy);
-/* enum labels that came; others cannot change */
-CHECKED bool ddl_add_labels(Ddl *ddl, const char *object, Err *err);
+/* labels that came to an enum, if this is one that has changed */
+CHECKED bool ddl_follow_labels(Ddl *ddl, const SchemaPrintsRow *print, Err *err);
 /* partitions that came to a table, left it or moved */
 void ddl_move_partitions(Ddl *ddl);
+/* one that the copy is to get, or has on its own; its rows on the copy go if they are in the way */
+void ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table);
 /* its rows on the copy go: all of them are carried anew, and what was there may be in the way of a key */
 void ddl_empty(Ddl *ddl, const TableRelationsRow *table);
+const char *ddl_empty_statement(const void *ctx, const TableRelationsRow *table);
 /* in any order that works: again and again until nothing more can be done */
 CHECKED bool ddl_do_work(Ddl *ddl, Err *err);
 /* a change that has to be made before rows can be carried: who reads this has to make it */
@@ -147,6 +154,8 @@ void ddl_work_of_drops(Ddl *ddl);
 
 /* what became of the captured tables */
 void ddl_follow_tabs(Ddl *ddl);
+/* only of those that are gone */
+void ddl_retire_gone(Ddl *ddl);
 /* what ddl_carry_anew() lists is known also after a crash */
 CHECKED bool ddl_remember_anew(Ddl *ddl, Err *err);
 /* new names of numbers, on the copy first: whoever comes after a crash compares what `from` says */
@@ -158,6 +167,16 @@ CHECKED bool ddl_rename_keys(Conn *conn, const Catalog *catalog, Err *err);
 CHECKED bool ddl_complete_captures(Ddl *ddl, Conn *conn, Err *err);
 /* every row of these tables in the next round; only then may the baseline forget that they changed */
 CHECKED bool ddl_carry_rows(Ddl *ddl, Err *err);
+
+/* ---- ddl_copying.c */
+
+/* what of pg_dump's is made while the copy is being made */
+bool ddl_wants_while_copying(const Ddl *ddl, const SchemaPrintsRow *now);
+
+/* ---- ddl.c */
+
+/* the same columns with the same types: rows can be carried; *ret_exactly: all else is the same as well */
+bool ddl_columns_agree(const Ddl *ddl, const char *schema, const char *name, bool *ret_exactly);
 
 /* ---- ddl_names.c */
 

@@ -71,6 +71,20 @@ void ddl_follow_tabs(Ddl *ddl)
     }
 }
 
+void ddl_retire_gone(Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->n_tabs; i++) {
+        const TabsRow *tab = &ddl->tabs[i];
+        /* before it is captured only its name tells */
+        const bool there = tab->rel == 0 ? baseline_find_table(&ddl->now, tab->schema_name,
+                                                               tab->table_name) != NULL
+                                         : ddl_find_relid(&ddl->now, tab->rel) != NULL;
+
+        if (tab->schema_name[0] != '\0' && !there && !is_config(ddl, tab))
+            retire_tab(ddl, tab);
+    }
+}
+
 static bool set_tab(Conn *conn, const TabChange *change, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -91,6 +105,9 @@ bool ddl_change_tabs(Ddl *ddl, Err *err)
     Conn *conns[] = {ddl->to, ddl->from};
 
     for (int c = 0; c < 2; c++) {
+        /* it has no list yet when the copy was just begun */
+        if (!ddl->run->node[ddl->side[c == 0 ? 1 : 0]].present)
+            continue;
         if (!conn_do(conns[c], "BEGIN", err))
             return false;
         /* names may go round: those that are given up come first */

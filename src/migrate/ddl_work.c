@@ -347,7 +347,7 @@ static bool has_label(const EnumLabelsRow *labels, size_t n, const char *label)
 }
 
 /* enum labels that came or were renamed */
-bool ddl_add_labels(Ddl *ddl, const char *object, Err *err)
+static bool add_labels(Ddl *ddl, const char *object, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     const char *name = object + strlen("type ");
@@ -389,6 +389,15 @@ bool ddl_add_labels(Ddl *ddl, const char *object, Err *err)
     return true;
 }
 
+bool ddl_follow_labels(Ddl *ddl, const SchemaPrintsRow *print, Err *err)
+{
+    const SchemaPrintsRow *copy = baseline_find(&ddl->copy, print->object);
+
+    return strcmp(print->entry, "TYPE") != 0 || copy == NULL ||
+           !ddl_has_changed(ddl, print->object) || strcmp(copy->print, print->print) == 0 ||
+           add_labels(ddl, print->object, err);
+}
+
 static const char *parent_object(const Ddl *ddl, const TableRelationsRow *table)
 {
     const TableRelationsRow *parent =
@@ -412,7 +421,7 @@ static Sql *attach_statement(const void *ctx, const TableRelationsRow *table)
     return q;
 }
 
-static const char *empty_statement(const void *ctx, const TableRelationsRow *table)
+const char *ddl_empty_statement(const void *ctx, const TableRelationsRow *table)
 {
     Sql *q = sql_new(ctx);
 
@@ -426,7 +435,7 @@ void ddl_empty(Ddl *ddl, const TableRelationsRow *table)
 {
     AUTO_CTX(tmp, NULL);
 
-    ddl_add_work(ddl, table->object, empty_statement(tmp, table), true);
+    ddl_add_work(ddl, table->object, ddl_empty_statement(tmp, table), true);
 }
 
 /* "parent … of table …" of a partition has changed: it has another parent or other bounds */
@@ -441,6 +450,16 @@ static bool has_moved(const Ddl *ddl, const TableRelationsRow *table, const Tabl
            /* the text of a bound may be another one on another server version */
            (!ddl_same_text(table->bound, copy->bound) &&
             (old == NULL || ddl_has_changed(ddl, parent_object(ddl, table))));
+}
+
+void ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table)
+{
+    AUTO_CTX(tmp, NULL);
+    const Sql *q = attach_statement(tmp, table);
+
+    ddl_add_work(ddl, table->object, q->text->text, true);
+    ddl_add_otherwise(ddl,
+                      mem_printf(tmp, "%s;\n%s", ddl_empty_statement(tmp, table), q->text->text));
 }
 
 /* partitions that came to a table, left it or moved */
@@ -464,13 +483,9 @@ void ddl_move_partitions(Ddl *ddl)
             sql_name(q, copy->schema_name, copy->table_name);
             ddl_add_work(ddl, t->object, q->text->text, true);
         }
-        if (t->bound != NULL) {
-            q = attach_statement(tmp, t);
-            ddl_add_work(ddl, t->object, q->text->text, true);
-            /* its rows there may be those of before, which do not belong into it; all of them come anew */
-            ddl_add_otherwise(ddl,
-                              mem_printf(tmp, "%s;\n%s", empty_statement(tmp, t), q->text->text));
-        }
+        /* its rows there may be those of before, which do not belong into it; all of them come anew */
+        if (t->bound != NULL)
+            ddl_attach_partition(ddl, t);
     }
 }
 

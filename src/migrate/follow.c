@@ -270,6 +270,36 @@ static bool refuse_lost_source(Run *run, Err *err)
 }
 
 /*
+ * The steps until the copy follows. What was altered meanwhile may be in the way: what can be carried then is carried,
+ * and the step is taken again.
+ */
+static bool make_copy(Run *run, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Err *of_step = err_new(tmp);
+    bool more = strcmp(run->phase, PHASE_FOLLOWING) != 0, carried = true;
+
+    /* while nobody worked on it anything may have happened */
+    bool ok = !more || ddl_carry_while_copying(run, &carried, err);
+    while (ok && more) {
+        ok = steps_advance(run, &more, err);
+        if (ok || !ddl_may_be_why(run, err))
+            continue;
+        err_copy(of_step, err);
+        err_clear(err);
+        ok = ddl_carry_while_copying(run, &carried, err);
+        if (ok && !carried)
+            ok = err_copy(err, of_step);
+        else if (ok)
+            log_debug("once more, as definitions were carried: %s", of_step->msg);
+        more = true;
+    }
+    if (!ok && ddl_may_be_why(run, err))
+        ddl_explain(run, err);
+    return ok;
+}
+
+/*
  * One turn with one set of connections. *ret_again: another command took over for a while.
  * *connected: both nodes were reached at least once.
  */
@@ -278,7 +308,6 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
 {
     AUTO_CTX(tmp, NULL);
     Run *run = run_open(tmp, config, lock, "upgrade", err);
-    bool more = true;
 
     *ret_again = false;
     if (run == NULL)
@@ -295,11 +324,8 @@ static bool upgrade_turn(const Config *config, RunLock lock, bool handed_over, b
         return false;
     if (!run->node[SIDE_TARGET].present && !preflight(run, err))
         return false;
-    while (strcmp(run->phase, PHASE_FOLLOWING) != 0 && more)
-        if (!steps_advance(run, &more, err)) {
-            ddl_explain(run, err);
-            return false;
-        }
+    if (!make_copy(run, err))
+        return false;
     /* also when the application is there already: it may not have been told */
     if (config->switchover)
         return switch_application(run, SIDE_TARGET, err);

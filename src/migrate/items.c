@@ -55,7 +55,8 @@ bool item_store(Conn *conn, int no, const DumpEntry *entry, const Catalog *plann
                  entry->type, entry->name);
         return true;
     }
-    if (stage_of(entry->type) == ITEM_INDEX && dump_entry_table(tmp, entry, &schema, &name))
+    if (planned != NULL && stage_of(entry->type) == ITEM_INDEX &&
+        dump_entry_table(tmp, entry, &schema, &name))
         table = catalog_find(planned, schema, name);
     sql_add(
         q, "INSERT INTO pgtandem.post_item (no, type, schema_name, name, tab, statement) VALUES (");

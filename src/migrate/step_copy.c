@@ -47,20 +47,22 @@ static bool plan_chunks(Run *run, Err *err)
     Conn *target = run->conn[SIDE_TARGET];
     Chunk *chunks;
     size_t n;
-    bool *planned = mem_array(tmp, bool, run->n_tables + 1);
+    HighestTabRow *last;
     const Table *tables = run->tables[SIDE_SOURCE];
     int64_t total = 0;
 
-    if (!copy_chunks(tmp, target, 0, &chunks, &n, err))
+    if (!q_highest_tab(tmp, target, &last, &n, err) ||
+        !copy_chunks(tmp, target, 0, &chunks, &n, err))
         return false;
+    bool *planned = mem_array(tmp, bool, (size_t)last->id + 1);
     for (size_t i = 0; i < n; i++)
-        planned[chunks[i].tab - 1] = true;
+        planned[chunks[i].tab] = true;
     for (size_t t = 0; t < run->n_tables; t++)
         total += tables[t].bytes;
     if (!conn_do(target, "BEGIN", err))
         return false;
     for (size_t t = 0; t < run->n_tables; t++)
-        if (!planned[t] && !table_is_config(&tables[t]) &&
+        if (!planned[tables[t].id] && !table_is_config(&tables[t]) &&
             !copy_plan(run->conn[SIDE_SOURCE], target, &tables[t],
                        piece_bytes(run->config, tables[t].bytes, total), err)) {
             conn_rollback(target);
@@ -173,17 +175,18 @@ bool step_constraints(Run *run, Err *err)
 
 /* statistics of all tables, in parallel */
 typedef struct AnalyzeWork {
-    int next;
-    int n;
+    const Table *tables;
+    size_t next;
+    size_t n;
 } AnalyzeWork;
 
 static bool analyze_next(void *arg, Job *ret_job)
 {
     AnalyzeWork *work = arg;
 
-    if (work->next > work->n)
+    if (work->next == work->n)
         return false;
-    *ret_job = (Job){.kind = JOB_ANALYZE, .tab = work->next++};
+    *ret_job = (Job){.kind = JOB_ANALYZE, .tab = work->tables[work->next++].id};
     return true;
 }
 
@@ -259,12 +262,13 @@ static bool close_large(Conn *conn, Err *err)
 
 bool step_reverse(Run *run, Err *err)
 {
-    AnalyzeWork work = {.next = 1};
+    AnalyzeWork work = {0};
     JobSource source = {.arg = &work, .next = analyze_next, .done = analyze_done};
 
     if (run->edge == NULL && !run_load_edge(run, err))
         return false;
-    work.n = (int)run->n_tables;
+    work.tables = run->tables[SIDE_SOURCE];
+    work.n = run->n_tables;
     if (!install_capture(run->conn[SIDE_TARGET], run->catalog[SIDE_TARGET], err) ||
         (run->edge->large && !close_large(run->conn[SIDE_TARGET], err)))
         return false;

@@ -313,8 +313,10 @@ bool install_capture(Conn *conn, const Catalog *catalog, Err *err)
     if (!catalog_tabs(tmp, conn, catalog, NULL, &tables, &n, err) ||
         !q_tabs(tmp, conn, &tabs, &n_tabs, err))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        if (tabs[i].captured)
+    for (size_t i = 0, t = 0; i < n; i++) {
+        while (tabs[t].id != tables[i].id)
+            t++; /* of a table that is gone */
+        if (tabs[t].captured)
             continue;
         log_progress("capture: table %zu of %zu", i + 1, n);
         if (!capture_table(conn, &tables[i], err) || !fault("capture.table", err))

@@ -18,13 +18,13 @@ const Step steps[] = {
      "remove triggers and the schema pgtandem from the source", "installing capture on the source",
      "every change on the source is recorded"},
     {"capturing", "copied", step_copy, NULL, "copying the data", "all rows are on the target"},
-    {"copied", "indexed", step_indexes, NULL, "building the remaining indexes",
+    {"copied", PHASE_INDEXED, step_indexes, NULL, "building the remaining indexes",
      "all indexes are built"},
-    {"indexed", "consistent", step_first_rounds, NULL, "applying what changed meanwhile",
+    {PHASE_INDEXED, PHASE_CONSISTENT, step_first_rounds, NULL, "applying what changed meanwhile",
      "the target is a consistent copy"},
-    {"consistent", "complete", step_constraints, NULL,
+    {PHASE_CONSISTENT, PHASE_COMPLETE, step_constraints, NULL,
      "creating foreign keys, triggers and the rest", "the target has everything the source has"},
-    {"complete", PHASE_FOLLOWING, step_reverse, NULL,
+    {PHASE_COMPLETE, PHASE_FOLLOWING, step_reverse, NULL,
      "preparing the way back and the planner's statistics", "the target is ready to take over"},
 };
 const size_t n_steps = sizeof steps / sizeof *steps;

@@ -20,6 +20,9 @@ typedef struct Step {
 
 /* the definitions are on the target; the copy is complete and follows */
 #define PHASE_SCHEMA "schema"
+#define PHASE_INDEXED "indexed"
+#define PHASE_CONSISTENT "consistent"
+#define PHASE_COMPLETE "complete"
 #define PHASE_FOLLOWING "following"
 
 /* phases of a run that is being removed: from here on only the same command goes on */

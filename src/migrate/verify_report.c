@@ -124,17 +124,18 @@ static bool verify_next(void *arg, Job *ret_job)
     }
     if ((size_t)v->next > v->run->n_tables)
         return false;
-    *ret_job = (Job){.kind = JOB_VERIFY, .tab = v->next++};
+    *ret_job = (Job){.kind = JOB_VERIFY, .tab = v->run->edge->pairs[v->next - 1].src->id};
+    v->next++;
     return true;
 }
 
 static bool verify_done(void *arg, const Job *job, const JobResult *result, Err *err)
 {
     Verification *v = arg;
+    const TablePair *pair = edge_find_pair(v->run->edge, job->tab);
 
     (void)err;
-    read_report(v, result->text, v->run->edge->pairs[job->tab - 1].src->n_keys,
-                &v->tables[job->tab - 1]);
+    read_report(v, result->text, pair->src->n_keys, &v->tables[pair - v->run->edge->pairs]);
     v->n_done++;
     return true;
 }

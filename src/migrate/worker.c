@@ -83,8 +83,8 @@ static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, 
     CopyStats stats;
 
     if (!copy_find_chunk(tmp, edge->to, job->tab, job->no, &chunk, &lone, err) ||
-        !copy_chunk(edge->from, edge->to, &edge->pairs[job->tab - 1], &chunk, lone, say_progress,
-                    state, &stats, err))
+        !copy_chunk(edge->from, edge->to, edge_find_pair(edge, job->tab), &chunk, lone,
+                    say_progress, state, &stats, err))
         return false;
     ret_result->rows = stats.rows;
     ret_result->bytes = stats.bytes;
@@ -94,7 +94,7 @@ static bool do_chunk(WorkerState *state, const Job *job, JobResult *ret_result, 
 static bool do_settle(WorkerState *state, const Job *job, JobResult *ret_result, Err *err)
 {
     Edge *edge = state->run->edge;
-    TablePair *pair = &edge->pairs[job->tab - 1];
+    TablePair *pair = edge_find_pair(edge, job->tab);
     bool complete, same;
 
     /*
@@ -133,7 +133,7 @@ static bool load_tables(WorkerState *state, const Job *job, Err *err)
 {
     if (state->run->edge == NULL && !run_load_edge(state->run, err))
         return false;
-    if (job->tab < 1 || (size_t)job->tab > state->run->edge->n_pairs)
+    if (edge_find_pair(state->run->edge, job->tab) == NULL)
         return err_set(err, ERR_BUG, "there is no table number %d", job->tab);
     return true;
 }
@@ -156,7 +156,7 @@ static bool do_job(WorkerState *state, const void *ctx, const Job *job, JobResul
         return do_analyze(state, job, err);
     case JOB_VERIFY:
         return load_tables(state, job, err) &&
-               verify_compare_json(ctx, &state->run->edge->pairs[job->tab - 1],
+               verify_compare_json(ctx, edge_find_pair(state->run->edge, job->tab),
                                    state->run->edge->from, state->run->edge->to, &ret_result->text,
                                    err);
     }

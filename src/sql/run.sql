@@ -35,6 +35,11 @@ select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
 
+-- name: highest_tab
+-- doc: the highest number that a table of the run has or had, or 0
+-- returns: id int
+select coalesce(max(id), 0) from pgtandem.tab
+
 -- name: filtered_tabs
 -- doc: tables of which the run moves some rows only
 -- returns: schema_name text, table_name text

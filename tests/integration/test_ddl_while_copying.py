@@ -12,27 +12,95 @@ MORE = """
     create table swap_b (id int primary key, v text); insert into swap_b select i, 'b' from generate_series(1, 30) i;
 """
 
+MORE += """
+    create table deep (id int, y int, m int, v text, primary key (id, y, m)) partition by range (y);
+    create index on deep (v);
+    create table deep_1 partition of deep for values from (1) to (2) partition by range (m);
+    create table deep_1_1 partition of deep_1 for values from (1) to (2);
+    insert into deep select i, 1, 1, 'd' from generate_series(1, 40) i;
+    create table points_at (id int primary key, what int references old_things, deep int, y int, m int);
+    insert into points_at select 1, 1, 1, 1, 1;
+    create table feeling (id int primary key, m mood);
+    insert into feeling select i, 'bad' from generate_series(1, 40) i;
+"""
+
+# what happens in every large database while it is copied: nobody has to do anything
+CARRIED = {
+    "a table dropped": "drop table old_things cascade; delete from points_at",
+    "a table that was referred to": "drop table points_at, old_things",
+    "a table without key dropped": "insert into log (line) values ('x'); drop table log",
+    "a new partition": "create table part_c partition of part for values in ('c'); insert into part_c values (1, 'c', 'x');"
+                       "insert into part values (2, 'c', 'x')",
+    "a new partition with more": "create schema s; create table s.part_c (region text not null, v text default 'y', id int not null);"
+                                 "insert into s.part_c values ('c', 'x', 1); create index on s.part_c (id, v);"
+                                 "alter table part attach partition s.part_c for values in ('c'); insert into part values (3, 'c', 'z');"
+                                 "comment on table s.part_c is 'more'; grant select on s.part_c to public",
+    "new partitions below": "create table deep_2 partition of deep for values from (2) to (3) partition by range (m);"
+                            "create table deep_2_1 partition of deep_2 for values from (1) to (2);"
+                            "insert into deep values (1, 2, 1, 'a'), (2, 2, 1, 'b'); create table deep_1_2 partition of deep_1 for"
+                            " values from (2) to (3); insert into deep_1_2 values (1, 1, 2, 'x')",
+    "a partition dropped": "update part set v = 'last' where region = 'b'; drop table part_b",
+    "a partition detached": "update part set v = 'last' where region = 'b'; alter table part detach partition part_b; delete from part_b where id < 9",
+    "partitions go round": "drop table part_a; create table part_c partition of part for values in ('c'); insert into part values (1, 'c', '')",
+    "a partition made again": "begin; drop table part_a; create table part_a partition of part for values in ('a');"
+                              "insert into part values (1000, 'a', 'new'); commit",
+    "a tree dropped": "drop table deep_1",
+    "a column added": "alter table plain add n int default 3; update plain set n = 4 where id < 10",
+    "a column added that must have a value": "alter table plain add n int not null default 3; update plain set n = 4 where id < 10",
+    "a column with values of its own": "alter table plain add n float default random()",
+    "a column of a new type": "create type size as enum ('s', 'l'); alter table plain add n size default 's', add k serial",
+    "a column of a partitioned table": "alter table part add n int not null default 3; insert into part values (2000, 'a', 'v', 5)",
+    "a label": ("alter type mood add value 'great' before 'good'", "update feeling set m = 'great' where id > 30"),
+    "a new table": "create table fresh (id int primary key, v text); insert into fresh values (1, 'x')",
+    "another index": "create index later on plain (v)",
+}  # fmt: skip
+
 CHANGES = {
     "a table made again": "begin; drop table plain; create table plain (id int primary key, v text);"
                           "insert into plain values (7, 'new'); commit",
     "a table with other columns": "begin; drop table plain; create table plain (id int primary key, w int);"
                                   "insert into plain values (7, 1); commit",
-    "a column added": "alter table plain add n int default 3; update plain set n = 4 where id < 10",
     "a column dropped": "alter table plain drop column v",
     "a column renamed": "alter table plain rename v to w",
-    "a new table": "create table fresh (id int primary key, v text); insert into fresh values (1, 'x')",
-    "a table dropped": "drop table old_things",
-    "a table without key dropped": "insert into log (line) values ('x'); drop table log",
     "a table renamed": "alter table plain rename to plane",
     "names swapped": "begin; alter table swap_a rename to tmp; alter table swap_b rename to swap_a; alter table tmp rename to swap_b; commit",
     "a rewrite that keeps the type": "alter table plain alter v type text using upper(v)",
     "a column made again": "alter table plain drop column v, add column v text",
-    "a new partition": "create table part_c partition of part for values in ('c'); insert into part_c values (1, 'c', 'x')",
-    "a partition made again": "begin; drop table part_a; create table part_a partition of part for values in ('a'); commit",
     "another key": "alter table plain drop constraint plain_pkey, add primary key (id, v)",
-    "another index": "create index later on plain (v)",
+}  # fmt: skip
+OWN = {
+    "pg_class": "select relname, relkind, relispartition, pg_get_expr(relpartbound, oid) from pg_class c"
+                " where relnamespace in (select oid from pg_namespace where nspname in ('public', 's')) order by 1",
+    "pg_constraint": "select conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated from pg_constraint"
+                     " where connamespace in (select oid from pg_namespace where nspname in ('public', 's')) and contype <> 'n' order by 1, 2",
 }  # fmt: skip
 POINTS = ["copied.before", "capturing.before", "capturing.after", "copied.after", "indexed.after", "consistent.after", "complete.after"]
+
+
+@pytest.mark.parametrize("change", CARRIED)
+@pytest.mark.parametrize("point", [POINTS[0], *(pytest.param(one, marks=pytest.mark.long) for one in [*POINTS[1:], "chunk"])])
+def test_a_change_that_is_carried(one_pair, change, point):
+    one_pair.old.sql(SHOP + MORE)
+    tool = one_pair.tool(client_version=one_pair.new.version)
+    load = Load(one_pair.old)
+    fault = "copy.chunk.done:sleep=1500" if point == "chunk" else f"step.{point}:sleep=1500"
+    try:
+        run = tool.start("upgrade", "--jobs", "2", fault=fault)
+        run.wait_for_output(r"fault point", timeout=60)
+        for statements in [CARRIED[change]] if isinstance(CARRIED[change], str) else CARRIED[change]:
+            one_pair.old.sql(statements)
+        run.wait_for_output(r"in sync", timeout=60)
+        tool.ok("switchover")
+        load.stop()
+        run.sigint()
+        assert run.wait().rc in (DONE, INTERRUPTED)
+        assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+        for name in ("pg_class", "pg_constraint"):
+            there = [node.sql(OWN[name]) for node in (one_pair.old, one_pair.new)]
+            assert there[0] == there[1]
+        tool.ok("finish")
+    finally:
+        load.stop()
 
 
 @pytest.mark.parametrize("change", CHANGES)
