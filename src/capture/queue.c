@@ -471,8 +471,9 @@ bool queue_changed_keyless(const void *ctx, Conn *from, Conn *to, ChangedTable *
 
     if (!q_tabs(tmp, to, &tabs, &n_tabs, err))
         return false;
+    /* a number without a name is of a table that is gone */
     for (size_t i = 0; i < n_tabs; i++)
-        if (tabs[i].key_columns == NULL)
+        if (tabs[i].key_columns == NULL && tabs[i].schema_name[0] != '\0')
             tabs[n_keyless++] = tabs[i];
     for (size_t first = 0; first < n_keyless; first += MARKS_PER_QUERY) {
         size_t some = n_keyless - first < MARKS_PER_QUERY ? n_keyless - first : MARKS_PER_QUERY;

@@ -52,15 +52,11 @@ static const TableRelationsRow *table_of(const Ddl *ddl, const SchemaPrintsRow *
 bool ddl_wants_while_copying(const Ddl *ddl, const SchemaPrintsRow *now)
 {
     static const char *const needed[] = {"SCHEMA", "TYPE", "DOMAIN", "SEQUENCE"};
-    static const char *const of_partition[] = {"INDEX", "CONSTRAINT"};
+    static const char *const of_partition[] = {"TABLE", "INDEX", "CONSTRAINT"};
 
-    if (ddl_listed(needed, sizeof needed / sizeof *needed, now->entry))
-        return true;
-    if (strcmp(now->entry, "TABLE") != 0 &&
-        (!has_indexes(ddl->run) ||
-         !ddl_listed(of_partition, sizeof of_partition / sizeof *of_partition, now->entry)))
-        return false;
-    return is_new_partition(ddl, table_of(ddl, now));
+    return ddl_listed(needed, sizeof needed / sizeof *needed, now->entry) ||
+           (ddl_listed(of_partition, sizeof of_partition / sizeof *of_partition, now->entry) &&
+            is_new_partition(ddl, table_of(ddl, now)));
 }
 
 /* columns came to a table, and nothing else happened to those that it had */
@@ -225,7 +221,6 @@ static bool is_of(const DumpEntry *entry, const char *type, const char *schema, 
            strcmp(entry->name, name) == 0;
 }
 
-/* until all indexes are built those of partitions that came are among what is still to be built */
 static bool store_item(Ddl *ddl, const DumpEntry *entry, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -244,23 +239,25 @@ static bool store_item(Ddl *ddl, const DumpEntry *entry, Err *err)
             item_store(ddl->to, (int)rows_i64(rows, 0, 0), entry, NULL, err));
 }
 
-static bool store_items(Ddl *ddl, Err *err)
+/*
+ * A partition got its indexes with it. Those of its table may still be to be built, without their parts, and are valid
+ * only when every partition has given its own.
+ */
+static bool store_attachments(Ddl *ddl, Err *err)
 {
     for (size_t i = 0; !has_indexes(ddl->run) && i < ddl->now.n_prints; i++) {
         const SchemaPrintsRow *print = &ddl->now.prints[i];
         const TableRelationsRow *table = table_of(ddl, print);
-        const bool index = strcmp(print->entry, "INDEX") == 0,
-                   constraint = strcmp(print->entry, "CONSTRAINT") == 0;
-        /* of a constraint pg_dump says "table name" */
-        const char *name = constraint && table != NULL
-                               ? print->name + strlen(table->table_name) + strlen(" ")
-                               : print->name;
+        const char *name = print->name;
 
-        if ((!index && !constraint) || !is_new_partition(ddl, table) || copy_of(ddl, table) == NULL)
+        if (!is_new_partition(ddl, table) || copy_of(ddl, table) == NULL)
+            continue;
+        if (strcmp(print->entry, "CONSTRAINT") == 0)
+            name += strlen(table->table_name) + strlen(" "); /* pg_dump says "table name" */
+        else if (strcmp(print->entry, "INDEX") != 0)
             continue;
         for (size_t e = 0; e < ddl->n_post; e++)
-            if ((is_of(&ddl->post[e], print->entry, print->schema_name, print->name) ||
-                 is_of(&ddl->post[e], "INDEX ATTACH", print->schema_name, name)) &&
+            if (is_of(&ddl->post[e], "INDEX ATTACH", print->schema_name, name) &&
                 !store_item(ddl, &ddl->post[e], err))
                 return false;
     }
@@ -356,13 +353,17 @@ static void tell(const Ddl *ddl, bool *ret_any)
 {
     for (size_t i = 0; i < ddl->n_work; i++) {
         const Work *work = &ddl->work[i];
+        bool told = work->object[0] == '\0';
 
-        if (!work->done && work->object[0] != '\0')
+        if (!work->done && !told)
             log_warn("schema: %s could not be carried over to the target: %.300s: %s", work->object,
                      work->statement, work->refusal);
-        *ret_any = *ret_any || (work->done && work->object[0] != '\0');
-        if (work->done && work->object[0] != '\0' &&
-            (i == 0 || strcmp(work->object, ddl->work[i - 1].object) != 0))
+        if (!work->done || told)
+            continue;
+        *ret_any = true;
+        for (size_t k = 0; k < i && !told; k++)
+            told = ddl->work[k].done && strcmp(ddl->work[k].object, work->object) == 0;
+        if (!told)
             log_info("schema: %s was made or altered on the source, and is on the target",
                      work->object);
     }
@@ -388,7 +389,7 @@ static bool carry(Ddl *ddl, bool *ret_carried, Err *err)
     *ret_carried = ddl->n_changes > 0;
     if (!forget_gone(ddl, err) || !fault("copying.forgotten", err) || !ddl_change_tabs(ddl, err) ||
         !skip_gone(ddl, ret_carried, err) || !ddl_do_work(ddl, err) ||
-        !fault("copying.worked", err) || !ddl_read_copy(ddl, err) || !store_items(ddl, err) ||
+        !fault("copying.worked", err) || !ddl_read_copy(ddl, err) || !store_attachments(ddl, err) ||
         !fault("copying.stored", err) || !capture_new(ddl, err))
         return false;
     tell(ddl, ret_carried);

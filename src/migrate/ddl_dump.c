@@ -210,7 +210,9 @@ bool ddl_work_of_dump(Ddl *ddl, const char *snapshot, Err *err)
 
                 if (same_entry(entry, wanted[i]))
                     work_of_entry(ddl, wanted[i], entry);
-                else if (belongs_to(entry, wanted[i]) &&
+                /* an index that it belongs to may still be to be built: see ddl_copying.c */
+                else if (!(ddl->copying && strcmp(entry->type, "INDEX ATTACH") == 0) &&
+                         belongs_to(entry, wanted[i]) &&
                          baseline_find(&ddl->copy, wanted[i]->object) == NULL)
                     ddl_add_work(ddl, item_type_is_optional(entry->type) ? "" : wanted[i]->object,
                                  entry->statement, false);

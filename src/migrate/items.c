@@ -240,6 +240,16 @@ bool item_is_one_of(Conn *conn, int no, const ForeignKeysRow *keys, size_t n, bo
     return true;
 }
 
+bool item_forget(Conn *conn, int no, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = sql_new(tmp);
+
+    sql_add(q, "UPDATE pgtandem.post_item SET done = true WHERE no = ");
+    sql_i64(q, no);
+    return conn_exec(conn, q, err);
+}
+
 bool item_foreign_key_asleep(Conn *conn, int no, bool loose, Err *err)
 {
     AUTO_CTX(tmp, NULL);

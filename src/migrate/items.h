@@ -51,6 +51,9 @@ CHECKED bool items_build(Conn *conn, int tab, Err *err);
 CHECKED bool item_is_one_of(Conn *conn, int no, const ForeignKeysRow *keys, size_t n, bool *ret_is,
                             Err *err);
 
+/* an item that is not to be built any more */
+CHECKED bool item_forget(Conn *conn, int no, Err *err);
+
 /* lets a foreign key sleep from the beginning instead of creating it; loose: see sleep.h */
 CHECKED bool item_foreign_key_asleep(Conn *conn, int no, bool loose, Err *err);
 

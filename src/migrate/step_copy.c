@@ -140,19 +140,30 @@ static bool build_items(Run *run, ItemStage stage, Err *err)
     AUTO_CTX(tmp, NULL);
     Conn *target = run->conn[SIDE_TARGET];
     Item *items;
-    ForeignKeysRow *keys;
-    size_t n, n_keys;
+    ForeignKeysRow *keys, *now = NULL;
+    size_t n, n_keys, n_now = 0;
+    /* where tables have other names on the target, changes are compared when the copy is complete */
+    const bool compare = stage == ITEM_FK && !selection_renames(run->selection);
 
     if (!items_load(tmp, target, &items, &n, err) ||
-        !filtered_keys_on_target(tmp, run, &keys, &n_keys, err))
+        !filtered_keys_on_target(tmp, run, &keys, &n_keys, err) ||
+        (compare && !q_foreign_keys(tmp, run->conn[SIDE_SOURCE], &now, &n_now, err)))
         return false;
     for (size_t i = 0; i < n; i++) {
         if (items[i].done || items[i].stage != stage)
             continue;
         log_progress("%s %s", items[i].type, items[i].name);
-        bool loose = false;
+        bool loose = false, there = true;
         if (stage == ITEM_FK && !item_is_one_of(target, items[i].no, keys, n_keys, &loose, err))
             return false;
+        if (compare && !item_is_one_of(target, items[i].no, now, n_now, &there, err))
+            return false;
+        /* it was dropped meanwhile: rows need not fulfil it any more */
+        if (!there) {
+            if (!item_forget(target, items[i].no, err))
+                return false;
+            continue;
+        }
         bool ok = stage == ITEM_FK && (loose || !run->replica[SIDE_TARGET])
                       ? item_foreign_key_asleep(target, items[i].no, loose, err)
                       : item_build(target, items[i].no, err);

@@ -39,8 +39,9 @@ CARRIED = {
                             "create table deep_2_1 partition of deep_2 for values from (1) to (2);"
                             "insert into deep values (1, 2, 1, 'a'), (2, 2, 1, 'b'); create table deep_1_2 partition of deep_1 for"
                             " values from (2) to (3); insert into deep_1_2 values (1, 1, 2, 'x')",
-    "a partition dropped": "update part set v = 'last' where region = 'b'; drop table part_b",
-    "a partition detached": "update part set v = 'last' where region = 'b'; alter table part detach partition part_b; delete from part_b where id < 9",
+    "a partition dropped": ("update part set v = 'last' where region = 'b'", "drop table part_b"),
+    "a partition detached": ("update part set v = 'last' where region = 'b'", "alter table part detach partition part_b",
+                             "delete from part_b where id < 9"),
     "partitions go round": "drop table part_a; create table part_c partition of part for values in ('c'); insert into part values (1, 'c', '')",
     "a partition made again": "begin; drop table part_a; create table part_a partition of part for values in ('a');"
                               "insert into part values (1000, 'a', 'new'); commit",
@@ -87,18 +88,52 @@ def test_a_change_that_is_carried(one_pair, change, point):
     try:
         run = tool.start("upgrade", "--jobs", "2", fault=fault)
         run.wait_for_output(r"fault point", timeout=60)
-        for statements in [CARRIED[change]] if isinstance(CARRIED[change], str) else CARRIED[change]:
-            one_pair.old.sql(statements)
+        make(one_pair.old, [change])
         run.wait_for_output(r"in sync", timeout=60)
         tool.ok("switchover")
         load.stop()
         run.sigint()
         assert run.wait().rc in (DONE, INTERRUPTED)
         assert_same_content(one_pair.old.connect(), one_pair.new.connect())
-        for name in ("pg_class", "pg_constraint"):
-            there = [node.sql(OWN[name]) for node in (one_pair.old, one_pair.new)]
-            assert there[0] == there[1]
+        for query in OWN.values():
+            assert one_pair.old.sql(query) == one_pair.new.sql(query)
         tool.ok("finish")
+    finally:
+        load.stop()
+
+
+DEATHS = ["copying.forgotten", "ddl.renamed", "ddl.renamed:kill:2", "ddl.one", "ddl.one:kill:3", "copying.worked", "copying.stored"]
+SEVERAL = ["a table without key dropped", "a table dropped", "a new partition with more", "new partitions below", "a partition dropped",
+           "a column added that must have a value"]  # fmt: skip
+
+
+def make(node, names):
+    for name in names:
+        for statements in [CARRIED[name]] if isinstance(CARRIED[name], str) else CARRIED[name]:
+            node.sql(statements)
+
+
+@pytest.mark.parametrize("point", [POINTS[0], *(pytest.param(one, marks=pytest.mark.long) for one in ("copied.after", "consistent.after"))])
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_while_carrying(one_pair, death, point):
+    """What was altered while nobody worked on the copy is carried first; wherever that is cut off, it is done again."""
+    one_pair.old.sql(SHOP + MORE)
+    tool = one_pair.tool(client_version=one_pair.new.version)
+    assert tool.run("upgrade", "--jobs", "2", fault=f"step.{point}:exit").rc != DONE
+    make(one_pair.old, SEVERAL)
+    died = tool.run("upgrade", "--jobs", "2", fault=death)
+    assert died.rc < 0, died
+    load = Load(one_pair.old)
+    try:
+        run = tool.start("upgrade", "--jobs", "2")
+        run.wait_for_output(r"in sync", timeout=60)
+        tool.ok("switchover")
+        load.stop()
+        run.sigint()
+        assert run.wait().rc in (DONE, INTERRUPTED)
+        assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+        for query in OWN.values():
+            assert one_pair.old.sql(query) == one_pair.new.sql(query)
     finally:
         load.stop()
 
