@@ -310,6 +310,21 @@ static void drop_column_versions(DumpEntry *entries, size_t n)
                 drop_column_version(entries, &entries[i]);
 }
 
+/* since 11 it says FUNCTION where older servers know PROCEDURE only; later ones know both */
+static void name_procedures(DumpEntry *entries, size_t n)
+{
+    static const char function[] = " (\n    FUNCTION = ";
+
+    for (size_t i = 0; i < n; i++) {
+        const char *text = entries[i].statement, *at;
+
+        if (strcmp(entries[i].type, "OPERATOR") == 0 && text != NULL &&
+            (at = strstr(text, function)) != NULL)
+            entries[i].statement = mem_printf(entries, "%.*s (\n    PROCEDURE = %s",
+                                              (int)(at - text), text, at + strlen(function));
+    }
+}
+
 /*
  * runs pg_dump, or pg_dumpall that lies beside it, with what all its calls have in common; out belongs to ctx
  */
@@ -394,6 +409,7 @@ bool dump_section(const void *ctx, const PgDump *dump, const DumpOptions *option
     dump_split(ctx, out, ret_entries, ret_n);
     drop_unwanted(*ret_entries, ret_n);
     drop_column_versions(*ret_entries, *ret_n);
+    name_procedures(*ret_entries, *ret_n);
     return true;
 }
 
