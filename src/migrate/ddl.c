@@ -248,15 +248,6 @@ static void drop_remade(Ddl *ddl)
     }
 }
 
-/* a table without key whose changes are captured as whole rows: their shape is that of the table */
-static bool has_images(const Ddl *ddl, const TableRelationsRow *table)
-{
-    for (size_t i = 0; i < ddl->n_tabs; i++)
-        if (ddl->tabs[i].rel == table->relid)
-            return ddl->tabs[i].followed && ddl->tabs[i].key_columns == NULL;
-    return false;
-}
-
 /* what there is to do on the copy */
 static bool plan_work(Ddl *ddl, const char *snapshot, Err *err)
 {
@@ -272,7 +263,7 @@ static bool plan_work(Ddl *ddl, const char *snapshot, Err *err)
 
         copy = baseline_find_table(&ddl->copy, t->schema_name, t->table_name);
         if (old != NULL &&
-            (ddl_is_remembered(old) || (has_images(ddl, t) && ddl_table_has_changed(ddl, t))))
+            (ddl_is_remembered(old) || (ddl_has_images(ddl, t) && ddl_table_has_changed(ddl, t))))
             ddl_carry_anew(ddl, t->relid);
         /* columns of a partition are altered with those of its root */
         if (copy != NULL && (t->bound == NULL || copy->bound == NULL) && old != NULL &&

@@ -67,7 +67,7 @@ static bool gained_columns(const Ddl *ddl, const TableRelationsRow *table,
     size_t kept = 0, had = 0;
     bool gained = false;
 
-    if (ddl_old_table(&ddl->before, table->relid) == NULL)
+    if (ddl_old_table(&ddl->before, table->relid) == NULL || ddl_has_images(ddl, table))
         return false;
     for (size_t i = 0; i < now.n; i++) {
         const ColumnDefinitionsRow *c = &now.columns[i];
@@ -268,6 +268,8 @@ static bool plan(Ddl *ddl, const char *snapshot, Err *err)
 {
     bool any_new = false;
 
+    if (!ddl_refuse_taken(ddl, err))
+        return false;
     ddl_retire_gone(ddl);
     for (size_t i = 0; i < ddl->now.n_prints; i++)
         if (!ddl_follow_labels(ddl, &ddl->now.prints[i], err))

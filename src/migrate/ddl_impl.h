@@ -156,6 +156,8 @@ void ddl_work_of_drops(Ddl *ddl);
 void ddl_follow_tabs(Ddl *ddl);
 /* only of those that are gone */
 void ddl_retire_gone(Ddl *ddl);
+/* a table without key whose changes are captured as whole rows: their shape is that of the table */
+bool ddl_has_images(const Ddl *ddl, const TableRelationsRow *table);
 /* what ddl_carry_anew() lists is known also after a crash */
 CHECKED bool ddl_remember_anew(Ddl *ddl, Err *err);
 /* new names of numbers, on the copy first: whoever comes after a crash compares what `from` says */

@@ -71,6 +71,14 @@ void ddl_follow_tabs(Ddl *ddl)
     }
 }
 
+bool ddl_has_images(const Ddl *ddl, const TableRelationsRow *table)
+{
+    for (size_t i = 0; i < ddl->n_tabs; i++)
+        if (ddl->tabs[i].rel == table->relid)
+            return ddl->tabs[i].followed && ddl->tabs[i].key_columns == NULL;
+    return false;
+}
+
 void ddl_retire_gone(Ddl *ddl)
 {
     for (size_t i = 0; i < ddl->n_tabs; i++) {
