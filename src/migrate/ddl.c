@@ -323,6 +323,8 @@ static bool look(Ddl *ddl, ForeignKeysRow **ret_keys, size_t *ret_n_keys, bool *
         return false;
     talloc_free(ddl->run->ddl_mark);
     ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
+    talloc_free(ddl->run->ddl_keys);
+    ddl->run->ddl_keys = ddl_keys_text(ddl->run, *ret_keys, *ret_n_keys);
     *ret_changed = anything_changed(ddl) || n_lost > 0;
     return !*ret_changed || (catalog_load(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]),
                                           &ddl->catalog, err) &&
@@ -438,6 +440,7 @@ bool ddl_refuse_late(Run *run, Err *err)
     AUTO_CTX(tmp, NULL);
     Ddl *ddl = mem_new(tmp, Ddl);
     DefinitionsMarkRow *mark;
+    ForeignKeysRow *keys;
     size_t n;
 
     ddl->run = run;
@@ -448,7 +451,7 @@ bool ddl_refuse_late(Run *run, Err *err)
     if (run->ddl_mark != NULL && strcmp(run->ddl_mark, mark->mark) == 0)
         return true;
     if (!baseline_read(ddl, ddl->from, run_selection(ddl->run, ddl->side[0]), &ddl->now, err) ||
-        !ddl_refuse_border(ddl, err) ||
+        !ddl_refuse_border(ddl, err) || !q_foreign_keys(tmp, ddl->from, &keys, &n, err) ||
         !ddl_read_before(ddl, run->conn[SIDE_TARGET], run_active(run), &ddl->before, err))
         return false;
     for (size_t i = 0; i < ddl->now.n_prints; i++)
@@ -460,6 +463,9 @@ bool ddl_refuse_late(Run *run, Err *err)
         if (!ddl_has_changed(ddl, ddl->now.tables[i].object) &&
             ddl_table_has_changed(ddl, &ddl->now.tables[i]))
             mem_push(ddl, ddl->open, ddl->n_open, ddl->now.tables[i].object);
+    /* these have no fingerprints */
+    if (run->ddl_keys != NULL && strcmp(run->ddl_keys, ddl_keys_text(tmp, keys, n)) != 0)
+        mem_push(ddl, ddl->open, ddl->n_open, "foreign keys");
     if (ddl->n_open == 0) {
         talloc_free(run->ddl_mark);
         run->ddl_mark = mem_strdup(run, mark->mark);

@@ -295,12 +295,18 @@ static bool look(Ddl *ddl, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Conn *known = ddl->run->node[SIDE_SOURCE].present ? ddl->from : ddl->to;
+    DefinitionsMarkRow *mark;
     Sql *q = sql_new(tmp);
     Rows *rows;
+    size_t n;
 
     sql_add(q, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()");
-    return conn_query(tmp, ddl->from, q, &rows, err) &&
-           baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) &&
+    if (!conn_query(tmp, ddl->from, q, &rows, err) ||
+        !q_definitions_mark(tmp, ddl->from, &mark, &n, err))
+        return false;
+    talloc_free(ddl->run->ddl_mark);
+    ddl->run->ddl_mark = mem_strdup(ddl->run, mark->mark);
+    return baseline_read(ddl, ddl->from, ddl->run->selection, &ddl->now, err) &&
            ddl_refuse_border(ddl, err) &&
            ddl_read_before(ddl, ddl->to, SIDE_SOURCE, &ddl->before, err) &&
            catalog_load(ddl, ddl->from, ddl->run->selection, &ddl->catalog, err) &&

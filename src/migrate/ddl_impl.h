@@ -187,8 +187,13 @@ CHECKED bool ddl_follow_names(Ddl *ddl, Err *err);
 
 /* ---- ddl_keys.c */
 
-/* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
+/*
+ * those that came, or demand something else under their name, sleep on the copy until it takes over, whatever the role
+ * may do: rows may come later
+ */
 CHECKED bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err);
+/* all of them as one text, to see whether any came, went or changed */
+char *ddl_keys_text(const void *ctx, const ForeignKeysRow *keys, size_t n);
 /* one that sleeps on the copy, and is gone from the other node, does not come back */
 CHECKED bool ddl_forget_asleep_key(Ddl *ddl, const char *schema, const char *table,
                                    const char *name, Err *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/str.h"
 #include "migrate/filtered.h"
 #include "migrate/sleep.h"
 #include "pg/lock.h"
@@ -13,6 +14,43 @@ static bool same_key(const char *a_schema, const char *a_table, const char *a_na
 {
     return strcmp(a_schema, b->schema_name) == 0 && strcmp(a_table, b->table_name) == 0 &&
            strcmp(a_name, b->name) == 0;
+}
+
+/*
+ * What a foreign key demands, from "FOREIGN KEY" on: pg_dump and servers of different versions quote other names, and
+ * whether older rows fulfil it changes with VALIDATE.
+ */
+static char *demand_of(const void *ctx, const char *definition)
+{
+    static const char not_valid[] = " NOT VALID";
+    const char *begin = strstr(definition, "FOREIGN KEY");
+    Str *s = str_new(ctx);
+
+    for (const char *c = begin == NULL ? definition : begin; *c != '\0'; c++)
+        if (*c != '"')
+            str_char(s, *c);
+    while (s->len > 0 && strchr(" \n\t;", s->text[s->len - 1]) != NULL)
+        s->text[--s->len] = '\0';
+    if (str_ends(s->text, not_valid))
+        s->text[s->len - strlen(not_valid)] = '\0';
+    return s->text;
+}
+
+static bool same_demand(const char *a, const char *b)
+{
+    AUTO_CTX(tmp, NULL);
+
+    return strcmp(demand_of(tmp, a), demand_of(tmp, b)) == 0;
+}
+
+char *ddl_keys_text(const void *ctx, const ForeignKeysRow *keys, size_t n)
+{
+    Str *s = str_new(ctx);
+
+    for (size_t i = 0; i < n; i++)
+        str_fmt(s, "%s.%s.%s %s\n", keys[i].schema_name, keys[i].table_name, keys[i].name,
+                keys[i].definition);
+    return s->text;
 }
 
 /* one that leads out of a selection is the business of its own node */
@@ -37,7 +75,16 @@ bool ddl_forget_asleep_key(Ddl *ddl, const char *schema, const char *table, cons
     return conn_exec(ddl->to, q, err);
 }
 
-/* those that came sleep on the copy until it takes over, whatever the role may do: rows may come later */
+static bool drop_key(Ddl *ddl, const ForeignKeysRow *key, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    Sql *q = ddl_alter_table(tmp, key->schema_name, key->table_name);
+
+    sql_add(q, "DROP CONSTRAINT ");
+    sql_ident(q, key->name);
+    return lock_and_run(ddl->to, sql_new(tmp), q, key->name, err);
+}
+
 bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, Err *err)
 {
     AUTO_CTX(tmp, NULL);
@@ -60,14 +107,24 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
         }
         bool have = baseline_find_table(&ddl->copy, now[i].schema_name, now[i].table_name) == NULL;
         Sql *q = ddl_alter_table(tmp, now[i].schema_name, now[i].table_name);
+        const ForeignKeysRow *other = NULL; /* of this name, on the copy */
 
         for (size_t k = 0; k < n_copy; k++)
-            have = have || same_key(copy[k].schema_name, copy[k].table_name, copy[k].name, &now[i]);
+            if (same_key(copy[k].schema_name, copy[k].table_name, copy[k].name, &now[i])) {
+                if (same_demand(copy[k].definition, now[i].definition))
+                    have = true;
+                else
+                    other = &copy[k];
+            }
         for (size_t k = 0; k < n_asleep; k++)
-            have = have ||
-                   same_key(asleep[k].schema_name, asleep[k].table_name, asleep[k].name, &now[i]);
-        if (have)
+            have = have || (strcmp(asleep[k].kind, "foreign key") == 0 &&
+                            same_key(asleep[k].schema_name, asleep[k].table_name, asleep[k].name,
+                                     &now[i]) &&
+                            same_demand(asleep[k].definition, now[i].definition));
+        if (have && (other == NULL || drop_key(ddl, other, err)))
             continue;
+        if (have)
+            return false;
         sql_add(q, "ADD CONSTRAINT ");
         sql_ident(q, now[i].name);
         sql_add(q, " ");
@@ -82,6 +139,8 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
             conn_rollback(ddl->to);
             return false;
         }
+        if (other != NULL && !drop_key(ddl, other, err))
+            return false;
     }
     for (size_t k = 0; k < n_copy + n_asleep; k++) {
         const char *schema = k < n_copy ? copy[k].schema_name : asleep[k - n_copy].schema_name;
@@ -97,11 +156,7 @@ bool ddl_carry_foreign_keys(Ddl *ddl, const ForeignKeysRow *now, size_t n_now, E
             continue;
         log_info("schema: foreign key \"%s\" of table %s.%s is gone", name, schema, table);
         if (k < n_copy) {
-            Sql *q = ddl_alter_table(tmp, schema, table);
-
-            sql_add(q, "DROP CONSTRAINT ");
-            sql_ident(q, name);
-            if (!lock_and_run(ddl->to, sql_new(tmp), q, name, err))
+            if (!drop_key(ddl, &copy[k], err))
                 return false;
             continue;
         }

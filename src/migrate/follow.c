@@ -270,18 +270,23 @@ static bool refuse_lost_source(Run *run, Err *err)
 }
 
 /*
- * The steps until the copy follows. What was altered meanwhile may be in the way: what can be carried then is carried,
- * and the step is taken again.
+ * The steps until the copy follows. What was altered meanwhile is carried between them as far as it can be then, and
+ * when a step fails, which is taken again.
  */
 static bool make_copy(Run *run, Err *err)
 {
     AUTO_CTX(tmp, NULL);
     Err *of_step = err_new(tmp);
-    bool more = strcmp(run->phase, PHASE_FOLLOWING) != 0, carried = true;
+    bool more = strcmp(run->phase, PHASE_FOLLOWING) != 0, ok = true;
 
-    /* while nobody worked on it anything may have happened */
-    bool ok = !more || ddl_carry_while_copying(run, &carried, err);
     while (ok && more) {
+        bool moved = false, carried = true;
+
+        ok = step_is_before_capture(run->phase) ||
+             (ddl_has_moved(run, &moved, err) &&
+              (!moved || ddl_carry_while_copying(run, &carried, err)));
+        if (!ok)
+            break;
         ok = steps_advance(run, &more, err);
         if (ok || !ddl_may_be_why(run, err))
             continue;

@@ -46,6 +46,7 @@ typedef struct Run {
     const char *phase; /* of the making of the copy; "" before anything is there */
     /* of ddl.h: when it last looked, whether something is left, and what keeps from a switch */
     char *ddl_mark;
+    char *ddl_keys; /* the foreign keys then */
     char *ddl_told;
     bool ddl_left;
     const char **unsafe;
