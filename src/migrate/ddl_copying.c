@@ -121,14 +121,6 @@ static bool empty_new(Ddl *ddl, Err *err)
     return true;
 }
 
-/* the table that this one is a partition of, at any depth, or itself */
-static const TableRelationsRow *root_of(const Ddl *ddl, const TableRelationsRow *table)
-{
-    while (table != NULL && table->bound != NULL)
-        table = baseline_find_table(&ddl->now, table->parent_schema, table->parent_name);
-    return table;
-}
-
 static const OldTablesRow *old_name(const Ddl *ddl, const char *schema, const char *name)
 {
     for (size_t i = 0; i < ddl->before.n_tables; i++)
@@ -167,7 +159,7 @@ static bool skip_gone(Ddl *ddl, bool *ret_any, Err *err)
             ddl_find_relid(&ddl->now, tab->rel) == NULL)
             continue;
         now = ddl_find_relid(&ddl->now, old->rel);
-        root = root_of(ddl, now);
+        root = ddl_root_of(ddl, now);
         if (root != NULL && root->relid == tab->rel)
             continue;
         add_skip(q, c->tab, c->rel_schema, c->rel_name);
@@ -330,7 +322,10 @@ static bool settle(Ddl *ddl, Err *err)
 
     for (size_t i = 0; i < ddl->now.n_tables; i++) {
         const TableRelationsRow *t = &ddl->now.tables[i];
-        bool exactly, changed = false;
+        /* one that was captured with all others has none of the rows of before on the copy */
+        bool exactly, changed = is_new_partition(ddl, t) &&
+                                !step_is_before_capture(ddl->run->phase) &&
+                                !ddl_has_changed(ddl, ddl_parent_object(ddl, t));
 
         for (size_t w = 0; w < ddl->n_work; w++)
             changed = changed || (ddl->work[w].done && strcmp(ddl->work[w].object, t->object) == 0);
@@ -357,7 +352,15 @@ static bool settle(Ddl *ddl, Err *err)
                           err);
 }
 
-static void tell(const Ddl *ddl, bool *ret_any)
+static bool any_done(const Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->n_work; i++)
+        if (ddl->work[i].done && ddl->work[i].object[0] != '\0')
+            return true;
+    return false;
+}
+
+static void tell(const Ddl *ddl)
 {
     for (size_t i = 0; i < ddl->n_work; i++) {
         const Work *work = &ddl->work[i];
@@ -368,7 +371,6 @@ static void tell(const Ddl *ddl, bool *ret_any)
                      work->statement, work->refusal);
         if (!work->done || told)
             continue;
-        *ret_any = true;
         for (size_t k = 0; k < i && !told; k++)
             told = ddl->work[k].done && strcmp(ddl->work[k].object, work->object) == 0;
         if (!told)
@@ -387,6 +389,14 @@ static bool capture_new(Ddl *ddl, Err *err)
             ddl_complete_captures(ddl, ddl->to, err));
 }
 
+static bool is_refused(const Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->n_work; i++)
+        if (ddl->work[i].stops && !ddl->work[i].done)
+            return true;
+    return false;
+}
+
 static bool carry(Ddl *ddl, bool *ret_carried, Err *err)
 {
     bool ok = look(ddl, err);
@@ -398,10 +408,17 @@ static bool carry(Ddl *ddl, bool *ret_carried, Err *err)
     if (!forget_gone(ddl, err) || !fault("copying.forgotten", err) || !ddl_change_tabs(ddl, err) ||
         !skip_gone(ddl, ret_carried, err) || !ddl_do_work(ddl, err) ||
         !fault("copying.worked", err) || !ddl_read_copy(ddl, err) || !store_attachments(ddl, err) ||
-        !fault("copying.stored", err) || !capture_new(ddl, err))
+        !fault("copying.stored", err))
         return false;
-    tell(ddl, ret_carried);
-    return settle(ddl, err) && ddl_refuse_stopping(ddl, err);
+    /*
+     * What is not captured yet is made on the copy, captured and carried when that is complete. Captured now, rows of a
+     * partition that the copy lacks could come into another one there, and go with it.
+     */
+    tell(ddl);
+    if (is_refused(ddl))
+        return true;
+    *ret_carried = *ret_carried || any_done(ddl);
+    return capture_new(ddl, err) && settle(ddl, err);
 }
 
 bool ddl_carry_while_copying(Run *run, bool *ret_carried, Err *err)

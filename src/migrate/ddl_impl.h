@@ -107,6 +107,8 @@ bool ddl_has_changed(const Ddl *ddl, const char *object);
 bool ddl_table_has_changed(const Ddl *ddl, const TableRelationsRow *table);
 /* all its rows were to be carried anew when a crash came: see ddl_remember_anew() */
 bool ddl_is_remembered(const OldTablesRow *old);
+/* the table that this one of `from` is a partition of, at any depth, or itself; NULL when it is not there */
+const TableRelationsRow *ddl_root_of(const Ddl *ddl, const TableRelationsRow *table);
 /* all rows of a table, or of the tree that it is a partition of, are to be carried */
 void ddl_carry_anew(Ddl *ddl, int64_t relid);
 void ddl_mark_unsettled(Ddl *ddl, int64_t relid);
@@ -127,6 +129,8 @@ bool ddl_is_generated(const ColumnDefinitionsRow *column);
 void ddl_alter_columns(Ddl *ddl, const TableRelationsRow *table, const TableRelationsRow *copy);
 /* labels that came to an enum, if this is one that has changed */
 CHECKED bool ddl_follow_labels(Ddl *ddl, const SchemaPrintsRow *print, Err *err);
+/* "parent … of table …" as in schema_prints, or "" */
+const char *ddl_parent_object(const Ddl *ddl, const TableRelationsRow *table);
 /* partitions that came to a table, left it or moved */
 void ddl_move_partitions(Ddl *ddl);
 /* one that the copy is to get, or has on its own; its rows on the copy go if they are in the way */

@@ -182,6 +182,13 @@ bool ddl_table_has_changed(const Ddl *ddl, const TableRelationsRow *table)
            ddl_has_changed(ddl, table->object) || is_rewritten(ddl, table, old);
 }
 
+const TableRelationsRow *ddl_root_of(const Ddl *ddl, const TableRelationsRow *table)
+{
+    while (table != NULL && table->bound != NULL)
+        table = baseline_find_table(&ddl->now, table->parent_schema, table->parent_name);
+    return table;
+}
+
 void ddl_carry_anew(Ddl *ddl, int64_t relid)
 {
     const TableRelationsRow *table = ddl_find_relid(&ddl->now, relid);

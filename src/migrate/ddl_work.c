@@ -104,11 +104,42 @@ bool ddl_is_generated(const ColumnDefinitionsRow *column)
     return column->special[0] == 's' || column->special[0] == 'v';
 }
 
-/* ADD COLUMN …, so that older rows have the value that they have on the other node */
-static void add_definition(Ddl *ddl, Sql *q, const TableRelationsRow *table,
+/*
+ * What rows that are older than the column have in it. A partitioned table itself has no rows: its partitions tell.
+ * Those that were made later have none such; *ret_mixed: others do not agree.
+ */
+static void find_missing(const Ddl *ddl, const TableRelationsRow *table,
+                         const ColumnDefinitionsRow *c, bool *ret_has, const char **ret_missing,
+                         bool *ret_mixed)
+{
+    *ret_has = c->has_missing;
+    *ret_missing = c->missing;
+    *ret_mixed = false;
+    if (strcmp(table->kind, "p") != 0)
+        return;
+    for (size_t i = 0; i < ddl->now.n_tables; i++) {
+        const TableRelationsRow *leaf = &ddl->now.tables[i];
+        const ColumnDefinitionsRow *of;
+
+        if (leaf->bound == NULL || strcmp(leaf->kind, "r") != 0 ||
+            ddl_root_of(ddl, leaf) != table ||
+            (of = ddl_find_column(&ddl->now, leaf->relid, c->name)) == NULL || !of->has_missing)
+            continue;
+        *ret_mixed = *ret_mixed || (*ret_has && !ddl_same_text(*ret_missing, of->missing));
+        *ret_has = true;
+        *ret_missing = of->missing;
+    }
+}
+
+/* ADD COLUMN …, so that older rows have the value that they have on the other node; whether by a default */
+static bool add_definition(Ddl *ddl, Sql *q, const TableRelationsRow *table,
                            const ColumnDefinitionsRow *c)
 {
     AUTO_CTX(tmp, NULL);
+    bool has, mixed;
+    const char *missing;
+
+    find_missing(ddl, table, c, &has, &missing, &mixed);
 
     sql_add(q, "ADD COLUMN ");
     sql_ident(q, c->name);
@@ -122,14 +153,16 @@ static void add_definition(Ddl *ddl, Sql *q, const TableRelationsRow *table,
             sql_add(q, ") VIRTUAL");
         else
             sql_add(q, ") STORED");
-    } else if (c->has_missing && c->missing != NULL) {
+    } else if (has && missing != NULL && !mixed) {
         /* rows that are older than the column have this value there, too */
         sql_add(q, " DEFAULT ");
-        sql_literal(q, c->missing);
-    } else if (c->has_missing || c->special[0] != '\0') {
+        sql_literal(q, missing);
+        return true;
+    } else if (has || c->special[0] != '\0') {
         /* of an identity column pg_dump's entry of the sequence says ADD GENERATED … AS IDENTITY */
         ddl_carry_anew(ddl, table->relid);
     }
+    return false;
 }
 
 static void add_default(Ddl *ddl, const TableRelationsRow *table, const ColumnDefinitionsRow *c)
@@ -151,9 +184,10 @@ static void add_column(Ddl *ddl, const TableRelationsRow *table, const ColumnDef
     AUTO_CTX(tmp, NULL);
     Sql *q = ddl_alter_table(tmp, table->schema_name, table->table_name);
 
-    add_definition(ddl, q, table, c);
+    const bool by_default = add_definition(ddl, q, table, c);
+
     ddl_add_work(ddl, table->object, q->text->text, true);
-    if (!ddl_is_generated(c) && (c->fallback != NULL || (c->has_missing && c->missing != NULL)))
+    if (!ddl_is_generated(c) && (c->fallback != NULL || by_default))
         add_default(ddl, table, c);
 }
 
@@ -167,7 +201,7 @@ static void alter_generated(Ddl *ddl, const TableRelationsRow *table, const Colu
     sql_add(again, "DROP COLUMN ");
     sql_ident(again, c->name);
     sql_add(again, ", ");
-    add_definition(ddl, again, table, c);
+    (void)add_definition(ddl, again, table, c);
     if (ddl_is_generated(c)) {
         ddl_add_work(ddl, table->object, again->text->text, true);
         ddl_work_destroys(ddl);
@@ -398,7 +432,7 @@ bool ddl_follow_labels(Ddl *ddl, const SchemaPrintsRow *print, Err *err)
            add_labels(ddl, print->object, err);
 }
 
-static const char *parent_object(const Ddl *ddl, const TableRelationsRow *table)
+const char *ddl_parent_object(const Ddl *ddl, const TableRelationsRow *table)
 {
     const TableRelationsRow *parent =
         table->bound == NULL
@@ -449,7 +483,7 @@ static bool has_moved(const Ddl *ddl, const TableRelationsRow *table, const Tabl
            !ddl_same_text(table->parent_schema, copy->parent_schema) ||
            /* the text of a bound may be another one on another server version */
            (!ddl_same_text(table->bound, copy->bound) &&
-            (old == NULL || ddl_has_changed(ddl, parent_object(ddl, table))));
+            (old == NULL || ddl_has_changed(ddl, ddl_parent_object(ddl, table))));
 }
 
 void ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table)

@@ -55,6 +55,86 @@ def test_columns_come_go_and_change(shop, way):
     assert_same_columns(shop, "item", "tag", "part", "part_a", "log")
 
 
+@pytest.mark.parametrize("step", ["one by one", "at once"])
+def test_columns_of_partitioned_tables(shop, step):
+    """They themselves do not tell what older rows have, and nobody touches these rows afterwards."""
+    shop.old.sql("""
+        create table years (id int, y int, primary key (id, y)) partition by range (y);
+        create table years_1 partition of years for values from (1) to (2) partition by range (id);
+        create table years_1_1 partition of years_1 for values from (0) to (100);
+        create table years_2 partition of years for values from (2) to (3);
+        insert into years select i, 1 + i % 2 from generate_series(1, 90) i
+    """)  # fmt: skip
+    shop.tool.ok("switchover")
+    shop.tool.ok("rollback")
+    statements = (
+        "alter table years add n int not null default 3, add t text default 'it''s', add at timestamptz default now()",
+        "alter table years alter t drop default",
+        "create table years_3 partition of years for values from (3) to (4); insert into years (id, y) values (1, 3)",
+        "alter table years add later int default 7",
+    )  # fmt: skip
+    carried = "select count(*) from pg_attribute where attrelid::regclass::text ~ '^years' and attnum > 0"
+
+    def make(node, statement):
+        node.sql(statement)
+        if step == "one by one":
+            poll_until(lambda: shop.old.value(carried) == shop.new.value(carried), 20)
+            shop.tool.ok("verify")
+
+    for statement in statements if step == "one by one" else ["; ".join(statements)]:
+        make(shop.old, statement)
+    shop.tool.ok("switchover")
+    assert_same_columns(shop, "years", "years_1_1", "years_3")
+    shop.load.stop()
+    shop.tool.ok("verify")
+    for statement in (
+        "alter table years add e int[] default '{1,2}'",
+        "alter table years add r float8 default random(), add s int default 5",
+    ):
+        make(shop.new, statement)
+    shop.tool.ok("rollback")
+    assert_same_content(shop.old.connect(), shop.new.connect())
+
+
+@pytest.mark.parametrize("kind", ["superuser", "ordinary"])
+def test_foreign_keys_that_demand_something_else(one_pair, ordinary, kind):
+    """The name stays, the action is another one: on the copy, where it may sleep, it is that then."""
+    user = ordinary(one_pair) if kind == "ordinary" else None
+    nodes = one_pair.old, one_pair.new
+    options = {"user": user} if user else {}
+    one_pair.old.sql("""
+        create table parent (id int primary key); insert into parent values (1), (2), (3);
+        create table child (id int primary key, p int constraint up references parent, q int constraint "To Q" references parent);
+        insert into child values (1, 1, 2)
+    """, **options)  # fmt: skip
+    tool = one_pair.tool()
+    run = tool.start("upgrade")
+    run.wait_for_output(r"in sync", timeout=60)
+
+    def keys(node):
+        return node.sql("select conname, pg_get_constraintdef(oid) from pg_constraint where contype = 'f' order by 1")
+
+    def change(node, action):
+        node.sql(f"alter table child drop constraint up, add constraint up foreign key (p) references parent on delete {action};"
+                 f' alter table child alter constraint "To Q" {"deferrable" if action == "cascade" else "not deferrable"}', **options)  # fmt: skip
+
+    for command, writes, action in (("switchover", 0, "cascade"), ("rollback", 1, "set null"), ("switchover", 0, "cascade")):
+        before = keys(nodes[writes])
+        change(nodes[writes], action)
+        wanted = keys(nodes[writes])
+        assert wanted != before
+        tool.ok(command)
+        assert keys(nodes[1 - writes]) == wanted
+        assert one_pair.old.value("select count(*) from pgtandem.node") == 1
+    run.sigint()
+    run.wait()
+    tool.ok("verify")
+    tool.ok("finish")
+    assert keys(nodes[0]) == keys(nodes[1]) == wanted
+    nodes[1].sql("delete from parent where id = 1", **options)
+    assert nodes[1].sql("select * from child") == []
+
+
 def test_key_columns_change(shop):
     with pytest.raises(psycopg2.errors.FeatureNotSupported):
         # our triggers name the key: PostgreSQL itself refuses, and the application goes on

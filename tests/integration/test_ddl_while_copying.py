@@ -43,6 +43,8 @@ CARRIED = {
     "a partition detached": ("update part set v = 'last' where region = 'b'", "alter table part detach partition part_b",
                              "delete from part_b where id < 9"),
     "partitions go round": "drop table part_a; create table part_c partition of part for values in ('c'); insert into part values (1, 'c', '')",
+    "a partition in the place of another": ("drop table part_b", "create table part_c partition of part for values in ('b')",
+                                            "insert into part values (1, 'b', 'x'); insert into part_c values (2, 'b', 'y')"),
     "a partition made again": "begin; drop table part_a; create table part_a partition of part for values in ('a');"
                               "insert into part values (1000, 'a', 'new'); commit",
     "a tree dropped": "drop table deep_1",
