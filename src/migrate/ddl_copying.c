@@ -23,6 +23,7 @@
 #include "migrate/ddl.h"
 #include "migrate/items.h"
 #include "migrate/steps.h"
+#include "pg/lock.h"
 #include "schema/catalog.h"
 
 static bool is_new_partition(const Ddl *ddl, const TableRelationsRow *table)
@@ -34,6 +35,14 @@ static bool is_new_partition(const Ddl *ddl, const TableRelationsRow *table)
 static const TableRelationsRow *copy_of(const Ddl *ddl, const TableRelationsRow *table)
 {
     return baseline_find_table(&ddl->copy, table->schema_name, table->table_name);
+}
+
+/* it is a partition on the copy, too */
+static bool is_attached(const Ddl *ddl, const TableRelationsRow *table)
+{
+    const TableRelationsRow *copy = copy_of(ddl, table);
+
+    return copy != NULL && copy->bound != NULL;
 }
 
 /* the indexes that partitioned tables have are on the copy, complete */
@@ -242,7 +251,7 @@ static bool store_attachments(Ddl *ddl, Err *err)
         const TableRelationsRow *table = table_of(ddl, print);
         const char *name = print->name;
 
-        if (!is_new_partition(ddl, table) || copy_of(ddl, table) == NULL)
+        if (!is_new_partition(ddl, table) || !is_attached(ddl, table))
             continue;
         if (strcmp(print->entry, "CONSTRAINT") == 0)
             name += strlen(table->table_name) + strlen(" "); /* pg_dump says "table name" */
@@ -277,7 +286,7 @@ static bool plan(Ddl *ddl, const char *snapshot, Err *err)
     if ((any_new || ddl->n_work > 0) && !ddl_work_of_dump(ddl, snapshot, err))
         return false;
     for (size_t i = 0; i < ddl->now.n_tables; i++)
-        if (is_new_partition(ddl, &ddl->now.tables[i]) && copy_of(ddl, &ddl->now.tables[i]) == NULL)
+        if (is_new_partition(ddl, &ddl->now.tables[i]) && !is_attached(ddl, &ddl->now.tables[i]))
             ddl_attach_partition(ddl, &ddl->now.tables[i]);
     return ddl_refuse_filtered(ddl, err) &&
            (!ddl->run->node[SIDE_SOURCE].present || empty_new(ddl, err));
@@ -360,22 +369,33 @@ static bool any_done(const Ddl *ddl)
     return false;
 }
 
+static bool is_refused(const Ddl *ddl)
+{
+    for (size_t i = 0; i < ddl->n_work; i++)
+        if (ddl->work[i].stops && !ddl->work[i].done)
+            return true;
+    return false;
+}
+
 static void tell(const Ddl *ddl)
 {
+    const bool refused = is_refused(ddl);
+
     for (size_t i = 0; i < ddl->n_work; i++) {
         const Work *work = &ddl->work[i];
-        bool told = work->object[0] == '\0';
+        bool told = work->object[0] == '\0' || (refused && work->done);
 
-        if (!work->done && !told)
-            log_warn("schema: %s could not be carried over to the target: %.300s: %s", work->object,
-                     work->statement, work->refusal);
-        if (!work->done || told)
-            continue;
         for (size_t k = 0; k < i && !told; k++)
-            told = ddl->work[k].done && strcmp(ddl->work[k].object, work->object) == 0;
-        if (!told)
+            told =
+                ddl->work[k].done == work->done && strcmp(ddl->work[k].object, work->object) == 0;
+        if (told)
+            continue;
+        if (work->done)
             log_info("schema: %s was made or altered on the source, and is on the target",
                      work->object);
+        else
+            log_info("schema: %s waits until the copy is complete: %s", work->object,
+                     work->refusal);
     }
 }
 
@@ -389,12 +409,22 @@ static bool capture_new(Ddl *ddl, Err *err)
             ddl_complete_captures(ddl, ddl->to, err));
 }
 
-static bool is_refused(const Ddl *ddl)
+/* made, but the table that it belongs to has no room for it yet: later it comes as a whole */
+static bool drop_loose(Ddl *ddl, Err *err)
 {
-    for (size_t i = 0; i < ddl->n_work; i++)
-        if (ddl->work[i].stops && !ddl->work[i].done)
-            return true;
-    return false;
+    for (size_t i = 0; i < ddl->now.n_tables; i++) {
+        AUTO_CTX(tmp, NULL);
+        const TableRelationsRow *t = &ddl->now.tables[i];
+        Sql *q = sql_new(tmp);
+
+        if (!is_new_partition(ddl, t) || copy_of(ddl, t) == NULL || is_attached(ddl, t))
+            continue;
+        sql_add(q, "DROP TABLE ");
+        sql_name(q, t->schema_name, t->table_name);
+        if (!lock_and_run(ddl->to, sql_new(tmp), q, t->object, err))
+            return false;
+    }
+    return true;
 }
 
 static bool carry(Ddl *ddl, bool *ret_carried, Err *err)
@@ -416,7 +446,7 @@ static bool carry(Ddl *ddl, bool *ret_carried, Err *err)
      */
     tell(ddl);
     if (is_refused(ddl))
-        return true;
+        return drop_loose(ddl, err);
     *ret_carried = *ret_carried || any_done(ddl);
     return capture_new(ddl, err) && settle(ddl, err);
 }

@@ -89,7 +89,7 @@ def make(node, names):
 
 BETWEEN = ["copy.planned", *(pytest.param(one, marks=pytest.mark.long) for one in ["copy.chunk.done", *(f"step.{p}" for p in POINTS)])]
 # a table that nobody knows the rows of; of a table of a terabyte nothing else may be
-ANEW = ("a column with values of its own", "a column with a sequence", "a partition detached", "a new table")
+ANEW = ("a partition in the place of another", "a column with values of its own", "a column with a sequence", "a partition detached", "a new table")
 
 
 @pytest.mark.parametrize("change", CARRIED)
