@@ -4,12 +4,12 @@
  * When the copy is complete all definitions are compared anyway, so only that is carried here without which it would not
  * become complete:
  *
- *     a table that is gone          its number goes, and what was loaded of it does not count
- *     a partition that came         made on the copy and captured: its rows come with the rounds
- *     a partition that is gone      its pieces count as loaded. That of the copy stays for as long, as indexes and
- *                                   constraints of it are still to be built there
- *     one made again under its name both
- *     a column or a label that came the same on the copy
+ *     a table that is gone           its number goes, and what was loaded of it does not count
+ *     a partition that came          made on the copy and captured: its rows come with the rounds
+ *     a partition that is gone       its pieces count as loaded. That of the copy stays for as long, as indexes and
+ *                                    constraints of it are still to be built there
+ *     one made again under its name  both
+ *     a column or a label that came  the same on the copy
  *
  * The baseline learns only of what would otherwise be carried anew as a whole.
  */
@@ -417,7 +417,9 @@ static bool drop_loose(Ddl *ddl, Err *err)
         const TableRelationsRow *t = &ddl->now.tables[i];
         Sql *q = sql_new(tmp);
 
-        if (!is_new_partition(ddl, t) || copy_of(ddl, t) == NULL || is_attached(ddl, t))
+        /* of what was there under that name indexes may still be to be built */
+        if (!is_new_partition(ddl, t) || copy_of(ddl, t) == NULL || is_attached(ddl, t) ||
+            ddl_find_before(&ddl->before, t->object) != NULL)
             continue;
         sql_add(q, "DROP TABLE ");
         sql_name(q, t->schema_name, t->table_name);

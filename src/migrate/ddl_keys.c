@@ -49,7 +49,7 @@ char *ddl_keys_text(const void *ctx, const ForeignKeysRow *keys, size_t n)
 
     for (size_t i = 0; i < n; i++)
         str_fmt(s, "%s.%s.%s %s\n", keys[i].schema_name, keys[i].table_name, keys[i].name,
-                keys[i].definition);
+                demand_of(s, keys[i].definition));
     return s->text;
 }
 
