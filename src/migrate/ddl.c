@@ -284,8 +284,7 @@ static bool plan_work(Ddl *ddl, const char *snapshot, Err *err)
     if (!ddl_work_of_dump(ddl, snapshot, err))
         return false;
     ddl_work_of_facts(ddl);
-    ddl_move_partitions(ddl);
-    return true;
+    return ddl_move_partitions(ddl, err);
 }
 
 static bool plan(Ddl *ddl, const char *snapshot, Err *err)

@@ -286,8 +286,9 @@ static bool plan(Ddl *ddl, const char *snapshot, Err *err)
     if ((any_new || ddl->n_work > 0) && !ddl_work_of_dump(ddl, snapshot, err))
         return false;
     for (size_t i = 0; i < ddl->now.n_tables; i++)
-        if (is_new_partition(ddl, &ddl->now.tables[i]) && !is_attached(ddl, &ddl->now.tables[i]))
-            ddl_attach_partition(ddl, &ddl->now.tables[i]);
+        if (is_new_partition(ddl, &ddl->now.tables[i]) && !is_attached(ddl, &ddl->now.tables[i]) &&
+            !ddl_attach_partition(ddl, &ddl->now.tables[i], err))
+            return false;
     return ddl_refuse_filtered(ddl, err) &&
            (!ddl->run->node[SIDE_SOURCE].present || empty_new(ddl, err));
 }

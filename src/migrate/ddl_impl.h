@@ -132,9 +132,9 @@ CHECKED bool ddl_follow_labels(Ddl *ddl, const SchemaPrintsRow *print, Err *err)
 /* "parent … of table …" as in schema_prints, or "" */
 const char *ddl_parent_object(const Ddl *ddl, const TableRelationsRow *table);
 /* partitions that came to a table, left it or moved */
-void ddl_move_partitions(Ddl *ddl);
-/* one that the copy is to get, or has on its own; its rows on the copy go if they are in the way */
-void ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table);
+CHECKED bool ddl_move_partitions(Ddl *ddl, Err *err);
+/* one that the copy is to get, or has on its own; rows on the copy that are in the way go, and come again */
+CHECKED bool ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table, Err *err);
 /* its rows on the copy go: all of them are carried anew, and what was there may be in the way of a key */
 void ddl_empty(Ddl *ddl, const TableRelationsRow *table);
 const char *ddl_empty_statement(const void *ctx, const TableRelationsRow *table);

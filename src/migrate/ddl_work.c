@@ -486,18 +486,70 @@ static bool has_moved(const Ddl *ddl, const TableRelationsRow *table, const Tabl
             (old == NULL || ddl_has_changed(ddl, ddl_parent_object(ddl, table))));
 }
 
-void ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table)
+/* the partition beside it that takes what no other one takes, on the copy; or NULL */
+static const TableRelationsRow *default_beside(const Ddl *ddl, const TableRelationsRow *table)
 {
-    AUTO_CTX(tmp, NULL);
-    const Sql *q = attach_statement(tmp, table);
+    for (size_t i = 0; i < ddl->copy.n_tables; i++) {
+        const TableRelationsRow *t = &ddl->copy.tables[i];
 
-    ddl_add_work(ddl, table->object, q->text->text, true);
-    ddl_add_otherwise(ddl,
-                      mem_printf(tmp, "%s;\n%s", ddl_empty_statement(tmp, table), q->text->text));
+        if (t->bound != NULL && strcmp(t->bound, "DEFAULT") == 0 &&
+            strcmp(t->parent_name, table->parent_name) == 0 &&
+            strcmp(t->parent_schema, table->parent_schema) == 0)
+            return t;
+    }
+    return NULL;
 }
 
-/* partitions that came to a table, left it or moved */
-void ddl_move_partitions(Ddl *ddl)
+/* all its keys will be recorded: no trigger knows it yet */
+static bool is_uncaptured(const Ddl *ddl, int64_t relid, bool *ret_is, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    IncompleteTabsRow *rows;
+    size_t n;
+
+    *ret_is = false;
+    if (!q_incomplete_tabs(tmp, ddl->from, NULL, &rows, &n, err))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        *ret_is = *ret_is || (rows[i].rel == relid && rows[i].is_new);
+    return true;
+}
+
+/* rows that came before their partition was made there went into the default one: they will come again */
+static bool add_making_room(const Ddl *ddl, Str *s, const TableRelationsRow *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const TableRelationsRow *beside = default_beside(ddl, table);
+    PartitionConditionRow *row;
+    bool uncaptured;
+    size_t n;
+
+    if (beside == NULL || !ddl->run->node[ddl->side[0]].present)
+        return true;
+    if (!is_uncaptured(ddl, table->relid, &uncaptured, err) ||
+        !q_partition_condition(tmp, ddl->from, table->relid, &row, &n, err))
+        return false;
+    if (uncaptured && n > 0)
+        str_fmt(s, "DELETE FROM %s WHERE %s;\n", beside->object + strlen("table "), row->condition);
+    return true;
+}
+
+bool ddl_attach_partition(Ddl *ddl, const TableRelationsRow *table, Err *err)
+{
+    AUTO_CTX(tmp, NULL);
+    const Sql *attach = attach_statement(tmp, table);
+    Str *otherwise = str_new(tmp);
+
+    str_fmt(otherwise, "%s;\n", ddl_empty_statement(tmp, table));
+    if (!add_making_room(ddl, otherwise, table, err))
+        return false;
+    str_add(otherwise, attach->text->text);
+    ddl_add_work(ddl, table->object, attach->text->text, true);
+    ddl_add_otherwise(ddl, otherwise->text);
+    return true;
+}
+
+bool ddl_move_partitions(Ddl *ddl, Err *err)
 {
     AUTO_CTX(tmp, NULL);
 
@@ -518,9 +570,10 @@ void ddl_move_partitions(Ddl *ddl)
             ddl_add_work(ddl, t->object, q->text->text, true);
         }
         /* its rows there may be those of before, which do not belong into it; all of them come anew */
-        if (t->bound != NULL)
-            ddl_attach_partition(ddl, t);
+        if (t->bound != NULL && !ddl_attach_partition(ddl, t, err))
+            return false;
     }
+    return true;
 }
 
 static bool try_work(Ddl *ddl, Work *work, Err *err)

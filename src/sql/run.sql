@@ -35,6 +35,13 @@ select t.id, t.schema_name, t.table_name, array_to_string(t.key_columns, chr(31)
   left join pgtandem.tab_rel r on r.tab = t.id and r.root
  order by t.id
 
+-- name: partition_condition
+-- doc: what rows of a partition fulfil, with that of the tables above it
+-- params: relid int8
+-- returns: condition text
+--@ >= 10 select pg_get_partition_constraintdef($1::int8::oid)
+--@ < 10 select 'false' where $1::int8 = 0
+
 -- name: highest_tab
 -- doc: the highest number that a table of the run has or had, or 0
 -- returns: id int

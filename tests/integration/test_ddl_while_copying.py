@@ -20,6 +20,9 @@ MORE += """
     insert into deep select i, 1, 1, 'd' from generate_series(1, 40) i;
     create table points_at (id int primary key, what int references old_things, deep int, y int, m int);
     insert into points_at select 1, 1, 1, 1, 1;
+    create table rest (id int, day date, v text, primary key (id, day)) partition by range (day);
+    create table rest_0 partition of rest default;
+    insert into rest select i, date '2026-01-01', 'r' from generate_series(1, 30) i;
     create table feeling (id int primary key, m mood);
     insert into feeling select i, 'bad' from generate_series(1, 40) i;
 """
@@ -35,6 +38,8 @@ CARRIED = {
                                  "insert into s.part_c values ('c', 'x', 1); create index on s.part_c (id, v);"
                                  "alter table part attach partition s.part_c for values in ('c'); insert into part values (3, 'c', 'z');"
                                  "comment on table s.part_c is 'more'; grant select on s.part_c to public",
+    "a new partition beside the default one": "create table rest_2 partition of rest for values from ('2026-02-01') to ('2026-03-01');"
+        "insert into rest values (1, '2026-02-03', 'x'), (2, '2026-04-01', 'y'); insert into rest_2 values (3, '2026-02-04', 'z')",
     "new partitions below": "create table deep_2 partition of deep for values from (2) to (3) partition by range (m);"
                             "create table deep_2_1 partition of deep_2 for values from (1) to (2);"
                             "insert into deep values (1, 2, 1, 'a'), (2, 2, 1, 'b'); create table deep_1_2 partition of deep_1 for"
@@ -115,6 +120,25 @@ def test_a_change_that_is_carried(one_pair, change, point):
         tool.ok("finish")
     finally:
         load.stop()
+
+
+def test_rows_came_before_their_partition(one_pair):
+    """The copy has put them into the default partition, where they keep the new one out."""
+    one_pair.old.sql(SHOP + MORE)
+    one_pair.old.sql("insert into rest select i, date '2026-01-01', repeat('x', 1000) from generate_series(100, 3000) i")
+    tool = one_pair.tool(client_version=one_pair.new.version)
+    run = tool.start("upgrade", "--jobs", "1", "--chunk-size", "1MB", fault="copy.chunk.done:sleep=1500")
+    run.wait_for_output(r"fault point", timeout=60)
+    one_pair.old.sql("create table rest_2 partition of rest for values from ('2026-02-01') to ('2026-03-01')")
+    one_pair.old.sql("insert into rest values (1, '2026-02-03', 'x'), (2, '2026-04-01', 'y');"
+                     "insert into rest_2 values (3, '2026-02-04', 'z'); update rest set v = 'new' where id = 105")  # fmt: skip
+    run.wait_for_output(r"in sync", timeout=60)
+    tool.ok("verify")
+    tool.ok("switchover")
+    run.sigint()
+    assert "carried anew" not in run.wait().text
+    assert_same_content(one_pair.old.connect(), one_pair.new.connect())
+    assert one_pair.new.value("select count(*) from rest_2") == 2
 
 
 DEATHS = ["copying.forgotten", "ddl.renamed", "ddl.renamed:kill:2", "ddl.one", "ddl.one:kill:3", "copying.worked", "copying.stored"]
