@@ -80,7 +80,9 @@ ELSEWHERE = ["copy.reset", "service.registered", "service.captured", "service.co
              # in test_row_filter.py
              "apply.outside",
              # in test_ddl.py and test_ddl_attack.py
-             "ddl.one", "ddl.renamed", "ddl.registered", "ddl.marked", "ddl.settled", "ddl.remembered", "switch.closed"]
+             "ddl.one", "ddl.renamed", "ddl.registered", "ddl.marked", "ddl.settled", "ddl.remembered", "switch.closed",
+             # in test_ddl_while_copying.py
+             "copying.forgotten", "copying.worked", "copying.stored"]
 # in test_whole_server.py
 WHOLE_SERVER = ["globals.roles", "globals.database", "server.created", "server.ready", "server.prepared",
                 "server.closed", "server.decided", "server.undo", "server.ending", "member.asked",

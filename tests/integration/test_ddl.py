@@ -78,7 +78,7 @@ def test_columns_of_partitioned_tables(shop, step):
     def make(node, statement):
         node.sql(statement)
         if step == "one by one":
-            poll_until(lambda: shop.old.value(carried) == shop.new.value(carried), 20)
+            poll_until(lambda: shop.old.value(carried) == shop.new.value(carried), 60, lambda: statement + shop.run.text)
             shop.tool.ok("verify")
 
     for statement in statements if step == "one by one" else ["; ".join(statements)]:
