@@ -109,6 +109,8 @@ bool ddl_table_has_changed(const Ddl *ddl, const TableRelationsRow *table);
 bool ddl_is_remembered(const OldTablesRow *old);
 /* the table that this one of `from` is a partition of, at any depth, or itself; NULL when it is not there */
 const TableRelationsRow *ddl_root_of(const Ddl *ddl, const TableRelationsRow *table);
+/* it was rewritten or truncated; of a partitioned table those partitions count that are still there */
+bool ddl_has_other_files(const Ddl *ddl, const TableRelationsRow *table, const OldTablesRow *old);
 /* all rows of a table, or of the tree that it is a partition of, are to be carried */
 void ddl_carry_anew(Ddl *ddl, int64_t relid);
 void ddl_mark_unsettled(Ddl *ddl, int64_t relid);

@@ -155,6 +155,31 @@ bool ddl_is_remembered(const OldTablesRow *old)
     return old->files[0] == '\0';
 }
 
+const TableRelationsRow *ddl_root_of(const Ddl *ddl, const TableRelationsRow *table)
+{
+    while (table != NULL && table->bound != NULL)
+        table = baseline_find_table(&ddl->now, table->parent_schema, table->parent_name);
+    return table;
+}
+
+bool ddl_has_other_files(const Ddl *ddl, const TableRelationsRow *table, const OldTablesRow *old)
+{
+    if (strcmp(old->files, table->files) == 0)
+        return false;
+    if (strcmp(table->kind, "p") != 0 || ddl_is_remembered(old))
+        return true;
+    for (size_t i = 0; i < ddl->now.n_tables; i++) {
+        const TableRelationsRow *t = &ddl->now.tables[i];
+        const OldTablesRow *then = t->bound == NULL || strcmp(t->kind, "r") != 0
+                                       ? NULL
+                                       : ddl_old_table(&ddl->before, t->relid);
+
+        if (then != NULL && strcmp(then->files, t->files) != 0 && ddl_root_of(ddl, t) == table)
+            return true;
+    }
+    return false;
+}
+
 /* values may be others, though the definition says nothing of it: ALTER … TYPE … USING, a column made again */
 static bool is_rewritten(const Ddl *ddl, const TableRelationsRow *table, const OldTablesRow *old)
 {
@@ -162,7 +187,7 @@ static bool is_rewritten(const Ddl *ddl, const TableRelationsRow *table, const O
 
     if (ddl_is_remembered(old))
         return true;
-    if (strcmp(old->files, table->files) == 0)
+    if (!ddl_has_other_files(ddl, table, old))
         return false;
     for (size_t i = 0; i < of.n; i++) {
         const OldColumnsRow *c = ddl_old_column(&ddl->before, table->relid, of.columns[i].number);
@@ -180,13 +205,6 @@ bool ddl_table_has_changed(const Ddl *ddl, const TableRelationsRow *table)
     return old == NULL || strcmp(old->table_name, table->table_name) != 0 ||
            strcmp(old->schema_name, table->schema_name) != 0 ||
            ddl_has_changed(ddl, table->object) || is_rewritten(ddl, table, old);
-}
-
-const TableRelationsRow *ddl_root_of(const Ddl *ddl, const TableRelationsRow *table)
-{
-    while (table != NULL && table->bound != NULL)
-        table = baseline_find_table(&ddl->now, table->parent_schema, table->parent_name);
-    return table;
 }
 
 void ddl_carry_anew(Ddl *ddl, int64_t relid)

@@ -324,7 +324,7 @@ void ddl_alter_columns(Ddl *ddl, const TableRelationsRow *table, const TableRela
         ddl_add_work(ddl, object, q->text->text, false);
     }
 
-    if (old_table == NULL || strcmp(old_table->files, table->files) != 0)
+    if (old_table == NULL || ddl_has_other_files(ddl, table, old_table))
         ddl_carry_anew(ddl, table->relid);
     for (size_t i = 0; i < now.n; i++) {
         const ColumnDefinitionsRow *c = &now.columns[i], *on_copy;
